@@ -1,0 +1,61 @@
+# Every environment is made here, from the versions pinned in constraints.txt.
+PYTHON ?= python3
+VENV := .venv
+RUNTIME_VENV := .venv-runtime
+PIP := $(VENV)/bin/python -m pip --disable-pip-version-check --quiet
+RUNTIME_PIP := $(RUNTIME_VENV)/bin/python -m pip --disable-pip-version-check --quiet
+CHECKPOINT := checkpoints/english-small
+CALIBRATION ?= examples/sentences.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help install score export test test-runtime check fix clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(VENV)/dev.stamp ## Make the development environment in .venv
+
+score: $(VENV)/batch.stamp ## Score the example sentences with the bundled model, and write a report
+	$(VENV)/bin/mlm-batch score examples/masked_sentences.parquet -o build/masked_sentences.scored.parquet
+
+export: $(VENV)/dev.stamp ## Export the bundled model's checkpoint again and compare it with the shipped bundle
+	$(VENV)/bin/mlm-export bundle $(CHECKPOINT) --out build/bundle --calibration $(CALIBRATION) --overwrite
+	$(VENV)/bin/mlm-export compare build/bundle runtime/maskedge/default_bundle --text $(CALIBRATION)
+
+test: $(VENV)/dev.stamp ## Run the whole test suite
+	$(VENV)/bin/pytest
+
+test-runtime: $(RUNTIME_VENV)/stamp ## Test the runtime with its base dependencies only
+	$(RUNTIME_VENV)/bin/pytest tests/runtime
+
+check: $(VENV)/dev.stamp ## Check format, lint and types
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/mypy
+
+fix: $(VENV)/dev.stamp ## Format, and repair what the linter can
+	$(VENV)/bin/ruff format .
+	$(VENV)/bin/ruff check --fix .
+
+clean: ## Remove environments, caches and everything built
+	rm -rf $(VENV) $(RUNTIME_VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "maskedge needs Python 3.11 or later; name one with: make PYTHON=python3.11 ...")'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/batch.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo "Installing the batch job into $(VENV) ..."
+	$(PIP) install -c constraints.txt -e '.[batch]'
+	@mkdir -p build && touch $@
+
+$(VENV)/dev.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo "Installing the development environment into $(VENV) (PyTorch: this takes a few minutes) ..."
+	$(PIP) install -c constraints.txt -e '.[dev]'
+	@mkdir -p build && touch $@ $(VENV)/batch.stamp
+
+$(RUNTIME_VENV)/stamp: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(RUNTIME_VENV)
+	$(RUNTIME_PIP) install -c constraints.txt -e . pytest
+	@touch $@

@@ -1,0 +1,18 @@
+"""The door of the heavy package: imports it here first, and says which extra is missing instead of a traceback."""
+
+from maskedge.extras import exit_without_extra
+
+__all__ = ["main"]
+
+
+def main() -> None:
+    """`mlm-export`."""
+    try:
+        from maskedge_export.cli import main as run
+    except ModuleNotFoundError as error:
+        exit_without_extra("mlm-export", "export", error)
+    run()
+
+
+if __name__ == "__main__":
+    main()

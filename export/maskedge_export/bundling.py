@@ -1,0 +1,240 @@
+"""Checkpoint -> verified bundle on disk: every step of an export, in order."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from maskedge.bundle import MANIFEST_NAME, FileEntry, GoldenVector, GraphEntry, Manifest, file_sha256
+from maskedge.encoding import TextEncoder
+from maskedge.engine import Graph, OnnxGraph
+from maskedge_export.calibration import Batch, masked_cells, read_texts, split_texts
+from maskedge_export.card import write_card
+from maskedge_export.checkpoint import Checkpoint, load_checkpoint
+from maskedge_export.errors import CalibrationTextError, ExportError, GateError
+from maskedge_export.graph import add_scoring_outputs, encoder_graph
+from maskedge_export.quantization import matmul_inputs, observe_activations, quantize
+from maskedge_export.smoothing import smoothed
+from maskedge_export.verification import Comparison, Limits, compare, graph_logprobs, ladder_batches, model_logprobs
+
+__all__ = ["PRECISIONS", "ExportOptions", "export_bundle"]
+
+PRECISIONS = {"int8": ("int8",), "fp32": ("fp32",), "both": ("int8", "fp32")}
+"""What each choice puts into the bundle; the first is the bundle's default."""
+
+GOLDEN_VECTORS = 8
+GOLDEN_TOP_K = 5
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class ExportOptions:
+    """How a checkpoint becomes a bundle."""
+
+    precision: str = "int8"
+    """A key of PRECISIONS."""
+    calibration: tuple[Path, ...] = ()
+    """Text and Parquet files: int8 is calibrated on some of their texts, and verified on others."""
+    limits: Limits = Limits()
+    gate: bool = True
+    """False writes a bundle that failed, and says so in its manifest and card."""
+    name: str | None = None
+    """The model's name; the checkpoint's by default."""
+    revision: str | None = None
+    """Of a Hub checkpoint."""
+    overwrite: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Text:
+    """The masked cells of an export; random tokens where no text was given."""
+
+    calibration: list[Batch]
+    verification: list[Batch]
+    ladder: list[Batch]
+    """One text of each of many lengths."""
+
+
+def export_bundle(
+    checkpoint: str, out: Path, options: ExportOptions, progress: Progress = lambda step: None
+) -> Manifest:
+    """Export a checkpoint directory or Hub id, prove it, and publish the bundle at `out` in one step.
+
+    Raises ExportError, or one of its kinds, with nothing written: for options or text that cannot be used, a checkpoint
+    that cannot be loaded, or (GateError) an export outside its limits.
+    """
+    _check_options(out, options)
+    progress("Loading the checkpoint")
+    source = load_checkpoint(checkpoint, revision=options.revision)
+    with _staging(out, options.overwrite) as staging:
+        source.tokenizer.save_pretrained(staging)
+        source.model.config.save_pretrained(staging)  # type: ignore[operator, union-attr]
+        encoder = TextEncoder.from_file(staging / "tokenizer.json", source.tokenizer.mask_token, source.max_length)
+        text = _masked_text(encoder, options, source.encoder.config.vocab_size)
+        graphs = _export_graphs(source, text, staging, options, progress)
+        progress("Writing manifest and model card")
+        return _write_manifest(source, staging, graphs, options)
+
+
+def _check_options(out: Path, options: ExportOptions) -> None:
+    if options.precision not in PRECISIONS:
+        raise ExportError(f"precision {options.precision!r} is unknown; choose one of {', '.join(PRECISIONS)}")
+    if "int8" in PRECISIONS[options.precision] and not options.calibration:
+        raise CalibrationTextError(
+            "int8 needs text to calibrate on: give --calibration FILE (text or Parquet), or export --precision fp32"
+        )
+    if out.exists() and not options.overwrite:
+        raise ExportError(f"{out} exists; choose another --out, or replace it with --overwrite")
+    if out.exists() and not (out / MANIFEST_NAME).is_file():
+        raise ExportError(f"{out} exists and is no bundle, so it is not overwritten; choose another --out")
+
+
+@contextmanager
+def _staging(out: Path, overwrite: bool) -> Iterator[Path]:
+    """A directory beside `out` that takes its place if all goes well, and goes away if not."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".partial", dir=out.parent))
+    try:
+        staging.chmod(0o755)
+        yield staging
+        if overwrite and out.exists():
+            out.rename(staging.with_suffix(".replaced"))
+        staging.rename(out)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+        shutil.rmtree(staging.with_suffix(".replaced"), ignore_errors=True)
+
+
+def _masked_text(encoder: TextEncoder, options: ExportOptions, vocab_size: int) -> _Text:
+    if not options.calibration:
+        ids = np.random.default_rng(0).integers(0, vocab_size, encoder.max_length).tolist()
+        ladder = ladder_batches(ids, encoder.mask_id, encoder.max_length)
+        return _Text([], ladder, ladder)
+    calibration, verification = split_texts(read_texts(options.calibration))
+    cells = masked_cells(verification, encoder)
+    running = np.concatenate([batch.input_ids.ravel() for batch in cells]).tolist()
+    ladder = ladder_batches(running, encoder.mask_id, encoder.max_length)
+    return _Text(masked_cells(calibration, encoder), cells, ladder)
+
+
+def _export_graphs(
+    source: Checkpoint, text: _Text, staging: Path, options: ExportOptions, progress: Progress
+) -> dict[str, GraphEntry]:
+    """Each precision's graph, written below `staging`, verified, with golden vectors. Raises GateError."""
+    (staging / "onnx").mkdir()
+    vocab_size = source.encoder.config.vocab_size
+    wanted = PRECISIONS[options.precision]
+
+    progress("Exporting the fp32 graph")
+    fp32 = _save(encoder_graph(source.encoder), staging, "fp32")
+    progress("Comparing fp32 with PyTorch")
+    fp32_logprobs = graph_logprobs(fp32, vocab_size)
+    against_torch = compare(model_logprobs(source.model), fp32_logprobs, [*text.ladder, *text.verification])
+    entries = {"fp32": _entry("fp32", fp32, against_torch, "the PyTorch model", text, options)}
+
+    if "int8" in wanted:
+        int8 = _quantized(source, text, staging, progress)
+        progress("Comparing int8 with fp32")
+        against_fp32 = compare(fp32_logprobs, graph_logprobs(int8, vocab_size), text.verification)
+        entries["int8"] = _entry("int8", int8, against_fp32, "the fp32 graph", text, options)
+    if "fp32" not in wanted:
+        for file in (staging / "onnx").glob("fp32.onnx*"):
+            file.unlink()
+    return {precision: entries[precision] for precision in wanted}
+
+
+def _quantized(source: Checkpoint, text: _Text, staging: Path, progress: Progress) -> Graph:
+    progress("Smoothing outlier channels")
+    encoder = smoothed(source.encoder, text.calibration)
+    model = encoder_graph(encoder)
+    progress("Finding the activations' ranges")
+    with tempfile.TemporaryDirectory(dir=staging) as scratch:
+        samples = observe_activations(_with_outputs(model, Path(scratch)), matmul_inputs(model), text.calibration)
+    progress("Quantizing to int8")
+    quantize(model, {name: sample.best_range() for name, sample in samples.items()})
+    return _save(model, staging, "int8")
+
+
+def _with_outputs(model: ir.Model, directory: Path) -> Path:
+    """The graph saved with the inputs of its weighted products as outputs."""
+    probe = model.clone()
+    outputs = probe.graph.outputs
+    outputs.extend(value for value in matmul_inputs(probe).values() if value not in outputs)
+    path = directory / "probe.onnx"
+    ir.save(probe, path, external_data="probe.onnx.data")
+    return path
+
+
+def _save(model: ir.Model, staging: Path, precision: str) -> Graph:
+    """Write the scoring graph of a precision, and open it as the runtime will."""
+    add_scoring_outputs(model)
+    path = staging / graph_file(precision)
+    ir.save(model, path, external_data=f"{path.name}.data")
+    return OnnxGraph(path)
+
+
+def graph_file(precision: str) -> str:
+    """Where a precision's graph lies within a bundle."""
+    return f"onnx/{precision}.onnx"
+
+
+def _entry(
+    precision: str, graph: Graph, comparison: Comparison, reference: str, text: _Text, options: ExportOptions
+) -> GraphEntry:
+    failures = options.limits.failures(precision, comparison)
+    if failures and options.gate:
+        raise GateError(
+            "; ".join(failures) + ". Nothing was written. Give calibration text closer to the model's own, relax the "
+            "limit, or write it all the same with --no-gate"
+        )
+    verification = {"reference": reference, "passed": not failures, "failures": failures, **comparison.as_figures()}
+    return GraphEntry(graph_file(precision), verification, _golden(graph, text.ladder))
+
+
+def _golden(graph: Graph, batches: Sequence[Batch]) -> tuple[GoldenVector, ...]:
+    return tuple(_golden_vector(graph, batch) for batch in batches[:GOLDEN_VECTORS])
+
+
+def _golden_vector(graph: Graph, batch: Batch) -> GoldenVector:
+    inputs = {
+        "input_ids": batch.input_ids,
+        "mask_positions": batch.mask_positions,
+        "target_ids": batch.targets[:, :, np.newaxis],
+        "top_k": np.array([GOLDEN_TOP_K]),
+    }
+    outputs: dict[str, Any] = graph.run(["top_ids", "top_logprobs"], inputs)
+    return GoldenVector(
+        input_ids=tuple(batch.input_ids[0].tolist()),
+        mask_positions=tuple(batch.mask_positions[0].tolist()),
+        top_ids=tuple(map(tuple, outputs["top_ids"][0].tolist())),
+        top_logprobs=tuple(map(tuple, outputs["top_logprobs"][0].tolist())),
+    )
+
+
+def _write_manifest(
+    source: Checkpoint, staging: Path, graphs: dict[str, GraphEntry], options: ExportOptions
+) -> Manifest:
+    name = options.name or source.name
+    write_card(staging / "README.md", name, source, graphs, options.limits)
+    files = sorted(path for path in staging.rglob("*") if path.is_file())
+    manifest = Manifest(
+        name=name,
+        source={"name": source.name, "model_type": source.model_type, "fingerprint": source.fingerprint},
+        mask_token=source.tokenizer.mask_token,
+        max_length=source.max_length,
+        vocab_size=source.encoder.config.vocab_size,
+        graphs=graphs,
+        files={
+            path.relative_to(staging).as_posix(): FileEntry(file_sha256(path), os.stat(path).st_size) for path in files
+        },
+    )
+    (staging / MANIFEST_NAME).write_text(manifest.to_json(), encoding="utf-8")
+    return manifest

@@ -1,0 +1,123 @@
+"""Calibration text: files -> sentences -> masked batches, some to calibrate on, others held out to verify with."""
+
+import random
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from maskedge.encoding import TextEncoder
+from maskedge.errors import TextError
+from maskedge_export.errors import CalibrationTextError
+
+__all__ = ["Batch", "Cells", "masked_cells", "read_texts", "split_texts"]
+
+SEED = 20
+CALIBRATION_TEXTS = 256
+VERIFICATION_TEXTS = 1000
+FEWEST_TEXTS = 64
+TOKENS_PER_BATCH = 1024
+SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Texts of one length, one mask each."""
+
+    input_ids: npt.NDArray[np.int64]
+    """[batch, length], masks in place."""
+    mask_positions: npt.NDArray[np.int64]
+    """[batch, 1]"""
+    targets: npt.NDArray[np.int64]
+    """[batch, 1]: the ids that were masked."""
+
+
+Cells = list[Batch]
+
+
+def read_texts(paths: Sequence[Path]) -> list[str]:
+    """The non-empty texts of text files (one a line) and Parquet files (the column `text`).
+
+    Raises CalibrationTextError, naming the file, for one that is missing, not UTF-8, or without such a column.
+    """
+    texts = [text for path in paths for text in _read_file(path) if text.strip()]
+    return list(dict.fromkeys(texts))
+
+
+def _read_file(path: Path) -> list[str]:
+    if not path.is_file():
+        raise CalibrationTextError(f"calibration file {path} does not exist")
+    if path.suffix == ".parquet":
+        return _read_parquet(path)
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise CalibrationTextError(f"{path} is not UTF-8 (byte {error.start}); convert it with iconv") from error
+
+
+def _read_parquet(path: Path) -> list[str]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        names = pq.read_schema(path).names
+        if "text" not in names:
+            raise CalibrationTextError(f"{path} has no column 'text'; it has: {', '.join(names)}")
+        column = pq.read_table(path, columns=["text"])["text"]
+    except pa.ArrowInvalid as error:
+        raise CalibrationTextError(f"{path} cannot be read as Parquet: {error}") from error
+    return [text for text in column.to_pylist() if text]
+
+
+def split_texts(texts: list[str]) -> tuple[list[str], list[str]]:
+    """Texts to calibrate on and others to verify with, drawn with a fixed seed.
+
+    Raises CalibrationTextError where there are too few.
+    """
+    if len(texts) < FEWEST_TEXTS:
+        raise CalibrationTextError(
+            f"the calibration files hold {len(texts)} different texts; at least {FEWEST_TEXTS} are needed, "
+            f"and {CALIBRATION_TEXTS + VERIFICATION_TEXTS} are used where there are as many"
+        )
+    texts = random.Random(SEED).sample(texts, min(len(texts), CALIBRATION_TEXTS + VERIFICATION_TEXTS))
+    share = min(CALIBRATION_TEXTS, len(texts) // 2)
+    return texts[:share], texts[share:]
+
+
+def masked_cells(texts: Sequence[str], encoder: TextEncoder) -> Cells:
+    """One sentence of each text with one of its tokens masked, drawn with a fixed seed; batched by exact length.
+
+    Every fourth text is taken whole, cut to the model's length, so that long inputs are seen too.
+    """
+    rng = random.Random(SEED)
+    rows: defaultdict[int, list[tuple[list[int], int, int]]] = defaultdict(list)
+    for index, text in enumerate(texts):
+        ids = _token_ids(text if index % 4 == 0 else rng.choice(SENTENCE_END.split(text)), encoder)
+        if ids:
+            masked = rng.randrange(len(ids))
+            target, ids[masked] = ids[masked], encoder.mask_id
+            row = [*encoder.prefix, *ids, *encoder.suffix]
+            rows[len(row)].append((row, len(encoder.prefix) + masked, target))
+    return [batch for length in sorted(rows) for batch in _batches(rows[length], length)]
+
+
+def _token_ids(text: str, encoder: TextEncoder) -> list[int]:
+    try:
+        encoded = encoder.encode(text[: 8 * encoder.max_length])
+    except TextError:
+        return []
+    if encoded.mask_positions:
+        return []
+    content = encoded.input_ids[len(encoder.prefix) : len(encoded.input_ids) - len(encoder.suffix)]
+    return [int(token) for token in content]
+
+
+def _batches(rows: list[tuple[list[int], int, int]], length: int) -> Iterator[Batch]:
+    size = max(1, TOKENS_PER_BATCH // length)
+    for start in range(0, len(rows), size):
+        input_ids, positions, targets = zip(*rows[start : start + size], strict=True)
+        yield Batch(np.array(input_ids), np.array(positions)[:, np.newaxis], np.array(targets)[:, np.newaxis])

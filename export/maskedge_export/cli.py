@@ -1,0 +1,146 @@
+"""`mlm-export`: the only part of this package that prints and exits."""
+
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from maskedge.bundle import Bundle
+from maskedge.errors import MaskedgeError
+from maskedge_export.bundling import PRECISIONS, ExportOptions, export_bundle
+from maskedge_export.comparing import compare_bundles
+from maskedge_export.verification import Limits
+
+__all__ = ["app", "main"]
+
+FAILURE = 1
+DEFAULTS = Limits()
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+
+
+def main() -> None:
+    """Runs the command line. Errors that a person can act on are one line; Ctrl-C leaves nothing half written."""
+    console = Console(stderr=True)
+    try:
+        app(standalone_mode=True)
+    except MaskedgeError as error:
+        console.print(f"Error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        raise SystemExit(FAILURE) from None
+
+
+@app.callback()
+def _describe() -> None:
+    """Turn masked language models into verified ONNX bundles for plain CPUs."""
+
+
+@app.command()
+def bundle(
+    checkpoint: Annotated[str, typer.Argument(help="A Hugging Face checkpoint: a directory or a Hub id.")],
+    out: Annotated[Path, typer.Option(help="The bundle's directory, which must not exist yet.")],
+    precision: Annotated[str, typer.Option(help=f"One of {', '.join(PRECISIONS)}.")] = "int8",
+    calibration: Annotated[
+        list[Path] | None,
+        typer.Option(help="Text (one a line) or Parquet (column text) to calibrate int8 on; may be repeated."),
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="The model's name; the checkpoint's by default.")] = None,
+    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit of a Hub checkpoint.")] = None,
+    gate: Annotated[bool, typer.Option(help="--no-gate writes a bundle outside its limits, and says so in it.")] = True,
+    max_kl: Annotated[float, typer.Option(help="Gate: mean KL of int8 from fp32, nats.")] = DEFAULTS.int8_mean_kl,
+    min_top1: Annotated[
+        float, typer.Option(help="Gate: share of cells where int8 predicts what fp32 does.")
+    ] = DEFAULTS.int8_top1_agreement,
+    max_perplexity_change: Annotated[
+        float, typer.Option(help="Gate: relative rise of the masked perplexity by int8.")
+    ] = DEFAULTS.int8_perplexity_change,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the bundle at --out.")] = False,
+) -> None:
+    """Export a checkpoint to ONNX, quantize it, prove that it still says the same, and write the bundle."""
+    limits = replace(
+        DEFAULTS, int8_mean_kl=max_kl, int8_top1_agreement=min_top1, int8_perplexity_change=max_perplexity_change
+    )
+    options = ExportOptions(precision, tuple(calibration or ()), limits, gate, name, revision, overwrite)
+    with _Steps() as steps:
+        manifest = export_bundle(checkpoint, out, options, steps.begin)
+    console = Console()
+    console.print(
+        _proof_table(
+            {
+                f"{name} against {entry.verification['reference']}": entry.verification
+                for name, entry in manifest.graphs.items()
+            }
+        )
+    )
+    size = sum(entry.size for entry in manifest.files.values())
+    console.print(f"[bold]{out}[/]: {manifest.name}, {size / 1e6:.1f} MB", highlight=False, soft_wrap=True)
+
+
+@app.command()
+def compare(
+    candidate: Annotated[Path, typer.Argument(help="A bundle.")],
+    reference: Annotated[Path, typer.Argument(help="The bundle it is compared with.")],
+    text: Annotated[list[Path], typer.Option(help="Text or Parquet to compare on; may be repeated.")],
+) -> None:
+    """Compare two bundles of one vocabulary on the same masked text. Exit code 1 where they are of different sources."""
+    first, second = Bundle.open(candidate), Bundle.open(reference)
+    with _Steps() as steps:
+        steps.begin("Comparing the bundles")
+        comparisons = compare_bundles(first, second, text)
+    console = Console()
+    console.print(_proof_table({name: comparison.as_figures() for name, comparison in comparisons.items()}))
+    if first.manifest.source["fingerprint"] != second.manifest.source["fingerprint"]:
+        Console(stderr=True).print("The bundles come from different checkpoints.", style="red")
+        raise typer.Exit(FAILURE)
+    console.print("Both come from the same checkpoint.")
+
+
+class _Steps:
+    """Shows the step under way with a spinner, and each finished one with its time; plain lines off a terminal."""
+
+    def __init__(self) -> None:
+        self.console = Console(stderr=True)
+        self.status = self.console.status("")
+        self.step = ""
+        self.started = 0.0
+
+    def __enter__(self) -> "_Steps":
+        self.status.start()
+        return self
+
+    def begin(self, step: str) -> None:
+        self._finish()
+        self.step, self.started = step, time.monotonic()
+        self.status.update(step)
+
+    def _finish(self) -> None:
+        if self.step:
+            seconds = time.monotonic() - self.started
+            self.console.print(f"[green]✓[/] {self.step} [dim]{seconds:.1f} s[/]", highlight=False)
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        if kind is None:
+            self._finish()
+        self.status.stop()
+
+
+def _proof_table(figures: dict[str, Any]) -> Table:
+    table = Table(box=box.SIMPLE, pad_edge=False)
+    table.add_column("")
+    for heading in ("mean KL", "99 % KL", "top-1 agrees", "perplexity", "change", "cells"):
+        table.add_column(heading, justify="right")
+    for name, row in figures.items():
+        table.add_row(
+            name,
+            f"{row['mean_kl']:.4f}",
+            f"{row['p99_kl']:.4f}",
+            f"{row['top1_agreement']:.1%}",
+            f"{row['candidate_perplexity']:.2f}",
+            f"{row['perplexity_change']:+.2%}",
+            f"{row['cells']:,}",
+        )
+    return table

@@ -1,0 +1,35 @@
+"""Two bundles -> how far their predictions differ."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from maskedge.bundle import Bundle
+from maskedge.encoding import TextEncoder
+from maskedge.engine import OnnxGraph
+from maskedge_export.calibration import masked_cells, read_texts, split_texts
+from maskedge_export.errors import ExportError
+from maskedge_export.verification import Comparison, Logprobs, compare, graph_logprobs
+
+__all__ = ["compare_bundles"]
+
+
+def compare_bundles(candidate: Bundle, reference: Bundle, paths: Sequence[Path]) -> dict[str, Comparison]:
+    """For each precision that both have, the comparison on the held-out half of the text.
+
+    Raises ExportError where the bundles have different vocabularies or no precision in common.
+    """
+    if candidate.manifest.vocab_size != reference.manifest.vocab_size:
+        raise ExportError(f"{candidate.path} and {reference.path} have vocabularies of different sizes")
+    shared = [name for name in reference.manifest.graphs if name in candidate.manifest.graphs]
+    if not shared:
+        raise ExportError(f"{candidate.path} and {reference.path} have no precision in common")
+    manifest = reference.manifest
+    encoder = TextEncoder.from_file(reference.file("tokenizer.json"), manifest.mask_token, manifest.max_length)
+    _, held_out = split_texts(read_texts(paths))
+    cells = masked_cells(held_out, encoder)
+    return {name: compare(_logprobs(reference, name), _logprobs(candidate, name), cells) for name in shared}
+
+
+def _logprobs(bundle: Bundle, precision: str) -> Logprobs:
+    _, entry = bundle.graph(precision)
+    return graph_logprobs(OnnxGraph(bundle.file(entry.file)), bundle.manifest.vocab_size)

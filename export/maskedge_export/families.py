@@ -1,0 +1,214 @@
+"""How each family of Hugging Face checkpoints maps onto the native encoder: its options, and its weights' names."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from maskedge_export.encoder import ACTIVATIONS, Encoder, EncoderConfig
+from maskedge_export.errors import UnsupportedModelError
+
+__all__ = ["FAMILIES", "native_encoder"]
+
+Weights = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """One family: its configuration, and for each native parameter the checkpoint names that make it up."""
+
+    config: Callable[[Any], EncoderConfig]
+    stem: dict[str, str]
+    """Native module -> checkpoint module, outside the layers."""
+    layer_prefix: str
+    layer: dict[str, tuple[str, ...]]
+    """Native module of a block -> checkpoint modules, concatenated along their output."""
+
+
+def _bert_config(hf: Any) -> EncoderConfig:
+    if getattr(hf, "position_embedding_type", "absolute") != "absolute":
+        raise UnsupportedModelError(f"position embeddings of type {hf.position_embedding_type!r} are not supported")
+    return EncoderConfig(
+        vocab_size=hf.vocab_size,
+        hidden_size=hf.hidden_size,
+        num_layers=hf.num_hidden_layers,
+        num_heads=hf.num_attention_heads,
+        intermediate_size=hf.intermediate_size,
+        max_length=hf.max_position_embeddings,
+        pre_norm=False,
+        gated_mlp=False,
+        norm_eps=hf.layer_norm_eps,
+        activation=hf.hidden_act,
+        head_activation=hf.hidden_act,
+    )
+
+
+def _roberta_config(hf: Any) -> EncoderConfig:
+    return replace(
+        _bert_config(hf),
+        max_length=hf.max_position_embeddings - hf.pad_token_id - 1,
+        position_padding_id=hf.pad_token_id,
+        head_activation="gelu",
+    )
+
+
+def _distilbert_config(hf: Any) -> EncoderConfig:
+    return EncoderConfig(
+        vocab_size=hf.vocab_size,
+        hidden_size=hf.dim,
+        num_layers=hf.n_layers,
+        num_heads=hf.n_heads,
+        intermediate_size=hf.hidden_dim,
+        max_length=hf.max_position_embeddings,
+        pre_norm=False,
+        gated_mlp=False,
+        norm_eps=1e-12,
+        activation=hf.activation,
+        head_activation=hf.activation,
+    )
+
+
+def _modernbert_config(hf: Any) -> EncoderConfig:
+    scaled = [kind for kind in set(hf.layer_types) if hf.rope_parameters[kind]["rope_type"] != "default"]
+    if scaled:
+        raise UnsupportedModelError(f"scaled rotary embeddings ({', '.join(scaled)}) are not supported")
+    window = {"full_attention": None, "sliding_attention": hf.sliding_window}
+    if hf.mlp_bias != hf.attention_bias:
+        raise UnsupportedModelError("ModernBERT with a bias in only one of attention and MLP is not supported")
+    return EncoderConfig(
+        vocab_size=hf.vocab_size,
+        hidden_size=hf.hidden_size,
+        num_layers=hf.num_hidden_layers,
+        num_heads=hf.num_attention_heads,
+        intermediate_size=hf.intermediate_size,
+        max_length=hf.max_position_embeddings,
+        pre_norm=True,
+        gated_mlp=True,
+        rope_thetas=tuple(float(hf.rope_parameters[kind]["rope_theta"]) for kind in hf.layer_types),
+        windows=tuple(window[kind] for kind in hf.layer_types),
+        norm_eps=hf.norm_eps,
+        norm_bias=hf.norm_bias,
+        linear_bias=hf.attention_bias,
+        decoder_bias=hf.decoder_bias,
+        head_dense_bias=hf.classifier_bias,
+        activation=hf.hidden_activation,
+        head_activation=hf.classifier_activation,
+    )
+
+
+def _bert_like(prefix: str, head: dict[str, str], config: Callable[[Any], EncoderConfig]) -> Family:
+    return Family(
+        config=config,
+        stem={
+            "embedding.tokens": f"{prefix}.embeddings.word_embeddings",
+            "embedding.positions": f"{prefix}.embeddings.position_embeddings",
+            "embedding.norm": f"{prefix}.embeddings.LayerNorm",
+            **head,
+        },
+        layer_prefix=f"{prefix}.encoder.layer",
+        layer={
+            "attention.qkv": ("attention.self.query", "attention.self.key", "attention.self.value"),
+            "attention.out": ("attention.output.dense",),
+            "attention_norm": ("attention.output.LayerNorm",),
+            "mlp.up": ("intermediate.dense",),
+            "mlp.down": ("output.dense",),
+            "mlp_norm": ("output.LayerNorm",),
+        },
+    )
+
+
+_BERT_HEAD = {
+    "head.dense": "cls.predictions.transform.dense",
+    "head.norm": "cls.predictions.transform.LayerNorm",
+    "head.decoder": "cls.predictions.decoder",
+}
+_ROBERTA_HEAD = {
+    "head.dense": "lm_head.dense",
+    "head.norm": "lm_head.layer_norm",
+    "head.decoder": "lm_head.decoder",
+}
+_ROBERTA = _bert_like("roberta", _ROBERTA_HEAD, _roberta_config)
+
+FAMILIES: dict[str, Family] = {
+    "bert": _bert_like("bert", _BERT_HEAD, _bert_config),
+    "roberta": _ROBERTA,
+    "xlm-roberta": _ROBERTA,
+    "camembert": _ROBERTA,
+    "distilbert": Family(
+        config=_distilbert_config,
+        stem={
+            "embedding.tokens": "distilbert.embeddings.word_embeddings",
+            "embedding.positions": "distilbert.embeddings.position_embeddings",
+            "embedding.norm": "distilbert.embeddings.LayerNorm",
+            "head.dense": "vocab_transform",
+            "head.norm": "vocab_layer_norm",
+            "head.decoder": "vocab_projector",
+        },
+        layer_prefix="distilbert.transformer.layer",
+        layer={
+            "attention.qkv": ("attention.q_lin", "attention.k_lin", "attention.v_lin"),
+            "attention.out": ("attention.out_lin",),
+            "attention_norm": ("sa_layer_norm",),
+            "mlp.up": ("ffn.lin1",),
+            "mlp.down": ("ffn.lin2",),
+            "mlp_norm": ("output_layer_norm",),
+        },
+    ),
+    "modernbert": Family(
+        config=_modernbert_config,
+        stem={
+            "embedding.tokens": "model.embeddings.tok_embeddings",
+            "embedding.norm": "model.embeddings.norm",
+            "final_norm": "model.final_norm",
+            "head.dense": "head.dense",
+            "head.norm": "head.norm",
+            "head.decoder": "decoder",
+        },
+        layer_prefix="model.layers",
+        layer={
+            "attention.qkv": ("attn.Wqkv",),
+            "attention.out": ("attn.Wo",),
+            "attention_norm": ("attn_norm",),
+            "mlp.up": ("mlp.Wi",),
+            "mlp.down": ("mlp.Wo",),
+            "mlp_norm": ("mlp_norm",),
+        },
+    ),
+}
+
+
+def native_encoder(hf_config: Any, weights: Weights) -> Encoder:
+    """The native encoder with a Hugging Face model's weights, in evaluation mode.
+
+    Raises UnsupportedModelError for a family, or an option of one, that has no native form.
+    """
+    family = FAMILIES.get(hf_config.model_type)
+    if family is None:
+        known = ", ".join(sorted(FAMILIES))
+        raise UnsupportedModelError(f"model type {hf_config.model_type!r} is not supported; supported: {known}")
+    config = family.config(hf_config)
+    for name in (config.activation, config.head_activation):
+        if name not in ACTIVATIONS:
+            raise UnsupportedModelError(f"activation {name!r} is not supported; supported: {', '.join(ACTIVATIONS)}")
+    encoder = Encoder(config)
+    encoder.load_state_dict({name: _weight(name, family, weights) for name in encoder.state_dict()})
+    return encoder.eval()
+
+
+def _weight(name: str, family: Family, weights: Weights) -> Tensor:
+    """The checkpoint's tensor for one native parameter."""
+    module, kind = name.rsplit(".", 1)
+    if not module.startswith("blocks."):
+        tensor = weights[f"{family.stem[module]}.{kind}"]
+        return _with_token_type(tensor, family, weights) if module == "embedding.positions" else tensor
+    _, layer, inner = module.split(".", 2)
+    parts = [weights[f"{family.layer_prefix}.{layer}.{source}.{kind}"] for source in family.layer[inner]]
+    return torch.cat(parts)
+
+
+def _with_token_type(positions: Tensor, family: Family, weights: Weights) -> Tensor:
+    """Every token is of type 0 here, so that type's vector is folded into the positions."""
+    types = weights.get(family.stem["embedding.tokens"].replace("word_embeddings", "token_type_embeddings") + ".weight")
+    return positions if types is None else positions + types[0]

@@ -1,0 +1,172 @@
+"""Text -> token ids: mask spellings, the window around the masks of a long text, target words."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from tokenizers import Encoding, Tokenizer
+
+from maskedge.errors import TextError
+from maskedge.results import TextStatus
+
+__all__ = ["MASK_SPELLINGS", "EncodedText", "TextEncoder"]
+
+MASK_SPELLINGS = ("[MASK]", "<mask>")
+
+CHARS_PER_TOKEN = 32
+"""No real text has longer tokens on average (English: 5), so what lies further from a mask is cut before tokenizing."""
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedText:
+    """A text as the model reads it."""
+
+    text: str
+    """As it was given."""
+    input_ids: npt.NDArray[np.int64]
+    """[length], special tokens included."""
+    mask_positions: tuple[int, ...]
+    """Indices into input_ids, ascending."""
+    truncated: bool
+    """Whether the text was cut around its masks."""
+    source: str
+    """What was tokenized: the text with the model's own mask token, cut to a manageable size."""
+    window_start: int
+    """The first of the source's tokens that was kept."""
+
+
+class TextEncoder:
+    """A tokenizer with its model's mask token and length. Thread-safe."""
+
+    def __init__(self, tokenizer: Tokenizer, mask_token: str, max_length: int) -> None:
+        mask_id = tokenizer.token_to_id(mask_token)
+        if mask_id is None:
+            raise ValueError(f"the tokenizer has no mask token {mask_token!r}")
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        self.tokenizer = tokenizer
+        self.mask_token = mask_token
+        self.mask_id: int = mask_id
+        self.max_length = max_length
+        probe = tokenizer.encode("a")
+        specials = probe.special_tokens_mask
+        first, last = specials.index(0), len(specials) - specials[::-1].index(0)
+        self.prefix, self.suffix = probe.ids[:first], probe.ids[last:]
+
+    @classmethod
+    def from_file(cls, path: Path, mask_token: str, max_length: int) -> "TextEncoder":
+        """The encoder of a tokenizer.json."""
+        return cls(Tokenizer.from_file(str(path)), mask_token, max_length)
+
+    @property
+    def room(self) -> int:
+        """Tokens of text that fit, special tokens left out."""
+        return self.max_length - len(self.prefix) - len(self.suffix)
+
+    def encode(self, text: str) -> EncodedText:
+        """The text as the model reads it; where it is too long, the window around its masks.
+
+        Both spellings of the mask stand for the model's own. Raises TextError for a text that is empty, is not valid
+        Unicode, is too long without a mask, or whose masks are too far apart for one window.
+        """
+        source, cut = self._cut(self._own_mask(text))
+        ids = self._content_ids(source)
+        if not ids:
+            raise TextError(TextStatus.EMPTY_TEXT, f"the text {text[:40]!r} holds no token to score")
+        start = self._window_start(ids)
+        kept = ids[start : start + self.room]
+        input_ids = np.array([*self.prefix, *kept, *self.suffix], np.int64)
+        return EncodedText(
+            text=text,
+            input_ids=input_ids,
+            mask_positions=tuple(np.flatnonzero(input_ids == self.mask_id).tolist()),
+            truncated=cut or len(kept) < len(ids),
+            source=source,
+            window_start=start,
+        )
+
+    def target_id(self, encoded: EncodedText, mask: int, word: str) -> int | None:
+        """The vocabulary id that `word` has in place of the text's mask number `mask`, counted from 0.
+
+        The word is tokenized where it stands, so that letter case and a leading space come out as the model saw them
+        in training; a word that is no single token there may still be a vocabulary entry, such as `##ing`. None
+        otherwise.
+        """
+        parts = encoded.source.split(self.mask_token)
+        filled = self.mask_token.join(parts[: mask + 1]) + word + self.mask_token.join(parts[mask + 1 :])
+        ids = self._content_ids(filled)[encoded.window_start :][: self.room]
+        content = encoded.input_ids[len(self.prefix) : len(encoded.input_ids) - len(self.suffix)]
+        position = encoded.mask_positions[mask] - len(self.prefix)
+        if len(ids) == len(content):
+            differs = np.flatnonzero(content != np.array(ids, np.int64))
+            if differs.tolist() == [position] and not self._is_unknown(ids[position]):
+                return ids[position]
+        exact: int | None = self.tokenizer.token_to_id(word)
+        return exact
+
+    def token_count(self, encoded: EncodedText) -> int:
+        """Tokens of the encoded text, special tokens left out."""
+        return len(encoded.input_ids) - len(self.prefix) - len(self.suffix)
+
+    def token_str(self, token: int) -> str:
+        """One token decoded alone: keeps `##` or a leading space."""
+        decoded: str = self.tokenizer.decode([token], skip_special_tokens=False)
+        return decoded
+
+    def _own_mask(self, text: str) -> str:
+        for spelling in MASK_SPELLINGS:
+            if spelling != self.mask_token:
+                text = text.replace(spelling, self.mask_token)
+        return text
+
+    def _cut(self, text: str) -> tuple[str, bool]:
+        """A very long text cut to the neighbourhood of its masks, and whether it was."""
+        reach = CHARS_PER_TOKEN * self.max_length
+        if len(text) <= reach:
+            return text, False
+        first, last = text.find(self.mask_token), text.rfind(self.mask_token)
+        if first < 0:
+            raise self._too_long(f"{len(text)} characters")
+        if last - first > reach:
+            raise self._mask_lost()
+        start, stop = max(0, first - reach), min(len(text), last + len(self.mask_token) + reach)
+        return text[start:stop], stop - start < len(text)
+
+    def _window_start(self, ids: list[int]) -> int:
+        """Where the window of `room` tokens begins that has the masks in its middle."""
+        if len(ids) <= self.room:
+            return 0
+        masks = [index for index, token in enumerate(ids) if token == self.mask_id]
+        if not masks:
+            raise self._too_long(f"{len(ids)} tokens")
+        if masks[-1] - masks[0] >= self.room:
+            raise self._mask_lost()
+        first, last = masks[0], masks[-1]
+        centred = (first + last) // 2 - self.room // 2
+        return max(0, min(max(centred, last - self.room + 1), first, len(ids) - self.room))
+
+    def _content_ids(self, text: str) -> list[int]:
+        try:
+            encoding: Encoding = self.tokenizer.encode(text, add_special_tokens=False)
+        except TypeError as error:  # what tokenizers raises for a lone surrogate
+            raise TextError(
+                TextStatus.INVALID_UNICODE, "the text is not valid Unicode: it holds a lone surrogate"
+            ) from error
+        ids: list[int] = encoding.ids
+        return ids
+
+    def _is_unknown(self, token: int) -> bool:
+        return bool(self.tokenizer.id_to_token(token) == getattr(self.tokenizer.model, "unk_token", None))
+
+    def _too_long(self, size: str) -> TextError:
+        return TextError(
+            TextStatus.TOO_LONG,
+            f"the text has {size} and no mask to cut around; the model reads {self.max_length} tokens: split it",
+        )
+
+    def _mask_lost(self) -> TextError:
+        return TextError(
+            TextStatus.MASK_LOST,
+            f"the text's masks are too far apart: the model reads {self.max_length} tokens at once; mask fewer",
+        )

@@ -1,0 +1,36 @@
+"""Every exception that maskedge raises.
+
+MaskedgeError
+├── BundleError              a bundle cannot be used
+│   ├── BundleNotFoundError      there is none at the path
+│   └── BundleCorruptError       a file is missing, altered or malformed
+└── TextError (ValueError)   a text cannot be scored; `status` says why
+"""
+
+from maskedge.results import TextStatus
+
+__all__ = ["BundleCorruptError", "BundleError", "BundleNotFoundError", "MaskedgeError", "TextError"]
+
+
+class MaskedgeError(Exception):
+    """Base of all errors of this package."""
+
+
+class BundleError(MaskedgeError):
+    """A bundle cannot be used."""
+
+
+class BundleNotFoundError(BundleError):
+    """There is no bundle at the given path."""
+
+
+class BundleCorruptError(BundleError):
+    """A bundle's file is missing, was altered, or does not say what the format asks for."""
+
+
+class TextError(MaskedgeError, ValueError):
+    """One text cannot be scored. `status` is the reason as a machine reads it, the message as a person does."""
+
+    def __init__(self, status: TextStatus, message: str) -> None:
+        super().__init__(message)
+        self.status = status
