@@ -124,8 +124,10 @@ class Attention(nn.Module):
         self.num_heads = config.num_heads
         self.window = config.windows[layer] if config.windows else None
         self.input_scale: nn.Module = nn.Identity()
-        self.qkv = nn.Linear(config.hidden_size, 3 * config.hidden_size, bias=config.linear_bias)
-        self.out = nn.Linear(config.hidden_size, config.hidden_size, bias=config.linear_bias)
+        # three layers, not one three times as wide: splitting its output would cost more than it saves
+        self.query, self.key, self.value, self.out = (
+            nn.Linear(config.hidden_size, config.hidden_size, bias=config.linear_bias) for _ in range(4)
+        )
         self.rotary = bool(config.rope_thetas)
         if self.rotary:
             exponents = torch.arange(0, config.head_size, 2).float() / config.head_size
@@ -133,21 +135,11 @@ class Attention(nn.Module):
             self.register_buffer("cos", angles.cos(), persistent=False)
             self.register_buffer("sin", angles.sin(), persistent=False)
 
-    def project(self, x: Tensor, at: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries of the rows `at`, keys and values of all rows."""
-        if at is None:
-            q, k, v = self.qkv(x).chunk(3, dim=-1)
-            return q, k, v
-        size = x.shape[-1]
-        bias = self.qkv.bias
-        q = F.linear(take(x, at), self.qkv.weight[:size], None if bias is None else bias[:size])
-        kv = F.linear(x, self.qkv.weight[size:], None if bias is None else bias[size:])
-        return q, *kv.chunk(2, dim=-1)
-
     def forward(self, x: Tensor, at: Tensor | None = None) -> Tensor:
-        q, k, v = self.project(self.input_scale(x), at)
+        x = self.input_scale(x)
         everywhere = torch.arange(x.shape[1], device=x.device).expand(x.shape[:2])
         queried = everywhere if at is None else at
+        q, k, v = self.query(x if at is None else take(x, at)), self.key(x), self.value(x)
         if self.rotary:
             q = rotate(q, queried, self.cos, self.sin, self.num_heads)
             k = rotate(k, everywhere, self.cos, self.sin, self.num_heads)
@@ -162,19 +154,18 @@ class MLP(nn.Module):
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
-        self.gated = config.gated_mlp
         self.activation = ACTIVATIONS[config.activation]
-        width = config.intermediate_size * (2 if self.gated else 1)
         self.input_scale: nn.Module = nn.Identity()
-        self.up = nn.Linear(config.hidden_size, width, bias=config.linear_bias)
+        self.up = nn.Linear(config.hidden_size, config.intermediate_size, bias=config.linear_bias)
+        self.gate = (
+            nn.Linear(config.hidden_size, config.intermediate_size, config.linear_bias) if config.gated_mlp else None
+        )
         self.down = nn.Linear(config.intermediate_size, config.hidden_size, bias=config.linear_bias)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.input_scale(x)
-        if not self.gated:
-            return self.down(self.activation(self.up(x)))
-        x, gate = self.up(x).chunk(2, dim=-1)
-        return self.down(self.activation(x) * gate)
+        up = self.activation(self.up(x))
+        return self.down(up if self.gate is None else up * self.gate(x))
 
 
 class Block(nn.Module):

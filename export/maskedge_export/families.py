@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from maskedge_export.encoder import ACTIVATIONS, Encoder, EncoderConfig
@@ -16,6 +15,15 @@ Weights = Mapping[str, Tensor]
 
 
 @dataclass(frozen=True, slots=True)
+class Part:
+    """One of the equal parts into which a checkpoint's fused layer falls along its output."""
+
+    module: str
+    index: int
+    of: int
+
+
+@dataclass(frozen=True, slots=True)
 class Family:
     """One family: its configuration, and for each native parameter the checkpoint names that make it up."""
 
@@ -23,8 +31,8 @@ class Family:
     stem: dict[str, str]
     """Native module -> checkpoint module, outside the layers."""
     layer_prefix: str
-    layer: dict[str, tuple[str, ...]]
-    """Native module of a block -> checkpoint modules, concatenated along their output."""
+    layer: dict[str, "str | Part"]
+    """Native module of a block -> checkpoint module, or a part of one."""
 
 
 def _bert_config(hf: Any) -> EncoderConfig:
@@ -109,12 +117,14 @@ def _bert_like(prefix: str, head: dict[str, str], config: Callable[[Any], Encode
         },
         layer_prefix=f"{prefix}.encoder.layer",
         layer={
-            "attention.qkv": ("attention.self.query", "attention.self.key", "attention.self.value"),
-            "attention.out": ("attention.output.dense",),
-            "attention_norm": ("attention.output.LayerNorm",),
-            "mlp.up": ("intermediate.dense",),
-            "mlp.down": ("output.dense",),
-            "mlp_norm": ("output.LayerNorm",),
+            "attention.query": "attention.self.query",
+            "attention.key": "attention.self.key",
+            "attention.value": "attention.self.value",
+            "attention.out": "attention.output.dense",
+            "attention_norm": "attention.output.LayerNorm",
+            "mlp.up": "intermediate.dense",
+            "mlp.down": "output.dense",
+            "mlp_norm": "output.LayerNorm",
         },
     )
 
@@ -148,12 +158,14 @@ FAMILIES: dict[str, Family] = {
         },
         layer_prefix="distilbert.transformer.layer",
         layer={
-            "attention.qkv": ("attention.q_lin", "attention.k_lin", "attention.v_lin"),
-            "attention.out": ("attention.out_lin",),
-            "attention_norm": ("sa_layer_norm",),
-            "mlp.up": ("ffn.lin1",),
-            "mlp.down": ("ffn.lin2",),
-            "mlp_norm": ("output_layer_norm",),
+            "attention.query": "attention.q_lin",
+            "attention.key": "attention.k_lin",
+            "attention.value": "attention.v_lin",
+            "attention.out": "attention.out_lin",
+            "attention_norm": "sa_layer_norm",
+            "mlp.up": "ffn.lin1",
+            "mlp.down": "ffn.lin2",
+            "mlp_norm": "output_layer_norm",
         },
     ),
     "modernbert": Family(
@@ -168,12 +180,15 @@ FAMILIES: dict[str, Family] = {
         },
         layer_prefix="model.layers",
         layer={
-            "attention.qkv": ("attn.Wqkv",),
-            "attention.out": ("attn.Wo",),
-            "attention_norm": ("attn_norm",),
-            "mlp.up": ("mlp.Wi",),
-            "mlp.down": ("mlp.Wo",),
-            "mlp_norm": ("mlp_norm",),
+            "attention.query": Part("attn.Wqkv", 0, of=3),
+            "attention.key": Part("attn.Wqkv", 1, of=3),
+            "attention.value": Part("attn.Wqkv", 2, of=3),
+            "attention.out": "attn.Wo",
+            "attention_norm": "attn_norm",
+            "mlp.up": Part("mlp.Wi", 0, of=2),
+            "mlp.gate": Part("mlp.Wi", 1, of=2),
+            "mlp.down": "mlp.Wo",
+            "mlp_norm": "mlp_norm",
         },
     ),
 }
@@ -204,8 +219,11 @@ def _weight(name: str, family: Family, weights: Weights) -> Tensor:
         tensor = weights[f"{family.stem[module]}.{kind}"]
         return _with_token_type(tensor, family, weights) if module == "embedding.positions" else tensor
     _, layer, inner = module.split(".", 2)
-    parts = [weights[f"{family.layer_prefix}.{layer}.{source}.{kind}"] for source in family.layer[inner]]
-    return torch.cat(parts)
+    source = family.layer[inner]
+    if isinstance(source, Part):
+        fused = weights[f"{family.layer_prefix}.{layer}.{source.module}.{kind}"]
+        return fused.chunk(source.of)[source.index]
+    return weights[f"{family.layer_prefix}.{layer}.{source}.{kind}"]
 
 
 def _with_token_type(positions: Tensor, family: Family, weights: Weights) -> Tensor:

@@ -6,16 +6,18 @@ the value projection, the gating half of an MLP; where nothing takes it, one mul
 """
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from maskedge_export.calibration import Batch
-from maskedge_export.encoder import Attention, Block, Encoder, Scale
+from maskedge_export.encoder import MLP, Attention, Block, Encoder, Scale
 
 __all__ = ["smoothed"]
+
+FactorsOf = Callable[..., Tensor]
 
 STRENGTH = 0.5
 """a above. 0.4 to 0.7 were within each other's noise on the first trained model; 0.5 kept the weights' own error least."""
@@ -25,65 +27,62 @@ def smoothed(encoder: Encoder, batches: Iterable[Batch], strength: float = STREN
     """A copy of the encoder with the same function, whose activations quantize better."""
     peaks = _input_peaks(encoder, batches)
     encoder = copy.deepcopy(encoder)
-    for index, block in enumerate(encoder.blocks):
+    names = {module: name for name, module in encoder.named_modules()}
+
+    def factors(*layers: nn.Linear) -> Tensor:
+        return _factors(peaks[names[layers[0]]], layers, strength)
+
+    for block in encoder.blocks:
         assert isinstance(block, Block)
-        _smooth_block(block, partial(_factors, peaks, f"blocks.{index}", strength))
+        _smooth_attention(block, factors)
+        _smooth_mlp(block, factors)
     if isinstance(encoder.final_norm, nn.LayerNorm):
-        factors = _factors(peaks, "head", strength, "dense", encoder.head.dense)
-        _divide_norm(encoder.final_norm, factors)
-        _multiply_input(encoder.head.dense, factors)
+        dense = encoder.head.dense
+        _move(factors(dense), encoder.final_norm, [dense])
     return encoder
 
 
-def _smooth_block(block: Block, factors_of: "partial[Tensor]") -> None:
-    attention, mlp = block.attention, block.mlp
-    before = [
-        (attention, "attention.qkv", attention.qkv, block.attention_norm),
-        (mlp, "mlp.up", mlp.up, block.mlp_norm),
-    ]
-    for module, name, linear, norm in before:
-        factors = factors_of(name, linear)
-        if block.pre_norm and isinstance(norm, nn.LayerNorm):
-            _divide_norm(norm, factors)
-        else:  # the norm's output is also the residual, which must stay
-            module.input_scale = Scale(1 / factors)
-        _multiply_input(linear, factors)
-    hidden = attention.out.in_features
-    factors = factors_of("attention.out", attention.out)
-    _divide_output(attention.qkv, slice(2 * hidden, None), factors)  # the value projection's part
-    _multiply_input(attention.out, factors)
-    if mlp.gated:
-        factors = factors_of("mlp.down", mlp.down)
-        _divide_output(mlp.up, slice(mlp.down.in_features, None), factors)  # the half that is not activated
-        _multiply_input(mlp.down, factors)
+def _smooth_attention(block: Block, factors: FactorsOf) -> None:
+    attention = block.attention
+    inputs = [attention.query, attention.key, attention.value]
+    _move(factors(*inputs), _producer(block, block.attention_norm, attention), inputs)
+    _move(factors(attention.out), attention.value, [attention.out])
 
 
-def _factors(peaks: dict[str, Tensor], prefix: str, strength: float, name: str, linear: nn.Linear) -> Tensor:
+def _smooth_mlp(block: Block, factors: FactorsOf) -> None:
+    mlp = block.mlp
+    inputs = [mlp.up] if mlp.gate is None else [mlp.up, mlp.gate]
+    _move(factors(*inputs), _producer(block, block.mlp_norm, mlp), inputs)
+    if mlp.gate is not None:  # linear in the gating half, which is not activated
+        _move(factors(mlp.down), mlp.gate, [mlp.down])
+
+
+def _producer(block: Block, norm: nn.Module, module: Attention | MLP) -> nn.LayerNorm | Scale:
+    """What takes the division: the norm before, or a new multiplication where its output is also the residual."""
+    if block.pre_norm and isinstance(norm, nn.LayerNorm):
+        return norm
+    scale = Scale(torch.ones(block.attention.query.in_features))
+    module.input_scale = scale
+    return scale
+
+
+@torch.no_grad()
+def _move(factors: Tensor, producer: nn.LayerNorm | nn.Linear | Scale, consumers: Sequence[nn.Linear]) -> None:
+    """Divide the producer's output channels by the factors, and multiply the consumers' weights with them."""
+    producer.weight.div_(factors.unsqueeze(1) if isinstance(producer, nn.Linear) else factors)
+    bias = getattr(producer, "bias", None)
+    if bias is not None:
+        bias.div_(factors)
+    for consumer in consumers:
+        consumer.weight.mul_(factors)
+
+
+def _factors(peak: Tensor, consumers: Sequence[nn.Linear], strength: float) -> Tensor:
     """s of each input channel, scaled to a geometric mean of 1."""
     tiny = 1e-5
-    activation = peaks[f"{prefix}.{name}"].clamp(min=tiny)
-    weight = linear.weight.detach().abs().amax(0).clamp(min=tiny)
-    factors = activation**strength / weight ** (1 - strength)
+    weight = torch.stack([layer.weight.detach().abs().amax(0) for layer in consumers]).amax(0)
+    factors = peak.clamp(min=tiny) ** strength / weight.clamp(min=tiny) ** (1 - strength)
     return factors / factors.log().mean().exp()
-
-
-@torch.no_grad()
-def _divide_norm(norm: nn.LayerNorm, factors: Tensor) -> None:
-    norm.weight /= factors
-    if norm.bias is not None:
-        norm.bias /= factors
-
-
-@torch.no_grad()
-def _divide_output(linear: nn.Linear, rows: slice, factors: Tensor) -> None:
-    linear.weight[rows] /= factors.unsqueeze(1)
-    if linear.bias is not None:
-        linear.bias[rows] /= factors
-
-
-@torch.no_grad()
-def _multiply_input(linear: nn.Linear, factors: Tensor) -> None:
-    linear.weight *= factors
 
 
 @torch.no_grad()
@@ -95,12 +94,8 @@ def _input_peaks(encoder: Encoder, batches: Iterable[Batch]) -> dict[str, Tensor
         peak = inputs[0].abs().flatten(0, -2).amax(0)
         peaks[name] = torch.maximum(peaks[name], peak) if name in peaks else peak
 
-    hooks = []
-    for name, module in encoder.named_modules():
-        # the last layer calls parts of qkv's weight, not the module, so its input is watched at the attention's door
-        watched = f"{name}.qkv" if isinstance(module, Attention) else name
-        if isinstance(module, Attention) or (isinstance(module, nn.Linear) and not name.endswith(".qkv")):
-            hooks.append(module.register_forward_pre_hook(partial(observe, watched)))
+    linears = [(name, module) for name, module in encoder.named_modules() if isinstance(module, nn.Linear)]
+    hooks = [module.register_forward_pre_hook(partial(observe, name)) for name, module in linears]
     try:
         for batch in batches:
             encoder(torch.from_numpy(batch.input_ids), torch.from_numpy(batch.mask_positions))

@@ -1,0 +1,52 @@
+"""Makes tests/tiny_bundle: a BERT with random weights and a small vocabulary, in fp32 and int8, that needs no torch to test.
+
+    .venv/bin/python tests/make_tiny_bundle.py
+"""
+
+import tempfile
+from pathlib import Path
+
+import torch
+from tokenizers import BertWordPieceTokenizer
+from transformers import BertConfig, BertForMaskedLM, BertTokenizerFast
+
+from maskedge_export.bundling import ExportOptions, export_bundle
+
+HERE = Path(__file__).parent
+SENTENCES = HERE.parent / "examples" / "sentences.txt"
+VOCAB_SIZE = 400
+MAX_LENGTH = 64
+
+
+def make_checkpoint(directory: Path) -> None:
+    """A checkpoint whose weights are large enough for its predictions to differ from place to place."""
+    trainer = BertWordPieceTokenizer(lowercase=True)
+    trainer.train([str(SENTENCES)], vocab_size=VOCAB_SIZE, show_progress=False)
+    trainer.save_model(str(directory))
+    tokenizer = BertTokenizerFast(vocab=str(directory / "vocab.txt"), model_max_length=MAX_LENGTH)
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=64,
+        max_position_embeddings=MAX_LENGTH,
+        initializer_range=0.2,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    BertForMaskedLM(config).save_pretrained(directory)
+    tokenizer.save_pretrained(directory)
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as scratch:
+        checkpoint = Path(scratch) / "tiny"
+        checkpoint.mkdir()
+        make_checkpoint(checkpoint)
+        export_bundle(
+            str(checkpoint),
+            HERE / "tiny_bundle",
+            ExportOptions(precision="both", calibration=(SENTENCES,), name="tiny", gate=False, overwrite=True),
+            print,
+        )
