@@ -1,0 +1,22 @@
+"""The door of the heavy packages: imports them here first, and says which extra is missing instead of a traceback."""
+
+import sys
+
+from maskedge.extras import exit_without_extra
+
+__all__ = ["main"]
+
+
+def main() -> None:
+    """`mlm-batch`."""
+    try:
+        from maskedge_batch.cli import main as run
+    except ModuleNotFoundError as error:
+        exit_without_extra("mlm-batch", "batch", error)
+    except KeyboardInterrupt:  # during the imports, before the command line takes signals over
+        sys.exit(130)
+    run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,153 @@
+"""Which columns a job reads and which it adds, checked before any work starts."""
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import pyarrow as pa
+import pyarrow.types as pat
+
+from maskedge_batch.errors import InputError
+
+__all__ = ["SCORE_FIELDS", "Columns", "choose_columns", "scored_schema", "target_bytes", "text_bytes"]
+
+DEFAULT_TARGET = "target"
+"""The target column that is used without being asked for, where the input has it."""
+
+Column: TypeAlias = "pa.Array[Any]"
+
+PREDICTION = pa.struct([("token", pa.int32()), ("token_str", pa.string()), ("score", pa.float64())])
+
+SCORE_FIELDS = pa.schema(
+    [
+        pa.field("mlm_status", pa.string(), nullable=False),  # "ok" or the reason why the row was set aside
+        pa.field("mlm_predictions", pa.list_(pa.list_(PREDICTION))),  # [masks, top_k], best first
+        pa.field("mlm_entropy", pa.list_(pa.float64())),  # [masks], nats
+        pa.field("mlm_target_logprob", pa.list_(pa.float64())),  # [masks], nats; null: no target at that mask
+        pa.field("mlm_target_rank", pa.list_(pa.int32())),  # [masks]; 1: the most probable token
+        pa.field("mlm_perplexity", pa.float64()),  # exp(-mean logprob) of the row's targets, or of all its tokens
+        pa.field("mlm_token_count", pa.int32()),  # special tokens left out
+        pa.field("mlm_truncated", pa.bool_()),  # whether the text was cut to the model's length around its masks
+        pa.field("mlm_pll", pa.float64()),  # pseudo-log-likelihood of a text without masks, nats
+    ]
+)
+
+# The layout of a string column's bytes, without the promise that they are UTF-8: a cast that copies nothing and lets
+# one undecodable row be told from its neighbours.
+_BINARY = {
+    pa.string(): pa.binary(),
+    pa.large_string(): pa.large_binary(),
+    pa.string_view(): pa.binary_view(),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """The columns that a job reads."""
+
+    text: str
+    target: str | None
+    """Holds one string for one mask, or a list of strings, one per mask; None: no targets are known."""
+
+
+def choose_columns(schema: pa.Schema, text: str, target: str | None = None) -> Columns:
+    """Returns the columns to read after checking that the input has them, that they hold strings, and that the
+    columns to be added do not exist yet. `target` None takes the column "target" where there is one.
+
+    Raises InputError.
+    """
+    _refuse_ambiguous_names(schema)
+    if target is None and DEFAULT_TARGET in schema.names:
+        target = DEFAULT_TARGET
+    _require(schema, text, "text", "--text-column", lists=False)
+    if target is not None:
+        _require(schema, target, "target", "--target-column", lists=True)
+    return Columns(text, target)
+
+
+def scored_schema(schema: pa.Schema, provenance: bytes | None = None) -> pa.Schema:
+    """The input's schema with the score columns behind its own and, under the metadata key `maskedge`, the
+    provenance of the scores. The input's own metadata are kept."""
+    metadata: dict[bytes | str, bytes | str] = dict((schema.metadata or {}).items())
+    if provenance is not None:
+        metadata["maskedge"] = provenance
+    return pa.schema([*schema, *SCORE_FIELDS], metadata=metadata)
+
+
+def text_bytes(column: Column) -> list[bytes | None]:
+    """The texts of a string column, not yet decoded."""
+    values: list[bytes | None] = _as_binary(column).to_pylist()
+    return values
+
+
+def target_bytes(column: Column) -> list[tuple[bytes | None, ...]]:
+    """The targets of each row, not yet decoded; an empty tuple where a row has none. Empty strings count as null."""
+    rows = _as_binary(column).to_pylist()
+    listed = (row if isinstance(row, list) else [row] for row in rows)
+    return [tuple(word or None for word in row) if any(row) else () for row in listed]
+
+
+def _as_binary(column: Column) -> Column:
+    plain = _plain_type(column.type)
+    return column.cast(plain).cast(_binary_type(plain))
+
+
+def _plain_type(kind: Any) -> Any:
+    """The type without its dictionaries."""
+    if pat.is_dictionary(kind):
+        return kind.value_type
+    if _is_list(kind):
+        return pa.large_list(_plain_type(kind.value_type))
+    return kind
+
+
+def _binary_type(plain: Any) -> Any:
+    return pa.large_list(_BINARY[plain.value_type]) if _is_list(plain) else _BINARY[plain]
+
+
+def _is_list(kind: Any) -> bool:
+    return bool(pat.is_list(kind) or pat.is_large_list(kind))
+
+
+def _holds_strings(kind: Any) -> bool:
+    return not _is_list(kind) and _plain_type(kind) in _BINARY
+
+
+def _refuse_ambiguous_names(schema: pa.Schema) -> None:
+    repeated = [name for name, count in Counter(schema.names).items() if count > 1]
+    if repeated:
+        raise InputError(
+            f"The input has more than one column named {_quoted(repeated)}: rename them so that each is unique.\n"
+            f"{_listing(schema)}"
+        )
+    taken = [name for name in schema.names if name.startswith("mlm_")]
+    if taken:
+        raise InputError(
+            f"The input already has {_quoted(taken)}, and names that begin with mlm_ are the ones this job adds: "
+            f"score the file they were added to, or drop or rename them.\n{_listing(schema)}"
+        )
+
+
+def _require(schema: pa.Schema, name: str, role: str, option: str, *, lists: bool) -> None:
+    if name not in schema.names:
+        raise InputError(
+            f"The input has no {role} column {name!r}: name one of its columns with {option}.\n{_listing(schema)}"
+        )
+    kind = schema.field(name).type
+    if _holds_strings(kind) or (lists and _is_list(kind) and _holds_strings(kind.value_type)):
+        return
+    wanted = "strings, or lists of strings with one for each mask," if lists else "strings"
+    raise InputError(
+        f"The {role} column {name!r} holds {kind} where {wanted} are needed: name another with {option}, "
+        f"or cast it.\n{_listing(schema)}"
+    )
+
+
+def _listing(schema: pa.Schema) -> str:
+    if not schema.names:
+        return "It has no columns."
+    return "Its columns: " + ", ".join(f"{field.name} ({field.type})" for field in schema)
+
+
+def _quoted(names: list[str]) -> str:
+    return ", ".join(map(repr, names))

@@ -1,0 +1,158 @@
+"""One file from beginning to end: check, score, write, report, publish."""
+
+import json
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import pyarrow.parquet as pq
+from maskedge import Predictor
+
+from maskedge_batch import report
+from maskedge_batch.columns import Columns, choose_columns, scored_schema
+from maskedge_batch.errors import InputError, OutputError
+from maskedge_batch.publish import naming_failed_writes, staged
+from maskedge_batch.reading import open_parquet, read_batches
+from maskedge_batch.scoring import score_batches
+from maskedge_batch.statistics import Statistics
+from maskedge_batch.writing import ScoredWriter
+
+__all__ = ["Job", "OnProgress", "Outcome", "score_file"]
+
+OnProgress = Callable[[int, int], None]
+"""Called with the rows done and the rows there are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What to score and where to put the results."""
+
+    input: Path
+    output: Path | None = None
+    """None: beside the input, as NAME.scored.parquet."""
+    model: Path | None = None
+    """A bundle; None: the one that maskedge takes by default."""
+    text_column: str = "text"
+    target_column: str | None = None
+    """None: the column "target" where there is one."""
+    top_k: int = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a finished job says and where it left its files."""
+
+    report: report.Report
+    output: Path
+    html: Path
+    markdown: Path
+    json: Path
+
+
+def score_file(job: Job, on_progress: OnProgress = lambda done, total: None) -> Outcome:
+    """Scores a Parquet file into another and reports on it. All four files appear complete, or none of them.
+
+    Raises InputError, OutputError and WriteError, and the BundleErrors of `Predictor.load`.
+    """
+    clock = _Clock()
+    with open_parquet(job.input) as parquet:
+        columns = choose_columns(parquet.schema_arrow, job.text_column, job.target_column)
+        output, *reports = finals = _places(job)
+        with staged(*finals) as (scored, *drafts):
+            predictor = _load(job)
+            clock.start_scoring()
+            on_progress(0, parquet.metadata.num_rows)
+            statistics = _score_into(scored, output, parquet, job, predictor, columns, on_progress)
+            figures = report.make(statistics, _run_facts(job, output, columns, predictor, clock))
+            pages = (report.as_html(figures), report.as_markdown(figures), report.as_json(figures))
+            for draft, final, page in zip(drafts, reports, pages, strict=True):
+                with naming_failed_writes(final):
+                    draft.write_text(page, encoding="utf-8")
+    return Outcome(figures, *finals)
+
+
+def _load(job: Job) -> Predictor:
+    predictor = Predictor.load(job.model)
+    try:
+        predictor.fill_encoded([], top_k=job.top_k)  # no texts: only the limit of top_k is checked
+    except ValueError as error:
+        raise InputError(f"{error}: choose another with --top-k.") from error
+    return predictor
+
+
+class _Clock:
+    def __init__(self) -> None:
+        self.began = datetime.now(UTC)
+        self._start = self._scoring = time.monotonic()
+
+    def start_scoring(self) -> None:
+        self._scoring = time.monotonic()
+
+    def wall_and_scoring_seconds(self) -> tuple[float, float]:
+        now = time.monotonic()
+        return now - self._start, now - self._scoring
+
+
+def _places(job: Job) -> tuple[Path, Path, Path, Path]:
+    """The output and its reports. Raises OutputError where the output would take the place of the input."""
+    name = job.input.stem if job.input.suffix.lower() == ".parquet" else job.input.name
+    output = job.output or job.input.with_name(f"{name}.scored.parquet")
+    if output.exists() and output.samefile(job.input):
+        raise OutputError(f"{output} is the input itself: name another file with -o.")
+    html, markdown, json_ = (output.with_name(f"{name}.report.{suffix}") for suffix in ("html", "md", "json"))
+    return output, html, markdown, json_
+
+
+def _score_into(
+    path: Path,
+    final: Path,
+    parquet: pq.ParquetFile,
+    job: Job,
+    predictor: Predictor,
+    columns: Columns,
+    on_progress: OnProgress,
+) -> Statistics:
+    statistics = Statistics(columns)
+    schema = scored_schema(parquet.schema_arrow, _provenance(job, columns, predictor))
+    scored = score_batches(read_batches(parquet, job.input), predictor, columns, top_k=job.top_k)
+    with ScoredWriter(path, final, schema) as writer:
+        for batch in scored:
+            writer.write(batch)
+            statistics.add(batch)
+            on_progress(statistics.rows, parquet.metadata.num_rows)
+    return statistics
+
+
+def _provenance(job: Job, columns: Columns, predictor: Predictor) -> bytes:
+    """What the scores came from, for the output's metadata. No times or paths: the same job gives the same bytes."""
+    facts = {
+        "model": predictor.name,
+        "precision": predictor.precision,
+        "fingerprint": predictor.fingerprint,
+        "maskedge": version("maskedge"),
+        "options": {"text_column": columns.text, "target_column": columns.target, "top_k": job.top_k},
+    }
+    return json.dumps(facts, sort_keys=True).encode()
+
+
+def _run_facts(job: Job, output: Path, columns: Columns, predictor: Predictor, clock: _Clock) -> report.RunFacts:
+    wall, scoring = clock.wall_and_scoring_seconds()
+    packages = ("maskedge", "onnxruntime", "tokenizers", "numpy", "pyarrow")
+    return report.RunFacts(
+        input=job.input.name,
+        output=output.name,
+        text_column=columns.text,
+        target_column=columns.target,
+        top_k=job.top_k,
+        model=predictor.name,
+        precision=predictor.precision,
+        fingerprint=predictor.fingerprint,
+        versions={"python": platform.python_version(), **{name: version(name) for name in packages}},
+        started=clock.began.isoformat(timespec="seconds"),
+        wall_seconds=wall,
+        scoring_seconds=scoring,
+    )

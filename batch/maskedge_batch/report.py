@@ -1,0 +1,237 @@
+"""The one place that makes reports: figures as a frozen value, and that value as HTML, Markdown and JSON."""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from markupsafe import Markup
+
+from maskedge_batch.chart import histogram_svg
+from maskedge_batch.statistics import BINS_PER_DECADE, MASK, RowExample, Statistics, Tally
+
+__all__ = ["Bin", "MaskedFigures", "Report", "RunFacts", "UnmaskedFigures", "as_html", "as_json", "as_markdown", "make"]
+
+NOTHING = "\N{EN DASH}"
+"""Stands for a figure that there is none of."""
+
+REASONS = {
+    "null_text": "The text is null.",
+    "empty_text": "The text is empty.",
+    "invalid_unicode": "The text is not valid UTF-8.",
+    "mask_lost": "A mask fell away when the text was cut to the model's length.",
+    "too_long": "The text is longer than the model reads.",
+    "target_not_in_vocabulary": "The target is not one token of the model; only the target's scores are null.",
+    "target_count_mismatch": "There are not as many targets as masks; only the targets' scores are null.",
+}
+
+DEFINITIONS = {
+    "masked cross-entropy": "-(1/M) Σ log p(target | text with its masks), in nats, over the M masks with a known "
+    "target. Every mask counts the same, whatever row it stands in.",
+    "masked perplexity": "exp(masked cross-entropy).",
+    "top-1 and top-5 accuracy": "Share of those M masks where the target is the most probable token of the "
+    "vocabulary, or among the five most probable.",
+    "entropy": "Entropy of the distribution over the vocabulary at a mask, in nats; the mean is over all masks, with "
+    "or without a target. Its exponential is the number of words the model wavers between.",
+    "pseudo-log-likelihood": "Σ log P(token | all other tokens of the text), in nats: each token masked in turn, "
+    "special tokens left out (Salazar et al. 2020). For texts without a mask.",
+    "pseudo-perplexity": "exp(-Σ pseudo-log-likelihoods / Σ tokens) over all those texts: a micro-average, not a mean "
+    "of row perplexities.",
+    "row perplexity": "exp(-mean log-probability) of one row's targets, or of all its tokens where it has no mask.",
+    "rows per second": "Rows over the seconds spent reading, scoring and writing; loading the model is left out.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class RunFacts:
+    """What was run, on what, and how long it took."""
+
+    input: str
+    output: str
+    text_column: str
+    target_column: str | None
+    top_k: int
+    model: str
+    precision: str
+    fingerprint: str
+    versions: Mapping[str, str]
+    started: str
+    """ISO 8601, UTC."""
+    wall_seconds: float
+    scoring_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Bin:
+    """Rows with a perplexity in [low, high)."""
+
+    low: float
+    high: float
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class MaskedFigures:
+    """Figures of the rows whose text holds masks. Those about targets are None or empty where no target was known."""
+
+    masks: int
+    mean_entropy: float
+    targets: int
+    rows_with_targets: int
+    cross_entropy: float | None
+    perplexity: float | None
+    top1_accuracy: float | None
+    top5_accuracy: float | None
+    histogram: tuple[Bin, ...]
+    hardest: tuple[RowExample, ...]
+    easiest: tuple[RowExample, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class UnmaskedFigures:
+    """Figures of the rows whose text holds no mask."""
+
+    rows: int
+    tokens: int
+    pll: float
+    pseudo_perplexity: float
+    histogram: tuple[Bin, ...]
+    hardest: tuple[RowExample, ...]
+    easiest: tuple[RowExample, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """All that the reports say."""
+
+    run: RunFacts
+    rows: int
+    rows_ok: int
+    set_aside: Mapping[str, int]
+    """Rows by the reason why not all of their scores could be given, most frequent first."""
+    rows_per_second: float
+    masked: MaskedFigures | None
+    unmasked: UnmaskedFigures | None
+    definitions: Mapping[str, str]
+
+
+def make(statistics: Statistics, run: RunFacts) -> Report:
+    """Draws up the figures of a finished job."""
+    reasons = Counter(statistics.statuses)
+    rows_ok = reasons.pop("ok", 0)
+    return Report(
+        run=run,
+        rows=statistics.rows,
+        rows_ok=rows_ok,
+        set_aside=dict(sorted(reasons.items(), key=lambda item: (-item[1], item[0]))),
+        rows_per_second=statistics.rows / run.scoring_seconds,
+        masked=_masked(statistics) if statistics.masks else None,
+        unmasked=_unmasked(statistics.unmasked) if statistics.unmasked.rows else None,
+        definitions=DEFINITIONS,
+    )
+
+
+def _masked(statistics: Statistics) -> MaskedFigures:
+    tally = statistics.masked
+    return MaskedFigures(
+        masks=statistics.masks,
+        mean_entropy=float(statistics.entropy / statistics.masks),
+        targets=tally.tokens,
+        rows_with_targets=tally.rows,
+        cross_entropy=tally.cross_entropy,
+        perplexity=tally.perplexity,
+        top1_accuracy=statistics.top1 / tally.tokens if tally.tokens else None,
+        top5_accuracy=statistics.top5 / tally.tokens if tally.tokens else None,
+        histogram=_bins(tally.histogram),
+        hardest=tuple(tally.hardest),
+        easiest=tuple(tally.easiest),
+    )
+
+
+def _unmasked(tally: Tally) -> UnmaskedFigures:
+    assert tally.perplexity is not None  # a row is only tallied with its tokens
+    return UnmaskedFigures(
+        rows=tally.rows,
+        tokens=tally.tokens,
+        pll=float(tally.logprob),
+        pseudo_perplexity=tally.perplexity,
+        histogram=_bins(tally.histogram),
+        hardest=tuple(tally.hardest),
+        easiest=tuple(tally.easiest),
+    )
+
+
+def _bins(histogram: Counter[int]) -> tuple[Bin, ...]:
+    """The bins from the first to the last that has rows, the empty ones between them included."""
+    if not histogram:
+        return ()
+    edges = range(min(histogram), max(histogram) + 1)
+    return tuple(Bin(10 ** (n / BINS_PER_DECADE), 10 ** ((n + 1) / BINS_PER_DECADE), histogram[n]) for n in edges)
+
+
+def as_json(report: Report) -> str:
+    """Every figure under the name of its field."""
+    return json.dumps(asdict(report), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def as_html(report: Report) -> str:
+    """One page that needs no other file and no network."""
+    return _TEMPLATES.get_template("report.html").render(report=report, reasons=REASONS)
+
+
+def as_markdown(report: Report) -> str:
+    """The same figures for a terminal, a pull request or a wiki."""
+    return _TEMPLATES.get_template("report.md").render(report=report, reasons=REASONS)
+
+
+def _number(value: int) -> str:
+    return f"{value:,}"
+
+
+def _percent(share: float | None) -> str:
+    return NOTHING if share is None else f"{share:.1%}"
+
+
+def _figure(value: float | None) -> str:
+    """Four significant digits, and no exponent as long as a reader can do without."""
+    if value is None:
+        return NOTHING
+    if abs(value) >= 1e9:
+        return f"{value:.3g}"
+    return f"{value:,.0f}" if abs(value) >= 999.95 else f"{value:#.4g}"
+
+
+def _markdown_text(text: str) -> str:
+    """Text that stays text in a Markdown table."""
+    return re.sub(r"([\\`*_\[\]<>|#])", r"\\\1", " ".join(text.split())).replace("\\<", "&lt;")
+
+
+def _highlighted(text: str) -> Markup:
+    """The text, escaped, with its masks marked."""
+    parts = MASK.split(text)
+    return Markup("<mark>mask</mark>").join(parts)
+
+
+def _histogram(figures: MaskedFigures | UnmaskedFigures, perplexity: float) -> Markup:
+    return Markup(histogram_svg(figures.histogram, perplexity))  # noqa: S704  numbers only, no text of the input
+
+
+_TEMPLATES = Environment(
+    loader=PackageLoader("maskedge_batch"),
+    autoescape=select_autoescape(["html"]),
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    keep_trailing_newline=True,
+)
+_TEMPLATES.filters |= {
+    "number": _number,
+    "percent": _percent,
+    "figure": _figure,
+    "seconds": "{:,.1f} s".format,
+    "plain": _markdown_text,
+    "highlighted": _highlighted,
+    "histogram": _histogram,
+}

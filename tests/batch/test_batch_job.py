@@ -1,0 +1,178 @@
+"""A whole file: its columns, its order, its metadata, and what happens to its surroundings."""
+
+import json
+import math
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from maskedge import Predictor
+from maskedge_batch import Job, score_file
+from maskedge_batch.columns import SCORE_FIELDS
+
+WriteInput = Callable[..., Path]
+
+
+def test_the_output_has_the_inputs_rows_columns_and_metadata(
+    write_input: WriteInput, bundle: Path, predictor: Predictor, sentences: list[dict[str, Any]]
+) -> None:
+    table = pa.Table.from_pylist(sentences)
+    table = table.append_column(pa.field("weight", pa.float32(), metadata={"unit": "kg"}), pa.nulls(240, pa.float32()))
+    table = table.append_column("kind", pa.array(["x", "y"] * 120).dictionary_encode())
+    table = table.replace_schema_metadata({"source": "somewhere"})
+    outcome = score_file(Job(write_input(table, row_group_size=50), model=bundle))
+    scored = pq.read_table(outcome.output)
+    assert scored.column_names == [*table.column_names, *SCORE_FIELDS.names]
+    assert scored.select(table.column_names).equals(table)
+    assert scored.field("weight").metadata == table.field("weight").metadata
+    metadata = scored.schema.metadata or {}
+    assert metadata[b"source"] == b"somewhere"
+    provenance = json.loads(metadata[b"maskedge"])
+    assert provenance["fingerprint"] == predictor.fingerprint
+    assert provenance["options"] == {"text_column": "text", "target_column": "target", "top_k": 5}
+
+
+def test_all_rows_are_scored_wherever_they_stand(
+    write_input: WriteInput, bundle: Path, sentences: list[dict[str, Any]]
+) -> None:
+    small = score_file(Job(write_input(sentences, "small", row_group_size=7), model=bundle))
+    large = score_file(Job(write_input(sentences, "large"), model=bundle))
+    assert pq.read_table(small.output).equals(pq.read_table(large.output))
+    assert pq.read_table(small.output)["mlm_status"].to_pylist() == ["ok"] * len(sentences)
+
+
+def test_the_same_job_gives_the_same_bytes(
+    write_input: WriteInput, bundle: Path, sentences: list[dict[str, Any]]
+) -> None:
+    path = write_input(sentences)
+    first = score_file(Job(path, model=bundle)).output.read_bytes()
+    assert score_file(Job(path, model=bundle)).output.read_bytes() == first
+
+
+def test_results_lie_beside_the_input(write_input: WriteInput, tmp_path: Path, bundle: Path, words: list[str]) -> None:
+    score_file(Job(write_input({"text": [f"{words[0]} [MASK]"]}), model=bundle))
+    names = ("scored.parquet", "report.html", "report.md", "report.json")
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "sentences.parquet", *(f"sentences.{name}" for name in names),
+    }  # fmt: skip
+
+
+def test_results_go_where_they_are_asked_to(
+    write_input: WriteInput, tmp_path: Path, bundle: Path, words: list[str]
+) -> None:
+    place = tmp_path / "results"
+    place.mkdir()
+    outcome = score_file(Job(write_input({"text": [words[0]]}), place / "out.parquet", bundle))
+    assert outcome.output == place / "out.parquet"
+    assert outcome.html == place / "sentences.report.html"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["results", "sentences.parquet"]
+
+
+def test_zero_rows_give_a_valid_output_and_a_report_that_says_so(write_input: WriteInput, bundle: Path) -> None:
+    empty = pa.table({"id": pa.array([], pa.int64()), "text": pa.array([], pa.string())})
+    outcome = score_file(Job(write_input(empty), model=bundle))
+    scored = pq.read_table(outcome.output)
+    assert scored.num_rows == 0
+    assert scored.column_names == ["id", "text", *SCORE_FIELDS.names]
+    for report in (outcome.html, outcome.markdown):
+        assert "The input holds no rows" in report.read_text()
+    assert json.loads(outcome.json.read_text())["rows"] == 0
+
+
+def test_pages_carry_checksums(write_input: WriteInput, bundle: Path, sentences: list[dict[str, Any]]) -> None:
+    output = score_file(Job(write_input(sentences), model=bundle)).output
+    chunk = pq.ParquetFile(output).metadata.row_group(0).column(1)
+    data = bytearray(output.read_bytes())
+    data[chunk.data_page_offset + chunk.total_compressed_size - 20] ^= 1
+    output.write_bytes(data)
+    with pytest.raises(OSError, match="CRC"):
+        pq.read_table(output, page_checksum_verification=True)
+
+
+def test_progress_counts_every_row(write_input: WriteInput, bundle: Path, sentences: list[dict[str, Any]]) -> None:
+    seen: list[tuple[int, int]] = []
+    score_file(Job(write_input(sentences), model=bundle), lambda done, total: seen.append((done, total)))
+    assert seen[0] == (0, 240)
+    assert seen[-1] == (240, 240)
+    assert seen == sorted(seen)
+
+
+def test_figures_are_those_of_an_obvious_loop_over_the_output(
+    write_input: WriteInput, bundle: Path, sentences: list[dict[str, Any]]
+) -> None:
+    faults = [{"id": 240, "text": None, "target": None}, {"id": 241, "text": "[MASK] .", "target": "Qzxv quartz"}]
+    outcome = score_file(Job(write_input([*sentences, *faults]), model=bundle))
+    logprobs: list[float] = []
+    entropies: list[float] = []
+    plls: list[float] = []
+    ranks: list[int] = []
+    tokens = masked_rows = 0
+    for row in pq.read_table(outcome.output).to_pylist():
+        targets = [logprob for logprob in row["mlm_target_logprob"] or [] if logprob is not None]
+        logprobs += targets
+        masked_rows += bool(targets)
+        ranks += [rank for rank in row["mlm_target_rank"] or [] if rank is not None]
+        entropies += row["mlm_entropy"] or []
+        if row["mlm_pll"] is not None:
+            plls.append(row["mlm_pll"])
+            tokens += row["mlm_token_count"]
+    report = outcome.report
+    masked, unmasked = report.masked, report.unmasked
+    assert masked is not None
+    assert unmasked is not None
+    assert (report.rows, report.rows_ok) == (242, 240)
+    assert report.set_aside == {"null_text": 1, "target_not_in_vocabulary": 1}
+    assert (masked.targets, masked.masks, masked.rows_with_targets) == (180, 181, 180)
+    assert (len(logprobs), len(entropies), masked_rows) == (180, 181, 180)
+    assert masked.cross_entropy == pytest.approx(-sum(logprobs) / 180, rel=1e-12)
+    assert masked.perplexity == pytest.approx(math.exp(-sum(logprobs) / 180), rel=1e-12)
+    assert masked.top1_accuracy == sum(rank == 1 for rank in ranks) / 180
+    assert masked.top5_accuracy == sum(rank in (1, 2, 3, 4, 5) for rank in ranks) / 180
+    assert masked.mean_entropy == pytest.approx(sum(entropies) / 181, rel=1e-12)
+    assert (unmasked.rows, unmasked.tokens) == (60, tokens)
+    assert unmasked.pll == pytest.approx(sum(plls), rel=1e-12)
+    assert unmasked.pseudo_perplexity == pytest.approx(math.exp(-sum(plls) / tokens), rel=1e-12)
+
+
+def test_the_hardest_and_easiest_rows_are_those_of_a_full_sort(
+    write_input: WriteInput, bundle: Path, sentences: list[dict[str, Any]]
+) -> None:
+    outcome = score_file(Job(write_input(sentences, row_group_size=30), model=bundle))
+    rows = pq.read_table(outcome.output).to_pylist()
+    for figures, masked in ((outcome.report.masked, True), (outcome.report.unmasked, False)):
+        kind = [row for row in rows if (row["mlm_pll"] is None) is masked]
+        order = sorted(kind, key=lambda row: (row["mlm_perplexity"], row["id"]))
+        assert figures is not None
+        assert [one.row for one in figures.easiest] == [row["id"] for row in order[:10]]
+        assert [one.perplexity for one in figures.hardest] == [row["mlm_perplexity"] for row in order[:-11:-1]]
+        assert [one.text for one in figures.easiest] == [row["text"] for row in order[:10]]
+        assert sum(one.rows for one in figures.histogram) == len(order)
+        for one in figures.histogram:
+            assert one.rows == sum(one.low <= row["mlm_perplexity"] < one.high for row in order)
+
+
+PEAK = """
+import sys
+from pathlib import Path
+from maskedge_batch import Job, score_file
+score_file(Job(Path(sys.argv[1]), model=Path(sys.argv[2])))
+print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from /proc")
+def test_memory_does_not_grow_with_the_number_of_rows(write_input: WriteInput, bundle: Path, words: list[str]) -> None:
+    def peak_megabytes(rows: int) -> int:
+        # 8 kB a row beside the text: all rows at once would take 160 and 480 MB.
+        texts = [f"{words[i % len(words)]} [MASK]" if i % 4 == 0 else None for i in range(rows)]
+        path = write_input({"text": texts, "ballast": [f"{i:08192}" for i in range(rows)]}, row_group_size=rows)
+        run = subprocess.run([sys.executable, "-c", PEAK, path, bundle], capture_output=True, text=True, check=True)
+        return int(run.stdout) // 1024
+
+    few, many = peak_megabytes(20_000), peak_megabytes(60_000)
+    assert many - few < 100
