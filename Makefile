@@ -5,10 +5,11 @@ RUNTIME_VENV := .venv-runtime
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check --quiet
 RUNTIME_PIP := $(RUNTIME_VENV)/bin/python -m pip --disable-pip-version-check --quiet
 CHECKPOINT := checkpoints/english-small
+MASKED ?= examples/masked_sentences.parquet
 CALIBRATION ?= examples/sentences.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help install score export test test-runtime check fix clean
+.PHONY: help install score export benchmark test test-runtime check fix clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,6 +22,9 @@ score: $(VENV)/batch.stamp ## Score the example sentences with the bundled model
 export: $(VENV)/dev.stamp ## Export the bundled model's checkpoint again and compare it with the shipped bundle
 	$(VENV)/bin/mlm-export bundle $(CHECKPOINT) --out build/bundle --calibration $(CALIBRATION) --overwrite
 	$(VENV)/bin/mlm-export compare build/bundle runtime/maskedge/default_bundle --text $(CALIBRATION)
+
+benchmark: $(VENV)/dev.stamp ## Race against transformers on MASKED, a Parquet file of masked sentences
+	$(VENV)/bin/python benchmarks/against_transformers.py $(MASKED)
 
 test: $(VENV)/dev.stamp ## Run the whole test suite
 	$(VENV)/bin/pytest

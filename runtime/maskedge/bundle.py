@@ -105,6 +105,10 @@ class Manifest:
     def from_json(cls, text: str) -> "Manifest":
         """The manifest of a file's text. Raises KeyError, TypeError or ValueError where it is malformed."""
         fields = json.loads(text)
+        if fields["format_version"] != FORMAT_VERSION:
+            raise ValueError(f"its format is {fields['format_version']}; this maskedge reads {FORMAT_VERSION}")
+        if not fields["graphs"]:
+            raise ValueError("it names no graph")
         fields["graphs"] = {name: _graph_entry(entry) for name, entry in fields["graphs"].items()}
         fields["files"] = {name: FileEntry(**entry) for name, entry in fields["files"].items()}
         return cls(**fields)
@@ -146,7 +150,8 @@ class Bundle:
         manifest_path = path / MANIFEST_NAME
         if not manifest_path.is_file():
             raise BundleNotFoundError(
-                f"no bundle at {path}: {MANIFEST_NAME} is missing; make one with `mlm-export bundle CHECKPOINT --out {path}`"
+                f"no bundle at {path}: {MANIFEST_NAME} is missing; "
+                f"make one with `mlm-export bundle CHECKPOINT --out {path}`"
             )
         bundle = cls(path, _read_manifest(manifest_path))
         if verify:
@@ -188,11 +193,6 @@ class Bundle:
 
 def _read_manifest(path: Path) -> Manifest:
     try:
-        manifest = Manifest.from_json(path.read_text(encoding="utf-8"))
+        return Manifest.from_json(path.read_text(encoding="utf-8"))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise BundleCorruptError(f"{path} is no manifest that this version can read ({error!r})") from error
-    if manifest.format_version != FORMAT_VERSION:
-        raise BundleCorruptError(
-            f"{path} is of format {manifest.format_version}; this version of maskedge reads format {FORMAT_VERSION}"
-        )
-    return manifest

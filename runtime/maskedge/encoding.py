@@ -34,6 +34,8 @@ class EncodedText:
     """What was tokenized: the text with the model's own mask token, cut to a manageable size."""
     window_start: int
     """The first of the source's tokens that was kept."""
+    source_length: int
+    """Tokens of the source, special tokens left out."""
 
 
 class TextEncoder:
@@ -70,6 +72,8 @@ class TextEncoder:
         Both spellings of the mask stand for the model's own. Raises TextError for a text that is empty, is not valid
         Unicode, is too long without a mask, or whose masks are too far apart for one window.
         """
+        if not isinstance(text, str):
+            raise TypeError(f"a text is a str, not {type(text).__name__}: {text!r:.60}")
         source, cut = self._cut(self._own_mask(text))
         ids = self._content_ids(source)
         if not ids:
@@ -84,6 +88,7 @@ class TextEncoder:
             truncated=cut or len(kept) < len(ids),
             source=source,
             window_start=start,
+            source_length=len(ids),
         )
 
     def target_id(self, encoded: EncodedText, mask: int, word: str) -> int | None:
@@ -95,13 +100,14 @@ class TextEncoder:
         """
         parts = encoded.source.split(self.mask_token)
         filled = self.mask_token.join(parts[: mask + 1]) + word + self.mask_token.join(parts[mask + 1 :])
-        ids = self._content_ids(filled)[encoded.window_start :][: self.room]
-        content = encoded.input_ids[len(self.prefix) : len(encoded.input_ids) - len(self.suffix)]
-        position = encoded.mask_positions[mask] - len(self.prefix)
-        if len(ids) == len(content):
-            differs = np.flatnonzero(content != np.array(ids, np.int64))
-            if differs.tolist() == [position] and not self._is_unknown(ids[position]):
-                return ids[position]
+        ids = self._content_ids(filled)
+        if word and len(ids) == encoded.source_length:
+            window = ids[encoded.window_start :][: self.room]
+            content = encoded.input_ids[len(self.prefix) : len(encoded.input_ids) - len(self.suffix)]
+            position = encoded.mask_positions[mask] - len(self.prefix)
+            differs = np.flatnonzero(content != np.array(window, np.int64))
+            if differs.tolist() == [position] and not self._is_unknown(window[position]):
+                return window[position]
         exact: int | None = self.tokenizer.token_to_id(word)
         return exact
 
@@ -157,7 +163,10 @@ class TextEncoder:
         return ids
 
     def _is_unknown(self, token: int) -> bool:
-        return bool(self.tokenizer.id_to_token(token) == getattr(self.tokenizer.model, "unk_token", None))
+        # a Unigram model does not name its unknown token, but every tokenizer.json lists it among the special ones
+        added = self.tokenizer.get_added_tokens_decoder().get(token)
+        named = getattr(self.tokenizer.model, "unk_token", None)
+        return (added is not None and added.special) or self.tokenizer.id_to_token(token) == named
 
     def _too_long(self, size: str) -> TextError:
         return TextError(

@@ -109,17 +109,21 @@ class Predictor:
     def fill_encoded(
         self, encoded: Sequence[EncodedText], *, top_k: int = 5, targets: Sequence[Targets] | None = None
     ) -> list[Fill]:
-        """As `fill`, of encoded texts; `targets` holds for each text one known id, or None, a mask."""
+        """As `fill`, of encoded texts; `targets` holds for each text one known id, or None, a mask.
+
+        Raises ValueError, naming the text, for targets of another number or outside the vocabulary.
+        """
         self._check_top_k(top_k)
         targets = targets if targets is not None else [[None] * len(text.mask_positions) for text in encoded]
-        queries = [self._fill_query(text, ids) for text, ids in zip(encoded, targets, strict=True)]
+        pairs = zip(encoded, targets, strict=True)
+        queries = [self._fill_query(index, text, ids) for index, (text, ids) in enumerate(pairs)]
         outputs = ["top_ids", "top_logprobs", "entropy", "target_logprobs", "target_ranks"]
         answers = self._answer(queries, outputs, top_k)
         return [self._fill(*parts) for parts in zip(encoded, targets, answers, strict=True)]
 
     def score_encoded(self, encoded: Sequence[EncodedText]) -> list[SentenceScore]:
         """As `score`, of encoded texts."""
-        queries = [query for text in encoded for query in self._score_queries(text)]
+        queries = [query for index, text in enumerate(encoded) for query in self._score_queries(index, text)]
         logprobs = iter(self._answer(queries, ["target_logprobs"], top_k=0))
         return [self._sentence_score(text, logprobs) for text in encoded]
 
@@ -143,17 +147,23 @@ class Predictor:
         if not 0 <= top_k <= size:
             raise ValueError(f"top_k is {top_k}; it must be from 0 to {size}, the size of the vocabulary")
 
-    def _fill_query(self, text: EncodedText, targets: Targets) -> Query:
+    def _fill_query(self, index: int, text: EncodedText, targets: Targets) -> Query:
         if not text.mask_positions:
-            message = f"No mask_token ({self.mask_token}) found on the input {text.text[:60]!r}"
+            message = f"text {index}: No mask_token ({self.mask_token}) found on the input {text.text[:60]!r}"
             raise TextError(TextStatus.NO_MASK, message)
         known = tuple(0 if target is None else target for target in targets)
+        if len(known) != len(text.mask_positions):
+            raise ValueError(f"text {index} has {len(text.mask_positions)} masks and {len(known)} targets")
+        size = self.bundle.manifest.vocab_size
+        if not all(0 <= target < size for target in known):
+            raise ValueError(f"text {index} has the targets {known}; ids run from 0 to {size - 1}")
         return Query(text.input_ids, text.mask_positions, known)
 
-    def _score_queries(self, text: EncodedText) -> list[Query]:
+    def _score_queries(self, index: int, text: EncodedText) -> list[Query]:
         if text.mask_positions:
             message = (
-                f"{text.text[:60]!r} holds a mask; pseudo-log-likelihood is defined for whole texts: fill it instead"
+                f"text {index}: {text.text[:60]!r} holds a mask; "
+                "pseudo-log-likelihood is defined for whole texts: fill it instead"
             )
             raise TextError(TextStatus.UNEXPECTED_MASK, message)
         content = range(len(self.encoder.prefix), len(text.input_ids) - len(self.encoder.suffix))

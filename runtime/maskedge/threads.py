@@ -20,6 +20,6 @@ def _quota(cpu_max: Path) -> int:
     unlimited = 1 << 16
     try:
         limit, period = cpu_max.read_text().split()
-    except (OSError, ValueError):
+        return unlimited if limit == "max" else math.ceil(int(limit) / int(period))
+    except (OSError, ValueError, ZeroDivisionError):
         return unlimited
-    return unlimited if limit == "max" else math.ceil(int(limit) / int(period))
