@@ -75,7 +75,9 @@ def ours(bundle: Path, precision: str) -> Contender:
     return lambda texts: [fill.masks[0].predictions[0].token for fill in predictor.fill(texts)]
 
 
-def race(contenders: dict[str, Contender], texts: list[str], rounds: int) -> tuple[dict[str, list[int]], dict[str, float]]:
+def race(
+    contenders: dict[str, Contender], texts: list[str], rounds: int
+) -> tuple[dict[str, list[int]], dict[str, float]]:
     """Each contender's answers and its median seconds; one small round first, which does not count."""
     for contender in contenders.values():
         contender(texts[:32])

@@ -2,8 +2,8 @@
 
     .venv/bin/python benchmarks/mask_words.py TEXT.parquet --rows 20000 --out build/masked.parquet
 
-Sentences are drawn with a fixed seed, from paragraphs of a Parquet file's column `text` or the lines of a text file. The
-word is drawn among those that are one token of the model.
+Sentences are drawn with a fixed seed, from the column `text` of Parquet files or the lines of text files. The word
+is drawn among those that are one token of the model.
 """
 
 import random

@@ -1,6 +1,6 @@
-"""Makes tests/tiny_bundle: a BERT with random weights and a small vocabulary, in fp32 and int8, that needs no torch to test.
+"""Makes tests/tiny_bundle: a BERT with random weights and a small vocabulary, in fp32 and int8.
 
-    .venv/bin/python tests/make_tiny_bundle.py
+.venv/bin/python tests/make_tiny_bundle.py
 """
 
 import tempfile

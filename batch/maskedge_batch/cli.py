@@ -7,12 +7,12 @@ from types import FrameType
 from typing import Annotated, NoReturn
 
 import typer
-from maskedge import BundleError
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from maskedge import BundleError
 from maskedge_batch.errors import BatchError, WriteError
 from maskedge_batch.job import Job, Outcome, score_file
 from maskedge_batch.progress import ProgressDisplay

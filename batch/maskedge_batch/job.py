@@ -10,8 +10,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pyarrow.parquet as pq
-from maskedge import Predictor
 
+from maskedge import Predictor
 from maskedge_batch import report
 from maskedge_batch.columns import Columns, choose_columns, scored_schema
 from maskedge_batch.errors import InputError, OutputError

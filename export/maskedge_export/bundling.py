@@ -1,11 +1,10 @@
 """Checkpoint -> verified bundle on disk: every step of an export, in order."""
 
-import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +20,17 @@ from maskedge_export.checkpoint import Checkpoint, load_checkpoint
 from maskedge_export.errors import CalibrationTextError, ExportError, GateError
 from maskedge_export.graph import add_scoring_outputs, encoder_graph
 from maskedge_export.quantization import matmul_inputs, observe_activations, quantize
+from maskedge_export.sensitivity import finer_activations
 from maskedge_export.smoothing import smoothed
-from maskedge_export.verification import Comparison, Limits, compare, graph_logprobs, ladder_batches, model_logprobs
+from maskedge_export.verification import (
+    Comparison,
+    Limits,
+    Logprobs,
+    compare,
+    graph_logprobs,
+    ladder_batches,
+    model_logprobs,
+)
 
 __all__ = ["PRECISIONS", "ExportOptions", "export_bundle"]
 
@@ -30,6 +38,8 @@ PRECISIONS = {"int8": ("int8",), "fp32": ("fp32",), "both": ("int8", "fp32")}
 """What each choice puts into the bundle; the first is the bundle's default."""
 
 GOLDEN_VECTORS = 8
+SMOOTHING_SHARE = 4
+"""One batch in so many is enough to see which channels are outliers; ranges need more text."""
 GOLDEN_TOP_K = 5
 
 Progress = Callable[[str], None]
@@ -43,7 +53,7 @@ class ExportOptions:
     """A key of PRECISIONS."""
     calibration: tuple[Path, ...] = ()
     """Text and Parquet files: int8 is calibrated on some of their texts, and verified on others."""
-    limits: Limits = Limits()
+    limits: Limits = field(default_factory=Limits)
     gate: bool = True
     """False writes a bundle that failed, and says so in its manifest and card."""
     name: str | None = None
@@ -100,17 +110,23 @@ def _check_options(out: Path, options: ExportOptions) -> None:
 @contextmanager
 def _staging(out: Path, overwrite: bool) -> Iterator[Path]:
     """A directory beside `out` that takes its place if all goes well, and goes away if not."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".partial", dir=out.parent))
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".partial", dir=out.parent))
+    except OSError as error:
+        raise ExportError(f"{out} cannot be written: {error}; choose another --out") from error
+    replaced = staging.with_suffix(".replaced")
     try:
         staging.chmod(0o755)
         yield staging
         if overwrite and out.exists():
-            out.rename(staging.with_suffix(".replaced"))
+            out.rename(replaced)
         staging.rename(out)
     finally:
+        if replaced.exists() and not out.exists():
+            replaced.rename(out)
         shutil.rmtree(staging, ignore_errors=True)
-        shutil.rmtree(staging.with_suffix(".replaced"), ignore_errors=True)
+        shutil.rmtree(replaced, ignore_errors=True)
 
 
 def _masked_text(encoder: TextEncoder, options: ExportOptions, vocab_size: int) -> _Text:
@@ -141,7 +157,7 @@ def _export_graphs(
     entries = {"fp32": _entry("fp32", fp32, against_torch, "the PyTorch model", text, options)}
 
     if "int8" in wanted:
-        int8 = _quantized(source, text, staging, progress)
+        int8 = _quantized(source, text, fp32_logprobs, staging, progress)
         progress("Comparing int8 with fp32")
         against_fp32 = compare(fp32_logprobs, graph_logprobs(int8, vocab_size), text.verification)
         entries["int8"] = _entry("int8", int8, against_fp32, "the fp32 graph", text, options)
@@ -151,15 +167,17 @@ def _export_graphs(
     return {precision: entries[precision] for precision in wanted}
 
 
-def _quantized(source: Checkpoint, text: _Text, staging: Path, progress: Progress) -> Graph:
+def _quantized(source: Checkpoint, text: _Text, fp32_logprobs: Logprobs, staging: Path, progress: Progress) -> Graph:
     progress("Smoothing outlier channels")
-    encoder = smoothed(source.encoder, text.calibration)
+    encoder = smoothed(source.encoder, text.calibration[::SMOOTHING_SHARE])
     model = encoder_graph(encoder)
     progress("Finding the activations' ranges")
     with tempfile.TemporaryDirectory(dir=staging) as scratch:
         samples = observe_activations(_with_outputs(model, Path(scratch)), matmul_inputs(model), text.calibration)
+    progress("Measuring which activations need finer steps")
+    fine = finer_activations(model, samples, fp32_logprobs, text.calibration)
     progress("Quantizing to int8")
-    quantize(model, {name: sample.best_range() for name, sample in samples.items()})
+    quantize(model, samples, fine)
     return _save(model, staging, "int8")
 
 
@@ -233,7 +251,7 @@ def _write_manifest(
         vocab_size=source.encoder.config.vocab_size,
         graphs=graphs,
         files={
-            path.relative_to(staging).as_posix(): FileEntry(file_sha256(path), os.stat(path).st_size) for path in files
+            path.relative_to(staging).as_posix(): FileEntry(file_sha256(path), path.stat().st_size) for path in files
         },
     )
     (staging / MANIFEST_NAME).write_text(manifest.to_json(), encoding="utf-8")

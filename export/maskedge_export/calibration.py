@@ -11,15 +11,15 @@ import numpy as np
 import numpy.typing as npt
 
 from maskedge.encoding import TextEncoder
-from maskedge.errors import TextError
 from maskedge_export.errors import CalibrationTextError
 
 __all__ = ["Batch", "Cells", "masked_cells", "read_texts", "split_texts"]
 
 SEED = 20
-CALIBRATION_TEXTS = 256
+CALIBRATION_TEXTS = 1024
 VERIFICATION_TEXTS = 1000
 FEWEST_TEXTS = 64
+WHOLE_TEXT_EVERY = 16
 TOKENS_PER_BATCH = 1024
 SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
 
@@ -67,10 +67,10 @@ def _read_parquet(path: Path) -> list[str]:
         names = pq.read_schema(path).names
         if "text" not in names:
             raise CalibrationTextError(f"{path} has no column 'text'; it has: {', '.join(names)}")
-        column = pq.read_table(path, columns=["text"])["text"]
-    except pa.ArrowInvalid as error:
-        raise CalibrationTextError(f"{path} cannot be read as Parquet: {error}") from error
-    return [text for text in column.to_pylist() if text]
+        column = pq.read_table(path, columns=["text"])["text"].cast(pa.large_string(), safe=True)
+        return [text for text in column.to_pylist() if text]
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise CalibrationTextError(f"{path} cannot be read as Parquet with a column of text: {error}") from error
 
 
 def split_texts(texts: list[str]) -> tuple[list[str], list[str]]:
@@ -91,29 +91,33 @@ def split_texts(texts: list[str]) -> tuple[list[str], list[str]]:
 def masked_cells(texts: Sequence[str], encoder: TextEncoder) -> Cells:
     """One sentence of each text with one of its tokens masked, drawn with a fixed seed; batched by exact length.
 
-    Every fourth text is taken whole, cut to the model's length, so that long inputs are seen too.
+    Every sixteenth text is taken whole, cut to the model's length, so that long inputs are seen too.
+    Raises CalibrationTextError where not one text can be used.
     """
     rng = random.Random(SEED)
     rows: defaultdict[int, list[tuple[list[int], int, int]]] = defaultdict(list)
     for index, text in enumerate(texts):
-        ids = _token_ids(text if index % 4 == 0 else rng.choice(SENTENCE_END.split(text)), encoder)
+        ids = _token_ids(text if index % WHOLE_TEXT_EVERY == 0 else rng.choice(SENTENCE_END.split(text)), encoder)
         if ids:
             masked = rng.randrange(len(ids))
             target, ids[masked] = ids[masked], encoder.mask_id
             row = [*encoder.prefix, *ids, *encoder.suffix]
             rows[len(row)].append((row, len(encoder.prefix) + masked, target))
+    if not rows:
+        raise CalibrationTextError(
+            f"none of {len(texts)} texts can be used: each is empty or holds {encoder.mask_token}; give plain text"
+        )
     return [batch for length in sorted(rows) for batch in _batches(rows[length], length)]
 
 
 def _token_ids(text: str, encoder: TextEncoder) -> list[int]:
+    """The text's tokens, as many as fit; none of a text that holds a mask or is not valid Unicode."""
     try:
-        encoded = encoder.encode(text[: 8 * encoder.max_length])
-    except TextError:
+        # not encoder.encode, which refuses a text that is too long instead of cutting it
+        ids = encoder.tokenizer.encode(text[: 8 * encoder.max_length], add_special_tokens=False).ids
+    except TypeError:  # what tokenizers raises for a lone surrogate
         return []
-    if encoded.mask_positions:
-        return []
-    content = encoded.input_ids[len(encoder.prefix) : len(encoded.input_ids) - len(encoder.suffix)]
-    return [int(token) for token in content]
+    return [] if encoder.mask_id in ids else list(ids[: encoder.room])
 
 
 def _batches(rows: list[tuple[list[int], int, int]], length: int) -> Iterator[Batch]:

@@ -38,8 +38,8 @@ KL divergence and log-probabilities are in nats; perplexity is the masked perple
 {source_card}"""
 
 COLUMNS = (
-    "Graph", "Compared with", "Cells", "Max log-prob. difference", "Mean KL", "99 % KL", "Top-1 agreement", "Perplexity",
-    "Change",
+    "Graph", "Compared with", "Cells", "Max log-prob. difference", "Mean KL", "99 % KL", "Top-1 agreement",
+    "Perplexity", "Change",
 )  # fmt: skip
 
 

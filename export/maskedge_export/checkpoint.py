@@ -12,11 +12,13 @@ from torch import nn
 from maskedge.bundle import file_sha256
 from maskedge_export.encoder import Encoder
 from maskedge_export.errors import CheckpointError
-from maskedge_export.families import native_encoder
+from maskedge_export.families import family_of, native_encoder
 
 __all__ = ["Checkpoint", "load_checkpoint"]
 
 SAFE_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "README.md"]
+TOKENIZER_FILES = ["tokenizer.json", "vocab.txt", "vocab.json", "*.model"]
+"""Without any of these transformers makes up a tokenizer of special tokens only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +62,10 @@ def load_checkpoint(name_or_path: str, *, revision: str | None = None) -> Checkp
     if not path.is_dir():
         path = _download(name_or_path, revision)
     _check_files(path)
+    _check_model_type(path)
     model = _load_model(path)
     name = name_or_path if not Path(name_or_path).is_dir() else path.resolve().name
-    encoder = native_encoder(model.config, model.state_dict())  # type: ignore[arg-type]
+    encoder = native_encoder(model.config, model.state_dict())
     return Checkpoint(name, path, model, encoder, _load_tokenizer(path), _fingerprint(path))
 
 
@@ -87,19 +90,37 @@ def _check_files(path: Path) -> None:
             f"{path} holds no *.safetensors weights (pickled weights, which are never loaded: {pickles}); "
             "convert them with transformers: model.save_pretrained(DIR)"
         )
+    if not any(file for pattern in TOKENIZER_FILES for file in path.glob(pattern)):
+        raise CheckpointError(
+            f"{path} holds no tokenizer ({', '.join(TOKENIZER_FILES)}); add it with tokenizer.save_pretrained(DIR)"
+        )
+
+
+def _check_model_type(path: Path) -> None:
+    """Refuse what cannot be exported before any of it is loaded."""
+    try:
+        model_type = json.loads((path / "config.json").read_text(encoding="utf-8"))["model_type"]
+    except (ValueError, TypeError, LookupError) as error:
+        raise CheckpointError(f"{path / 'config.json'} is no JSON object with a model_type ({error!r})") from error
+    family_of(model_type)
 
 
 def _load_model(path: Path) -> nn.Module:
     from transformers import AutoModelForMaskedLM
     from transformers.utils import logging
 
-    logging.disable_progress_bar()
-    logging.set_verbosity_error()
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     try:
         model, info = AutoModelForMaskedLM.from_pretrained(
-            path, dtype=torch.float32, use_safetensors=True, local_files_only=True, output_loading_info=True
+            path,
+            dtype=torch.float32,
+            use_safetensors=True,
+            local_files_only=True,
+            trust_remote_code=False,
+            output_loading_info=True,
         )
-    except (ValueError, OSError, RuntimeError) as error:
+    except Exception as error:  # safetensors, huggingface_hub and transformers each raise their own
         raise CheckpointError(f"transformers cannot load {path} as a masked language model: {error}") from error
     missing = sorted(info["missing_keys"])
     if missing:
@@ -114,8 +135,8 @@ def _load_tokenizer(path: Path) -> Any:
     from transformers import AutoTokenizer
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
-    except (ValueError, OSError) as error:
+        tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True, trust_remote_code=False)
+    except Exception as error:  # tokenizers raises bare exceptions
         raise CheckpointError(f"transformers cannot load the tokenizer of {path}: {error}") from error
     if not tokenizer.is_fast:
         raise CheckpointError(f"the tokenizer of {path} has no fast form (tokenizer.json)")

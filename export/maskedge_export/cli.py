@@ -86,7 +86,7 @@ def compare(
     reference: Annotated[Path, typer.Argument(help="The bundle it is compared with.")],
     text: Annotated[list[Path], typer.Option(help="Text or Parquet to compare on; may be repeated.")],
 ) -> None:
-    """Compare two bundles of one vocabulary on the same masked text. Exit code 1 where they are of different sources."""
+    """Compare two bundles of one vocabulary on the same masked text. Exit code 1 where their sources differ."""
     first, second = Bundle.open(candidate), Bundle.open(reference)
     with _Steps() as steps:
         steps.begin("Comparing the bundles")

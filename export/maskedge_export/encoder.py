@@ -65,7 +65,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, num_heads: int, mask: Tensor | None)
     """Multi-head attention of q [B, Q, D] over k and v [B, L, D]; mask [B, 1, Q, L] is True where it may look."""
     if torch.compiler.is_exporting():  # becomes one ONNX node, without the transposes
         return torch.onnx.ops.attention(q, k, v, mask, q_num_heads=num_heads, kv_num_heads=num_heads)[0]
-    q, k, v = (x.unflatten(-1, (num_heads, -1)).transpose(1, 2) for x in (q, k, v))
+    q, k, v = (x.view(*x.shape[:2], num_heads, -1).transpose(1, 2) for x in (q, k, v))
     return F.scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2).flatten(2)
 
 
@@ -73,7 +73,7 @@ def rotate(x: Tensor, positions: Tensor, cos: Tensor, sin: Tensor, num_heads: in
     """Rotary position embedding (Su et al. 2021) of x [B, L, D]; cos and sin are [max_length, head_size / 2]."""
     if torch.compiler.is_exporting():
         return torch.onnx.ops.rotary_embedding(x, cos, sin, positions, num_heads=num_heads)
-    first, second = x.unflatten(-1, (num_heads, -1)).chunk(2, dim=-1)
+    first, second = x.view(*x.shape[:2], num_heads, -1).chunk(2, dim=-1)
     c, s = cos[positions].unsqueeze(2), sin[positions].unsqueeze(2)
     return torch.cat((first * c - second * s, second * c + first * s), dim=-1).flatten(2)
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from maskedge_export.encoder import ACTIVATIONS, Encoder, EncoderConfig
 from maskedge_export.errors import UnsupportedModelError
 
-__all__ = ["FAMILIES", "native_encoder"]
+__all__ = ["FAMILIES", "family_of", "native_encoder"]
 
 Weights = Mapping[str, Tensor]
 
@@ -194,15 +194,20 @@ FAMILIES: dict[str, Family] = {
 }
 
 
+def family_of(model_type: str) -> Family:
+    """The family of a model type's checkpoints. Raises UnsupportedModelError for one that has no native form."""
+    if model_type not in FAMILIES:
+        known = ", ".join(sorted(FAMILIES))
+        raise UnsupportedModelError(f"model type {model_type!r} is not supported; supported: {known}")
+    return FAMILIES[model_type]
+
+
 def native_encoder(hf_config: Any, weights: Weights) -> Encoder:
     """The native encoder with a Hugging Face model's weights, in evaluation mode.
 
     Raises UnsupportedModelError for a family, or an option of one, that has no native form.
     """
-    family = FAMILIES.get(hf_config.model_type)
-    if family is None:
-        known = ", ".join(sorted(FAMILIES))
-        raise UnsupportedModelError(f"model type {hf_config.model_type!r} is not supported; supported: {known}")
+    family = family_of(hf_config.model_type)
     config = family.config(hf_config)
     for name in (config.activation, config.head_activation):
         if name not in ACTIVATIONS:

@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+
 from maskedge import Predictor
 
 BUNDLE = Path(__file__).parents[1] / "tiny_bundle"

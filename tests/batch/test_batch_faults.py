@@ -10,8 +10,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from maskedge_batch.cli import app
 from typer.testing import CliRunner
+
+from maskedge_batch.cli import app
 
 WriteInput = Callable[..., Path]
 

@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+
 from maskedge import Predictor
 from maskedge_batch import Job, score_file
 from maskedge_batch.columns import SCORE_FIELDS

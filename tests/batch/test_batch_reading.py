@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+
 from maskedge_batch.reading import BATCH_ROWS, open_parquet, read_batches
 
 WriteInput = Callable[..., Path]

@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+
 from maskedge_batch import Job, Outcome, score_file
 
 WriteInput = Callable[..., Path]

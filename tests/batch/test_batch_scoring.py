@@ -6,6 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+
 from maskedge import Predictor
 from maskedge_batch import Columns, score_batches, scored_schema
 

@@ -7,6 +7,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from maskedge import Predictor
 from maskedge_batch import Columns, Statistics, score_batches
 

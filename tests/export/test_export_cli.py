@@ -1,0 +1,94 @@
+"""`mlm-export`: what it prints, where, and with which exit code."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from maskedge.bundle import Bundle
+
+RunCli = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def mlm_export(tmp_path: Path) -> RunCli:
+    """Runs the command in an empty directory."""
+
+    def run(*arguments: object) -> "subprocess.CompletedProcess[str]":
+        command = [sys.executable, "-m", "maskedge_export", *map(str, arguments)]
+        result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+        assert "Traceback" not in result.stderr
+        return result
+
+    return run
+
+
+def test_bundle_shows_its_steps_and_the_proof(
+    mlm_export: RunCli, checkpoints: Callable[[str], Path], tmp_path: Path
+) -> None:
+    result = mlm_export("bundle", checkpoints("bert"), "--out", "out", "--precision", "fp32", "--name", "mine")
+    assert result.returncode == 0
+    manifest = Bundle.open(tmp_path / "out").manifest
+    perplexity = manifest.graphs["fp32"].verification["candidate_perplexity"]
+    assert result.stdout.split("─")[-1].startswith(" \n fp32 against")
+    assert f"{perplexity:.2f}" in result.stdout
+    assert "out: mine, 0." in result.stdout
+    assert [line.split(" ", 1)[0] for line in result.stderr.splitlines()] == ["✓"] * 4
+    assert "Comparing fp32 with PyTorch" in result.stderr
+
+
+def test_an_error_is_one_line_that_says_what_to_do(
+    mlm_export: RunCli, checkpoints: Callable[[str], Path], tmp_path: Path
+) -> None:
+    result = mlm_export("bundle", checkpoints("bert"), "--out", "out")
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr == (
+        "Error: int8 needs text to calibrate on: give --calibration FILE (text or Parquet), "
+        "or export --precision fp32\n"
+    )
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["bundle"], "checkpoint"),
+        (["bundle", "checkpoint"], "--out"),
+    ],
+)
+def test_wrong_usage_exits_2_and_is_named(mlm_export: RunCli, arguments: list[str], named: str) -> None:
+    result = mlm_export(*arguments)
+    assert result.returncode == 2
+    assert named in result.stderr
+
+
+def test_compare_of_bundles_of_one_checkpoint(
+    mlm_export: RunCli, int8_bundles: Callable[[str], Path], sentences: Path
+) -> None:
+    bundle = int8_bundles("bert")
+    result = mlm_export("compare", bundle, bundle, "--text", sentences)
+    assert result.returncode == 0
+    for precision in ("int8", "fp32"):
+        (row,) = [line.split() for line in result.stdout.splitlines() if line.split()[:1] == [precision]]
+        kl, p99, top1, _, change, cells = row[1:]
+        assert (kl, p99, top1, change) == ("0.0000", "0.0000", "100.0%", "+0.00%")
+        assert int(cells) > 100
+    assert "Both come from the same checkpoint." in result.stdout
+
+
+def test_compare_of_bundles_of_different_checkpoints_exits_1(
+    mlm_export: RunCli, int8_bundles: Callable[[str], Path], sentences: Path
+) -> None:
+    result = mlm_export("compare", int8_bundles("modernbert"), int8_bundles("bert"), "--text", sentences)
+    assert result.returncode == 1
+    assert "different checkpoints" in result.stderr
+    assert "int8" in result.stdout
+
+
+def test_compare_with_what_is_no_bundle(mlm_export: RunCli, sentences: Path) -> None:
+    result = mlm_export("compare", "nowhere", "nowhere", "--text", sentences)
+    assert result.returncode == 1
+    assert result.stderr.startswith("Error: no bundle at nowhere")
+    assert len(result.stderr.splitlines()) == 1

@@ -1,0 +1,90 @@
+"""Smoothing leaves the function as it was, and its activations easier to quantize."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from maskedge_export.calibration import Batch
+from maskedge_export.encoder import Encoder
+from maskedge_export.families import native_encoder
+from maskedge_export.smoothing import smoothed
+
+VARIANTS: list[tuple[str, dict[str, Any]]] = [
+    ("bert", {}),
+    ("roberta", {"hidden_act": "relu"}),
+    ("distilbert", {}),
+    ("modernbert", {}),
+    ("modernbert", dict.fromkeys(("attention_bias", "mlp_bias", "norm_bias", "decoder_bias"), True)),
+]
+OUTLIER = 60.0
+"""How many times larger than the others the artificial outlier channel is."""
+
+
+@pytest.fixture
+def batches(masked_ids: Callable[..., Any]) -> list[Batch]:
+    """Random texts of several lengths, one mask each."""
+    texts = [masked_ids(300, batch=4, length=length, masks=1) for length in (5, 17, 40)]
+    return [Batch(ids.numpy(), at.numpy(), np.ones_like(at)) for ids, at in texts]
+
+
+@torch.no_grad()
+def logits(encoder: Encoder, batches: list[Batch]) -> torch.Tensor:
+    inputs = [(torch.from_numpy(batch.input_ids), torch.from_numpy(batch.mask_positions)) for batch in batches]
+    return torch.cat([encoder(*tensors) for tensors in inputs])
+
+
+def input_of(module: nn.Module, encoder: Encoder, batches: list[Batch]) -> torch.Tensor:
+    """What a module of the encoder is given [rows, channels]."""
+    seen: list[torch.Tensor] = []
+    hook = module.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].flatten(0, -2)))
+    logits(encoder, batches)
+    hook.remove()
+    return torch.cat(seen)
+
+
+def peak_to_mean(x: torch.Tensor) -> float:
+    return float(x.abs().max() / x.abs().mean())
+
+
+def with_outlier(encoder: Encoder) -> nn.Module:
+    """Give one channel of the input of the second layer's attention an outlier; that layer."""
+    norm = encoder.blocks[1].attention_norm if encoder.config.pre_norm else encoder.blocks[0].mlp_norm
+    with torch.no_grad():
+        norm.weight[3] *= OUTLIER
+    return encoder.blocks[1].attention.query
+
+
+@pytest.mark.parametrize(("family", "options"), VARIANTS, ids=str, scope="function")
+def test_function_is_unchanged(
+    family: str, options: dict[str, Any], make_model: Callable[..., Any], batches: list[Batch]
+) -> None:
+    model = make_model(family, **options)
+    encoder = native_encoder(model.config, model.state_dict())
+    torch.testing.assert_close(logits(smoothed(encoder, batches), batches), logits(encoder, batches), atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("family", ["bert", "modernbert"], scope="function")
+def test_outlier_channel_is_tamed_and_the_function_kept(
+    family: str, make_model: Callable[..., Any], batches: list[Batch]
+) -> None:
+    model = make_model(family)
+    encoder = native_encoder(model.config, model.state_dict())
+    before = peak_to_mean(input_of(with_outlier(encoder), encoder, batches))
+    result = smoothed(encoder, batches)
+    after = peak_to_mean(input_of(result.blocks[1].attention.query, result, batches))
+    assert after < before / 2
+    torch.testing.assert_close(logits(result, batches), logits(encoder, batches), atol=1e-4, rtol=1e-4)
+
+
+def test_the_given_encoder_stays_as_it_was(make_model: Callable[..., Any], batches: list[Batch]) -> None:
+    model = make_model("bert")
+    encoder = native_encoder(model.config, model.state_dict())
+    before = {name: tensor.clone() for name, tensor in encoder.state_dict().items()}
+    smoothed(encoder, batches)
+    after = encoder.state_dict()
+    assert after.keys() == before.keys()
+    assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
