@@ -14,7 +14,7 @@ import onnx_ir as ir
 from maskedge.bundle import MANIFEST_NAME, FileEntry, GoldenVector, GraphEntry, Manifest, file_sha256
 from maskedge.encoding import TextEncoder
 from maskedge.engine import Graph, OnnxGraph
-from maskedge_export.calibration import Batch, masked_cells, read_texts, split_texts
+from maskedge_export.calibration import Batch, masked_cells, read_texts, split_texts, verification_cells
 from maskedge_export.card import write_card
 from maskedge_export.checkpoint import Checkpoint, load_checkpoint
 from maskedge_export.errors import CalibrationTextError, ExportError, GateError
@@ -135,7 +135,7 @@ def _masked_text(encoder: TextEncoder, options: ExportOptions, vocab_size: int) 
         ladder = ladder_batches(ids, encoder.mask_id, encoder.max_length)
         return _Text([], ladder, ladder)
     calibration, verification = split_texts(read_texts(options.calibration))
-    cells = masked_cells(verification, encoder)
+    cells = verification_cells(verification, encoder)
     running = np.concatenate([batch.input_ids.ravel() for batch in cells]).tolist()
     ladder = ladder_batches(running, encoder.mask_id, encoder.max_length)
     return _Text(masked_cells(calibration, encoder), cells, ladder)
@@ -154,13 +154,13 @@ def _export_graphs(
     progress("Comparing fp32 with PyTorch")
     fp32_logprobs = graph_logprobs(fp32, vocab_size)
     against_torch = compare(model_logprobs(source.model), fp32_logprobs, [*text.ladder, *text.verification])
-    entries = {"fp32": _entry("fp32", fp32, against_torch, "the PyTorch model", text, options)}
+    entries = {"fp32": _entry("fp32", fp32, against_torch, "PyTorch", text, options)}
 
     if "int8" in wanted:
         int8 = _quantized(source, text, fp32_logprobs, staging, progress)
         progress("Comparing int8 with fp32")
         against_fp32 = compare(fp32_logprobs, graph_logprobs(int8, vocab_size), text.verification)
-        entries["int8"] = _entry("int8", int8, against_fp32, "the fp32 graph", text, options)
+        entries["int8"] = _entry("int8", int8, against_fp32, "fp32", text, options)
     if "fp32" not in wanted:
         for file in (staging / "onnx").glob("fp32.onnx*"):
             file.unlink()

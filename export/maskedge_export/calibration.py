@@ -13,7 +13,7 @@ import numpy.typing as npt
 from maskedge.encoding import TextEncoder
 from maskedge_export.errors import CalibrationTextError
 
-__all__ = ["Batch", "Cells", "masked_cells", "read_texts", "split_texts"]
+__all__ = ["Batch", "Cells", "masked_cells", "read_texts", "split_texts", "verification_cells"]
 
 SEED = 20
 CALIBRATION_TEXTS = 1024
@@ -88,21 +88,26 @@ def split_texts(texts: list[str]) -> tuple[list[str], list[str]]:
     return texts[:share], texts[share:]
 
 
-def masked_cells(texts: Sequence[str], encoder: TextEncoder) -> Cells:
+def verification_cells(texts: Sequence[str], encoder: TextEncoder) -> Cells:
+    """About VERIFICATION_TEXTS masks, several of each text where there are fewer texts."""
+    return masked_cells(texts, encoder, copies=-(-VERIFICATION_TEXTS // len(texts)))
+
+
+def masked_cells(texts: Sequence[str], encoder: TextEncoder, copies: int = 1) -> Cells:
     """One sentence of each text with one of its tokens masked, drawn with a fixed seed; batched by exact length.
 
-    Every sixteenth text is taken whole, cut to the model's length, so that long inputs are seen too.
+    A text is taken `copies` times, each time with another token masked, as far as it has as many. Every sixteenth text is taken whole, cut to the model's length, so that long inputs are seen too.
     Raises CalibrationTextError where not one text can be used.
     """
     rng = random.Random(SEED)
     rows: defaultdict[int, list[tuple[list[int], int, int]]] = defaultdict(list)
     for index, text in enumerate(texts):
         ids = _token_ids(text if index % WHOLE_TEXT_EVERY == 0 else rng.choice(SENTENCE_END.split(text)), encoder)
-        if ids:
-            masked = rng.randrange(len(ids))
-            target, ids[masked] = ids[masked], encoder.mask_id
+        for masked in rng.sample(range(len(ids)), min(copies, len(ids))):
             row = [*encoder.prefix, *ids, *encoder.suffix]
-            rows[len(row)].append((row, len(encoder.prefix) + masked, target))
+            position = len(encoder.prefix) + masked
+            row[position] = encoder.mask_id
+            rows[len(row)].append((row, position, ids[masked]))
     if not rows:
         raise CalibrationTextError(
             f"none of {len(texts)} texts can be used: each is empty or holds {encoder.mask_token}; give plain text"

@@ -71,7 +71,7 @@ def bundle(
     console.print(
         _proof_table(
             {
-                f"{name} against {entry.verification['reference']}": entry.verification
+                f"{name} / {entry.verification['reference']}": entry.verification
                 for name, entry in manifest.graphs.items()
             }
         )
@@ -131,7 +131,7 @@ class _Steps:
 def _proof_table(figures: dict[str, Any]) -> Table:
     table = Table(box=box.SIMPLE, pad_edge=False)
     table.add_column("")
-    for heading in ("mean KL", "99 % KL", "top-1 agrees", "perplexity", "change", "cells"):
+    for heading in ("mean KL", "99 % KL", "same top-1", "perplexity", "change", "cells"):
         table.add_column(heading, justify="right")
     for name, row in figures.items():
         table.add_row(

@@ -6,7 +6,7 @@ from pathlib import Path
 from maskedge.bundle import Bundle
 from maskedge.encoding import TextEncoder
 from maskedge.engine import OnnxGraph
-from maskedge_export.calibration import masked_cells, read_texts, split_texts
+from maskedge_export.calibration import read_texts, split_texts, verification_cells
 from maskedge_export.errors import ExportError
 from maskedge_export.verification import Comparison, Logprobs, compare, graph_logprobs
 
@@ -26,7 +26,7 @@ def compare_bundles(candidate: Bundle, reference: Bundle, paths: Sequence[Path])
     manifest = reference.manifest
     encoder = TextEncoder.from_file(reference.file("tokenizer.json"), manifest.mask_token, manifest.max_length)
     _, held_out = split_texts(read_texts(paths))
-    cells = masked_cells(held_out, encoder)
+    cells = verification_cells(held_out, encoder)
     return {name: compare(_logprobs(reference, name), _logprobs(candidate, name), cells) for name in shared}
 
 

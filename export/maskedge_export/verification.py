@@ -91,7 +91,7 @@ def compare(reference: Logprobs, candidate: Logprobs, batches: Iterable[Batch]) 
     return Comparison(
         cells=len(rows),
         max_logprob_difference=float(difference.max()),
-        mean_kl=float(kl.mean()),
+        mean_kl=max(0.0, float(kl.mean())),  # rounding may leave it a hair below
         p99_kl=float(np.quantile(kl, 0.99)),
         top1_agreement=float(agrees.mean()),
         reference_perplexity=math.exp(reference_nll.mean()),

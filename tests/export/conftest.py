@@ -50,7 +50,7 @@ MakeCheckpoint = Callable[..., Path]
 MaskedIds = Callable[..., tuple[torch.Tensor, torch.Tensor]]
 
 
-@pytest.fixture(autouse=True, scope="session")
+@pytest.fixture(autouse=True, scope="module")
 def _no_network() -> Iterator[None]:
     """Whoever opens a connection fails."""
 
