@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
+from maskedge.encoding import MAX_UNMASKED_TOKENS
 from maskedge_batch.chart import histogram_svg
 from maskedge_batch.statistics import BINS_PER_DECADE, MASK, RowExample, Statistics, Tally
 
@@ -22,7 +23,7 @@ REASONS = {
     "empty_text": "The text is empty.",
     "invalid_unicode": "The text is not valid UTF-8.",
     "mask_lost": "A mask fell away when the text was cut to the model's length.",
-    "too_long": "The text is longer than the model reads.",
+    "too_long": f"The text has no mask and more than {MAX_UNMASKED_TOKENS:,} tokens.",
     "target_not_in_vocabulary": "The target is not one token of the model; only the target's scores are null.",
     "target_count_mismatch": "There are not as many targets as masks; only the targets' scores are null.",
 }
@@ -36,7 +37,8 @@ DEFINITIONS = {
     "entropy": "Entropy of the distribution over the vocabulary at a mask, in nats; the mean is over all masks, with "
     "or without a target. Its exponential is the number of words the model wavers between.",
     "pseudo-log-likelihood": "Σ log P(token | all other tokens of the text), in nats: each token masked in turn, "
-    "special tokens left out (Salazar et al. 2020). For texts without a mask.",
+    "special tokens left out (Salazar et al. 2020). For texts without a mask; one that is longer than the model reads "
+    "is read through windows, each token in the one with that token in its middle.",
     "pseudo-perplexity": "exp(-Σ pseudo-log-likelihoods / Σ tokens) over all those texts: a micro-average, not a mean "
     "of row perplexities.",
     "row perplexity": "exp(-mean log-probability) of one row's targets, or of all its tokens where it has no mask.",

@@ -38,13 +38,13 @@ class _Row:
     targets: tuple[int | None, ...] = ()
     """Vocabulary ids, one per mask; None where no target is known."""
 
-    @property
-    def cost(self) -> int:
-        """Tokens the model reads for this row: those of its text, once for each of them where it has no mask."""
+    def cost(self, max_length: int) -> int:
+        """Tokens the model reads for this row: those of its text; where it has no mask, for each of its tokens those
+        of the text or, if it is longer than the model, of a window of `max_length` tokens."""
         if self.encoded is None:
             return 0
         length = len(self.encoded.input_ids)
-        return length if self.encoded.mask_positions else length * length
+        return length if self.encoded.mask_positions else length * min(length, max_length)
 
 
 def score_batches(
@@ -56,7 +56,7 @@ def score_batches(
     A row's scores do not depend on the batch it came in.
     """
     for batch, rows in _ahead((batch, _make_ready(batch, predictor, columns)) for batch in batches):
-        for start, stop in _pieces(rows):
+        for start, stop in _pieces(rows, predictor.encoder.max_length):
             yield _append(batch.slice(start, stop - start), _score(rows[start:stop], predictor, top_k))
 
 
@@ -111,11 +111,11 @@ def _target_id(predictor: Predictor, encoded: EncodedText, mask: int, word: byte
         return None
 
 
-def _pieces(rows: list[_Row]) -> Iterator[tuple[int, int]]:
+def _pieces(rows: list[_Row], max_length: int) -> Iterator[tuple[int, int]]:
     """Cuts the rows where their cost reaches `PIECE_TOKENS`."""
     start = cost = 0
     for index, row in enumerate(rows):
-        cost += row.cost
+        cost += row.cost(max_length)
         if cost >= PIECE_TOKENS:
             yield start, index + 1
             start, cost = index + 1, 0

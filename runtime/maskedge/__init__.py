@@ -2,9 +2,30 @@
 
 from maskedge.bundle import Bundle
 from maskedge.encoding import EncodedText
-from maskedge.errors import BundleCorruptError, BundleError, BundleNotFoundError, MaskedgeError, TextError
+from maskedge.errors import (
+    BundleCorruptError,
+    BundleError,
+    BundleNotFoundError,
+    Int8SaturationWarning,
+    MaskedgeError,
+    TextError,
+)
+from maskedge.explanation import ExplainedCandidate, ExplainedMask, ExplainedToken, Explanation, explain
+from maskedge.pipelines import pipeline
 from maskedge.predictor import Predictor
-from maskedge.results import Fill, MaskFill, SentenceScore, TargetScore, TextStatus, TokenPrediction, TokenScore
+from maskedge.results import (
+    Fill,
+    JointFill,
+    MaskFill,
+    SentenceScore,
+    TargetScore,
+    TextStatus,
+    TokenPrediction,
+    TokenScore,
+    WholeTarget,
+    WordScore,
+)
+from maskedge.verification import Verification
 
 __all__ = [
     "Bundle",
@@ -12,7 +33,13 @@ __all__ = [
     "BundleError",
     "BundleNotFoundError",
     "EncodedText",
+    "ExplainedCandidate",
+    "ExplainedMask",
+    "ExplainedToken",
+    "Explanation",
     "Fill",
+    "Int8SaturationWarning",
+    "JointFill",
     "MaskFill",
     "MaskedgeError",
     "Predictor",
@@ -22,4 +49,9 @@ __all__ = [
     "TextStatus",
     "TokenPrediction",
     "TokenScore",
+    "Verification",
+    "WholeTarget",
+    "WordScore",
+    "explain",
+    "pipeline",
 ]

@@ -5,7 +5,7 @@ batched with.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain
@@ -16,10 +16,16 @@ import numpy.typing as npt
 
 from maskedge.engine import Graph, Outputs
 
-__all__ = ["Query", "answer"]
+__all__ = ["Ask", "Query", "answer", "answer_lazily"]
 
 TOKENS_PER_BATCH = 1024
 """Large enough to keep the matrix units busy, small enough that a layer's activations stay in the caches."""
+
+MASKS_PER_BATCH = 256
+"""At each mask the graph makes a distribution over the vocabulary: 256 of them over 30k tokens are 31 MB."""
+
+READ_AHEAD_TOKENS = 64 * TOKENS_PER_BATCH
+"""For each thread: many batches, so that little of the time goes by while only the last one is running."""
 
 IntArray = npt.NDArray[np.int64]
 In = TypeVar("In")
@@ -35,6 +41,12 @@ class Query:
     mask_positions: tuple[int, ...]
     target_ids: tuple[int, ...]
     """One for each mask; any id where no target is known."""
+    also_masked: tuple[int, ...] = ()
+    """Positions that are masked too, and not asked about."""
+
+
+Ask = Callable[[list[Query], list[str], int], list[Outputs]]
+"""Answers queries, in their order: which outputs, and how many of the most probable tokens."""
 
 
 def answer(
@@ -50,6 +62,28 @@ def answer(
     rows = _parallel_map(run, batches, threads)
     by_index = dict(zip(chain.from_iterable(batches), chain.from_iterable(rows), strict=True))
     return [by_index[index] for index in range(len(queries))]
+
+
+def answer_lazily(
+    graph: Graph, queries: Iterable[Query], *, mask_id: int, outputs: list[str], top_k: int, threads: int
+) -> Iterator[Outputs]:
+    """As `answer`, for queries that are made while it runs: no more of them are held than keep the threads busy."""
+    for some in _read_ahead(queries, READ_AHEAD_TOKENS * threads):
+        yield from answer(graph, some, mask_id=mask_id, outputs=outputs, top_k=top_k, threads=threads)
+
+
+def _read_ahead(queries: Iterable[Query], tokens: int) -> Iterator[list[Query]]:
+    """The queries in groups of so many tokens, or one query more."""
+    group: list[Query] = []
+    held = 0
+    for query in queries:
+        group.append(query)
+        held += len(query.input_ids)
+        if held >= tokens:
+            yield group
+            group, held = [], 0
+    if group:
+        yield group
 
 
 def _parallel_map(function: Callable[[In], Out], items: Sequence[In], threads: int) -> list[Out]:
@@ -71,8 +105,8 @@ def _batches(queries: Sequence[Query], token_budget: int) -> Iterator[list[int]]
     groups: defaultdict[tuple[int, int], list[int]] = defaultdict(list)
     for index, query in enumerate(queries):
         groups[len(query.input_ids), len(query.mask_positions)].append(index)
-    for (length, _), group in sorted(groups.items(), reverse=True):
-        size = max(1, token_budget // length)
+    for (length, masks), group in sorted(groups.items(), reverse=True):
+        size = max(1, min(token_budget // length, MASKS_PER_BATCH // masks))
         for start in range(0, len(group), size):
             yield group[start : start + size]
 
@@ -81,6 +115,8 @@ def _inputs(queries: list[Query], mask_id: int, top_k: int) -> dict[str, IntArra
     input_ids = np.stack([query.input_ids for query in queries])
     mask_positions = np.array([query.mask_positions for query in queries], np.int64)
     np.put_along_axis(input_ids, mask_positions, mask_id, axis=1)
+    for ids, query in zip(input_ids, queries, strict=True):
+        ids[list(query.also_masked)] = mask_id
     return {
         "input_ids": input_ids,
         "mask_positions": mask_positions,

@@ -8,9 +8,10 @@ onnx/                 graphs and their weights
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from maskedge.errors import BundleCorruptError, BundleNotFoundError
@@ -20,6 +21,7 @@ __all__ = [
     "FORMAT_VERSION",
     "GRAPH_INPUTS",
     "GRAPH_OUTPUTS",
+    "MANIFEST_NAME",
     "Bundle",
     "FileEntry",
     "GoldenVector",
@@ -31,6 +33,9 @@ __all__ = [
 FORMAT_VERSION = 1
 MANIFEST_NAME = "maskedge.json"
 DEFAULT_BUNDLE = Path(__file__).parent / "default_bundle"
+
+EXTERNAL_DATA = re.compile(rb"\x0a\x08location\x12(?P<length>[\x01-\x7f])", re.DOTALL)
+"""How a graph's protobuf names the file that weights lie in: the key, then the length of the value that follows."""
 
 GRAPH_INPUTS = {
     "input_ids": "int64 [batch, length]",
@@ -170,10 +175,26 @@ class Bundle:
             )
 
     def file(self, name: str) -> Path:
-        """Where a file of the bundle lies. Raises BundleCorruptError for a name that leads out of the bundle."""
-        path = self.path / name
-        if not path.resolve().is_relative_to(self.path.resolve()):
-            raise BundleCorruptError(f"{self.path / MANIFEST_NAME} names {name!r}, which lies outside the bundle")
+        """Where a file of the bundle lies.
+
+        Raises BundleCorruptError for a name that the manifest does not list, so that nobody checked the file, and for
+        one that leads out of the bundle. A snapshot in the Hub's cache is made of links into its `blobs`: those count
+        as the bundle's.
+        """
+        manifest, path, root = self.path / MANIFEST_NAME, self.path / name, self.path.resolve()
+        if name not in self.manifest.files:
+            raise BundleCorruptError(f"{path} is used, but {manifest} does not list it; export the bundle again")
+        stays = not PurePosixPath(name).is_absolute() and ".." not in PurePosixPath(name).parts
+        roots = [root, root.parents[1] / "blobs"] if root.parent.name == "snapshots" else [root]
+        if not stays or not any(path.resolve().is_relative_to(inside) for inside in roots):
+            raise BundleCorruptError(f"{manifest} names {name!r}, which lies outside the bundle")
+        return path
+
+    def graph_file(self, entry: GraphEntry) -> Path:
+        """Where a graph lies. Raises BundleCorruptError as `file`, for the graph and for the weights that it names."""
+        path = self.file(entry.file)
+        for name in _weights_files(path.read_bytes()):
+            self.file((PurePosixPath(entry.file).parent / name).as_posix())
         return path
 
     def graph(self, precision: str | None = None) -> tuple[str, GraphEntry]:
@@ -189,6 +210,12 @@ class Bundle:
         """SHA-256 over all files' hashes: two bundles that share it give the same scores."""
         hashes = {name: entry.sha256 for name, entry in sorted(self.manifest.files.items())}
         return hashlib.sha256(json.dumps(hashes).encode()).hexdigest()
+
+
+def _weights_files(graph: bytes) -> set[str]:
+    """Names of the external files that a graph's weights lie in, relative to the graph."""
+    values = ((match.end(), match["length"][0]) for match in EXTERNAL_DATA.finditer(graph))
+    return {graph[start : start + length].decode(errors="replace") for start, length in values}
 
 
 def _read_manifest(path: Path) -> Manifest:

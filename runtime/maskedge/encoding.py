@@ -17,6 +17,9 @@ MASK_SPELLINGS = ("[MASK]", "<mask>")
 CHARS_PER_TOKEN = 32
 """No real text has longer tokens on average (English: 5), so what lies further from a mask is cut before tokenizing."""
 
+MAX_UNMASKED_TOKENS = 32_768
+"""Longest text without a mask, tokens; scoring it reads each of its tokens' windows, which takes minutes to an hour."""
+
 
 @dataclass(frozen=True, slots=True)
 class EncodedText:
@@ -25,7 +28,7 @@ class EncodedText:
     text: str
     """As it was given."""
     input_ids: npt.NDArray[np.int64]
-    """[length], special tokens included."""
+    """[length], special tokens included; longer than the model only where there is no mask."""
     mask_positions: tuple[int, ...]
     """Indices into input_ids, ascending."""
     truncated: bool
@@ -67,10 +70,11 @@ class TextEncoder:
         return self.max_length - len(self.prefix) - len(self.suffix)
 
     def encode(self, text: str) -> EncodedText:
-        """The text as the model reads it; where it is too long, the window around its masks.
+        """The text as the model reads it; where it is too long, the window around its masks. A text without a mask
+        stays whole: it is scored by windows.
 
         Both spellings of the mask stand for the model's own. Raises TextError for a text that is empty, is not valid
-        Unicode, is too long without a mask, or whose masks are too far apart for one window.
+        Unicode, has no mask and more than `MAX_UNMASKED_TOKENS`, or whose masks are too far apart for one window.
         """
         if not isinstance(text, str):
             raise TypeError(f"a text is a str, not {type(text).__name__}: {text!r:.60}")
@@ -78,8 +82,8 @@ class TextEncoder:
         ids = self._content_ids(source)
         if not ids:
             raise TextError(TextStatus.EMPTY_TEXT, f"the text {text[:40]!r} holds no token to score")
-        start = self._window_start(ids)
-        kept = ids[start : start + self.room]
+        start, stop = self._window(ids)
+        kept = ids[start:stop]
         input_ids = np.array([*self.prefix, *kept, *self.suffix], np.int64)
         return EncodedText(
             text=text,
@@ -98,18 +102,48 @@ class TextEncoder:
         in training; a word that is no single token there may still be a vocabulary entry, such as `##ing`. None
         otherwise.
         """
+        pieces = self.target_pieces(encoded, mask, word)
+        if len(pieces) == 1:
+            return pieces[0]
+        return self.token_id(word)
+
+    def target_pieces(self, encoded: EncodedText, mask: int, word: str) -> tuple[int, ...]:
+        """The ids that `word` has in place of the text's mask number `mask`, as the tokenizer writes it there.
+
+        Empty where the word leaves no token or one that the vocabulary lacks, or changes the tokens beside it.
+        """
+        if not word or len(word) > CHARS_PER_TOKEN * self.max_length:
+            return ()
         parts = encoded.source.split(self.mask_token)
-        filled = self.mask_token.join(parts[: mask + 1]) + word + self.mask_token.join(parts[mask + 1 :])
-        ids = self._content_ids(filled)
-        if word and len(ids) == encoded.source_length:
-            window = ids[encoded.window_start :][: self.room]
-            content = encoded.input_ids[len(self.prefix) : len(encoded.input_ids) - len(self.suffix)]
-            position = encoded.mask_positions[mask] - len(self.prefix)
-            differs = np.flatnonzero(content != np.array(window, np.int64))
-            if differs.tolist() == [position] and not self._is_unknown(window[position]):
-                return window[position]
-        exact: int | None = self.tokenizer.token_to_id(word)
-        return exact
+        ids = self._content_ids(
+            self.mask_token.join(parts[: mask + 1]) + word + self.mask_token.join(parts[mask + 1 :])
+        )
+        count = len(ids) - encoded.source_length + 1  # of the word's pieces, where nothing else changed
+        content = encoded.input_ids[len(self.prefix) : len(encoded.input_ids) - len(self.suffix)].tolist()
+        at = encoded.mask_positions[mask] - len(self.prefix)
+        start = encoded.window_start
+        before, pieces, after = ids[start : start + at], ids[start + at :][:count], ids[start + at :][count:]
+        same = before == content[:at] and after[: len(content) - at - 1] == content[at + 1 :]
+        if count < 1 or not same or any(map(self.is_unknown, pieces)):
+            return ()
+        return tuple(pieces)
+
+    def token_id(self, entry: str) -> int | None:
+        """The id of a vocabulary entry, spelled as it is there; None where there is none."""
+        try:
+            token: int | None = self.tokenizer.token_to_id(entry)
+        except UnicodeEncodeError as error:
+            raise _lone_surrogate() from error
+        return token
+
+    def pieces(self, text: str) -> list[int]:
+        """The ids of a text read alone, special tokens left out; of a very long one, only those of its beginning."""
+        return self._content_ids(text[: CHARS_PER_TOKEN * self.max_length])
+
+    def offsets(self, encoded: EncodedText) -> list[tuple[int, int]]:
+        """For each token of the text's source, special tokens left out, the span of characters it stands for."""
+        offsets: list[tuple[int, int]] = self._encoding(encoded.source).offsets
+        return offsets
 
     def token_count(self, encoded: EncodedText) -> int:
         """Tokens of the encoded text, special tokens left out."""
@@ -133,45 +167,52 @@ class TextEncoder:
             return text, False
         first, last = text.find(self.mask_token), text.rfind(self.mask_token)
         if first < 0:
-            raise self._too_long(f"{len(text)} characters")
+            limit = CHARS_PER_TOKEN * MAX_UNMASKED_TOKENS
+            if len(text) > limit:
+                raise self._too_long(f"{len(text)} characters", f"{limit} characters")
+            return text, False
         if last - first > reach:
             raise self._mask_lost()
         start, stop = max(0, first - reach), min(len(text), last + len(self.mask_token) + reach)
         return text[start:stop], stop - start < len(text)
 
-    def _window_start(self, ids: list[int]) -> int:
-        """Where the window of `room` tokens begins that has the masks in its middle."""
+    def _window(self, ids: list[int]) -> tuple[int, int]:
+        """Where the window of `room` tokens that has the masks in its middle begins and ends."""
         if len(ids) <= self.room:
-            return 0
+            return 0, len(ids)
         masks = [index for index, token in enumerate(ids) if token == self.mask_id]
         if not masks:
-            raise self._too_long(f"{len(ids)} tokens")
+            if len(ids) > MAX_UNMASKED_TOKENS:
+                raise self._too_long(f"{len(ids)} tokens", f"{MAX_UNMASKED_TOKENS} tokens")
+            return 0, len(ids)
         if masks[-1] - masks[0] >= self.room:
             raise self._mask_lost()
         first, last = masks[0], masks[-1]
         centred = (first + last) // 2 - self.room // 2
-        return max(0, min(max(centred, last - self.room + 1), first, len(ids) - self.room))
+        start = max(0, min(max(centred, last - self.room + 1), first, len(ids) - self.room))
+        return start, start + self.room
 
     def _content_ids(self, text: str) -> list[int]:
-        try:
-            encoding: Encoding = self.tokenizer.encode(text, add_special_tokens=False)
-        except TypeError as error:  # what tokenizers raises for a lone surrogate
-            raise TextError(
-                TextStatus.INVALID_UNICODE, "the text is not valid Unicode: it holds a lone surrogate"
-            ) from error
-        ids: list[int] = encoding.ids
+        ids: list[int] = self._encoding(text).ids
         return ids
 
-    def _is_unknown(self, token: int) -> bool:
+    def _encoding(self, text: str) -> Encoding:
+        try:
+            return self.tokenizer.encode(text, add_special_tokens=False)
+        except TypeError as error:  # what tokenizers raises for a lone surrogate
+            raise _lone_surrogate() from error
+
+    def is_unknown(self, token: int) -> bool:
+        """Whether a token stands for what the vocabulary lacks, or is a special one."""
         # a Unigram model does not name its unknown token, but every tokenizer.json lists it among the special ones
         added = self.tokenizer.get_added_tokens_decoder().get(token)
         named = getattr(self.tokenizer.model, "unk_token", None)
         return (added is not None and added.special) or self.tokenizer.id_to_token(token) == named
 
-    def _too_long(self, size: str) -> TextError:
+    def _too_long(self, size: str, limit: str) -> TextError:
         return TextError(
             TextStatus.TOO_LONG,
-            f"the text has {size} and no mask to cut around; the model reads {self.max_length} tokens: split it",
+            f"the text has {size} and no mask to cut around; no more than {limit} are scored: split it",
         )
 
     def _mask_lost(self) -> TextError:
@@ -179,3 +220,7 @@ class TextEncoder:
             TextStatus.MASK_LOST,
             f"the text's masks are too far apart: the model reads {self.max_length} tokens at once; mask fewer",
         )
+
+
+def _lone_surrogate() -> TextError:
+    return TextError(TextStatus.INVALID_UNICODE, "the text is not valid Unicode: it holds a lone surrogate")

@@ -5,11 +5,22 @@ MaskedgeError
 │   ├── BundleNotFoundError      there is none at the path
 │   └── BundleCorruptError       a file is missing, altered or malformed
 └── TextError (ValueError)   a text cannot be scored; `status` says why
+
+And the warnings:
+
+Int8SaturationWarning (RuntimeWarning)   this CPU computes a bundle's int8 graph wrongly
 """
 
 from maskedge.results import TextStatus
 
-__all__ = ["BundleCorruptError", "BundleError", "BundleNotFoundError", "MaskedgeError", "TextError"]
+__all__ = [
+    "BundleCorruptError",
+    "BundleError",
+    "BundleNotFoundError",
+    "Int8SaturationWarning",
+    "MaskedgeError",
+    "TextError",
+]
 
 
 class MaskedgeError(Exception):
@@ -34,3 +45,7 @@ class TextError(MaskedgeError, ValueError):
     def __init__(self, status: TextStatus, message: str) -> None:
         super().__init__(message)
         self.status = status
+
+
+class Int8SaturationWarning(RuntimeWarning):
+    """This CPU cuts off 8-bit sums, so that a bundle's int8 graph gives other scores than where it was made."""

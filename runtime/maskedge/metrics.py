@@ -2,7 +2,7 @@
 
 import math
 
-__all__ = ["perplexity"]
+__all__ = ["bits_per_character", "perplexity"]
 
 
 def perplexity(logprob_sum: float, count: int) -> float:
@@ -15,3 +15,11 @@ def perplexity(logprob_sum: float, count: int) -> float:
         return math.exp(-logprob_sum / count)
     except OverflowError:
         return math.inf
+
+
+def bits_per_character(logprob_sum: float, characters: int) -> float:
+    """-logprob_sum / (characters * ln 2): what a character costs, whatever tokens a text is made of.
+
+    Characters are Unicode code points of the text as it was given, blanks included.
+    """
+    return -logprob_sum / (characters * math.log(2))

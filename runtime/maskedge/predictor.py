@@ -1,25 +1,42 @@
 """The predictor: what a masked language model says of texts."""
 
 import math
-from collections.abc import Iterator, Sequence
-from itertools import islice
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 
-from maskedge.batching import Query, answer
-from maskedge.bundle import DEFAULT_BUNDLE, Bundle
+from maskedge.batching import Query, answer, answer_lazily
+from maskedge.bundle import Bundle
+from maskedge.calling import CallArguments, CallOptions, read_arguments
+from maskedge.cpu import cpu_features
+from maskedge.decoding import TextDecoder
 from maskedge.encoding import EncodedText, TextEncoder
 from maskedge.engine import Graph, OnnxGraph, Outputs
 from maskedge.errors import TextError
-from maskedge.metrics import perplexity
-from maskedge.results import Fill, MaskFill, SentenceScore, TargetScore, TextStatus, TokenPrediction, TokenScore
+from maskedge.fill_mask import FillMask
+from maskedge.hub import find_bundle
+from maskedge.joint import BEAMS, Order, check_order, joint_fills
+from maskedge.results import Fill, JointFill, MaskFill, SentenceScore, TargetScore, TextStatus, TokenPrediction
+from maskedge.scoring import Method, check_method, score_sentences
+from maskedge.streaming import answer_in_order
+from maskedge.targets import TargetLists, read_targets
 from maskedge.threads import usable_cpus
+from maskedge.verification import Verification, choose_precision, replay
+from maskedge.whole_targets import rate_targets
 
 __all__ = ["Predictor"]
 
 Targets = Sequence[int | None]
+Words = str | Iterable[str] | Iterable[Iterable[str]]
+"""One word, words for every mask, or a list of words for each mask."""
+
+TOKENIZER_CONFIG = "tokenizer_config.json"
+
+READ_AHEAD = 64
+"""Texts: enough for batches of equal length, and soon answered."""
 
 
 class Predictor:
@@ -28,33 +45,51 @@ class Predictor:
     A text's floats are the same bits whatever it is batched with and however many threads run.
     """
 
-    def __init__(self, bundle: Bundle, precision: str, graph: Graph, encoder: TextEncoder, threads: int) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        precision: str,
+        graph: Graph,
+        encoder: TextEncoder,
+        decoder: TextDecoder,
+        threads: int,
+        call_defaults: CallOptions,
+    ) -> None:
         self.bundle = bundle
         self.precision = precision
         self.graph = graph
         self.encoder = encoder
+        self.decoder = decoder
         self.threads = threads
+        self.call_defaults = call_defaults
 
     @classmethod
     def load(
         cls,
         path: str | Path | None = None,
         *,
+        revision: str | None = None,
         precision: str | None = None,
         threads: int | None = None,
         verify: bool = True,
     ) -> "Predictor":
         """The predictor of a bundle directory; of the bundled English model where `path` is None.
 
-        `precision` names one of the bundle's graphs (its first by default), `threads` how many batches run at once
-        (the process's usable CPUs by default); `verify=False` skips comparing every file with its hash.
-        Raises BundleNotFoundError or BundleCorruptError.
+        `path` may also be the id of a bundle on the Hugging Face Hub, such as `org/name`, and `revision` its branch,
+        tag or commit: see `maskedge.hub`.
+        `precision` names one of the bundle's graphs (by default its first, or on a CPU where the sums of that one
+        saturate another: see `maskedge.verification`), `threads` how many batches run at once (the process's usable
+        CPUs by default); `verify=False` skips comparing every file with its hash.
+        Raises BundleNotFoundError or BundleCorruptError; warns with Int8SaturationWarning.
         """
-        bundle = Bundle.open(Path(path) if path is not None else DEFAULT_BUNDLE, verify=verify)
-        precision, entry = bundle.graph(precision)
+        bundle = Bundle.open(find_bundle(path, revision), verify=verify)
         manifest = bundle.manifest
+        precision, entry = bundle.graph(choose_precision(manifest.graphs, precision, cpu_features()))
         encoder = TextEncoder.from_file(bundle.file("tokenizer.json"), manifest.mask_token, manifest.max_length)
-        return cls(bundle, precision, OnnxGraph(bundle.file(entry.file)), encoder, threads or usable_cpus())
+        config = bundle.file(TOKENIZER_CONFIG) if (bundle.path / TOKENIZER_CONFIG).exists() else None
+        decoder = TextDecoder.from_config(encoder.tokenizer, config)
+        graph = OnnxGraph(bundle.graph_file(entry))
+        return cls(bundle, precision, graph, encoder, decoder, threads or usable_cpus(), CallOptions())
 
     @property
     def name(self) -> str:
@@ -71,32 +106,95 @@ class Predictor:
         """SHA-256 that tells bundles apart: equal fingerprints give equal scores on one kind of CPU."""
         return self.bundle.fingerprint
 
-    def __call__(self, text: str, *, top_k: int = 5) -> list[dict[str, Any]] | list[list[dict[str, Any]]]:
-        """What `transformers.pipeline("fill-mask")` returns for one text.
+    def __call__(self, inputs: object, **arguments: Unpack[CallArguments]) -> Any:
+        """What `transformers.pipeline("fill-mask")` returns.
 
-        `{score, token, token_str, sequence}` for each of the `top_k` candidates; one such list a mask where the text
-        has several. Raises TextError as `fill`.
+        For a text a list of `{score, token, token_str, sequence}`, one such list a mask where it has several; for a
+        list of texts a list of those, and for an iterator a lazy one. Raises TextError for a text without a mask or
+        that cannot be read, ValueError for what is no text, TypeError for an unknown argument.
         """
-        encoded = self.encode(text)
-        (fill,) = self.fill_encoded([encoded], top_k=top_k)
-        several = len(fill.masks) > 1
-        lists = [[self._as_dict(encoded, mask, p, several) for p in mask.predictions] for mask in fill.masks]
-        return lists if several else lists[0]
+        options = read_arguments(self.call_defaults, arguments, self.encoder, self.bundle.manifest.vocab_size)
+        fill_mask = FillMask(self.encoder, self.decoder, self.bundle.manifest.vocab_size, self._answer, options)
+        return fill_mask(inputs)
 
-    def fill(self, texts: Sequence[str], *, top_k: int = 5) -> list[Fill]:
+    def with_defaults(self, **arguments: Unpack[CallArguments]) -> "Predictor":
+        """The same model, called with these arguments wherever a call does not give its own. Raises as a call."""
+        options = read_arguments(self.call_defaults, arguments, self.encoder, self.bundle.manifest.vocab_size)
+        return self._with(options)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A pickled predictor is opened again from its bundle's directory, in another process for instance."""
+        return _reopen, (self.bundle.path, self.precision, self.threads, self.call_defaults)
+
+    def fill(self, texts: Sequence[str], *, top_k: int = 5, targets: Words | None = None) -> list[Fill]:
         """For each text, what the model says at its masks; several masks are filled independently.
 
-        Raises TextError, naming the text, for one without a mask or that cannot be encoded, and ValueError for a
-        `top_k` outside 0 to the vocabulary's size.
+        `targets` are words to rate at each mask, whole, or a list of words for each mask. Raises TextError, naming the
+        text, for one without a mask or that cannot be encoded, and ValueError for a `top_k` outside 0 to the
+        vocabulary's size or a target that the vocabulary cannot spell.
         """
-        return self.fill_encoded(self._encode_all(texts), top_k=top_k)
+        self._check_top_k(top_k)
+        return self._fill_texts(texts, 0, top_k, read_targets(targets) if targets is not None else None)
 
-    def score(self, texts: Sequence[str]) -> list[SentenceScore]:
-        """For each text, its pseudo-log-likelihood: every token is masked in turn (Salazar et al. 2020).
-
-        Raises TextError, naming the text, for one with a mask or that cannot be encoded.
+    def fill_many(
+        self, texts: Iterable[str], *, top_k: int = 5, targets: Words | None = None, read_ahead: int = READ_AHEAD
+    ) -> Iterator[Fill]:
+        """As `fill`, of any number of texts: results come in order while `texts` is read, at most `read_ahead` of it
+        at a time. An error comes after the results of all texts before the one that caused it.
         """
-        return self.score_encoded(self._encode_all(texts))
+        _check_stream(texts, read_ahead)
+        self._check_top_k(top_k)
+        words = read_targets(targets) if targets is not None else None
+
+        def fill(some: list[str], first: int) -> list[Fill]:
+            return self._fill_texts(some, first, top_k, words)
+
+        return answer_in_order(texts, fill, read_ahead=read_ahead)
+
+    def fill_jointly(
+        self, texts: Sequence[str], *, top_k: int = 5, order: Order = "left_to_right", beams: int | None = None
+    ) -> list[tuple[JointFill, ...]]:
+        """For each text the `top_k` best fillings of all its masks together that a beam search finds, best first.
+
+        `order` says which mask is filled next: `left_to_right`, or the one that the model is surest of (`confidence`).
+        Of the fillings begun, `beams` are kept at each step (at least 8 and `top_k` by default); 1 is greedy. Raises as
+        `fill`, and ValueError for another order.
+        """
+        check_order(order)
+        self._check_top_k(top_k)
+        beams = min(max(BEAMS, top_k) if beams is None else beams, self.bundle.manifest.vocab_size)
+        if beams < max(1, top_k):
+            raise ValueError(f"beams is {beams}; it must be at least 1, and no less than top_k, which is {top_k}")
+        encoded = self._encode_all(texts)
+        for index, text in enumerate(encoded):
+            self._refuse_no_mask(index, text)
+        fills = [joint_fills(text, self.decoder, self._answer, order=order, beams=beams) for text in encoded]
+        return [tuple(each[:top_k]) for each in fills]
+
+    def score(self, texts: Sequence[str], *, method: Method = "original") -> list[SentenceScore]:
+        """For each text, its pseudo-log-likelihood: every token is masked in turn, alone or with others of its word.
+
+        `maskedge.scoring` defines the methods, and the windows through which a text longer than the model is read.
+        Memory does not grow with a text's length but for its result. Raises TextError, naming the text, for one with
+        a mask or that cannot be encoded, and ValueError for an unknown method.
+        """
+        check_method(method)
+        return self._score_texts(texts, 0, method)
+
+    def score_many(
+        self, texts: Iterable[str], *, method: Method = "original", read_ahead: int = READ_AHEAD
+    ) -> Iterator[SentenceScore]:
+        """As `score`, of any number of texts: results come in order while `texts` is read, at most `read_ahead` of it
+        at a time. An error comes after the results of all texts before the one that caused it.
+        """
+        check_method(method)
+        _check_stream(texts, read_ahead)
+        return answer_in_order(texts, partial(self._score_texts, method=method), read_ahead=read_ahead)
+
+    def verify(self) -> Verification:
+        """Replays the graph's golden vectors: whether this CPU gives what the exporting machine recorded."""
+        _, entry = self.bundle.graph(self.precision)
+        return replay(self.graph, self.precision, entry.golden, cpu_features())
 
     def encode(self, text: str) -> EncodedText:
         """The text as the model reads it. Raises TextError where it cannot be read."""
@@ -121,17 +219,34 @@ class Predictor:
         answers = self._answer(queries, outputs, top_k)
         return [self._fill(*parts) for parts in zip(encoded, targets, answers, strict=True)]
 
-    def score_encoded(self, encoded: Sequence[EncodedText]) -> list[SentenceScore]:
+    def score_encoded(self, encoded: Sequence[EncodedText], *, method: Method = "original") -> list[SentenceScore]:
         """As `score`, of encoded texts."""
-        queries = [query for index, text in enumerate(encoded) for query in self._score_queries(index, text)]
-        logprobs = iter(self._answer(queries, ["target_logprobs"], top_k=0))
-        return [self._sentence_score(text, logprobs) for text in encoded]
+        check_method(method)
+        return self._score_encoded(encoded, 0, method)
 
-    def _encode_all(self, texts: Sequence[str]) -> list[EncodedText]:
+    def _with(self, options: CallOptions) -> "Predictor":
+        return Predictor(self.bundle, self.precision, self.graph, self.encoder, self.decoder, self.threads, options)
+
+    def _score_texts(self, texts: Sequence[str], first: int, method: Method) -> list[SentenceScore]:
+        return self._score_encoded(self._encode_all(texts, first), first, method)
+
+    def _score_encoded(self, encoded: Sequence[EncodedText], first: int, method: Method) -> list[SentenceScore]:
+        for index, text in enumerate(encoded, first):
+            _refuse_mask(index, text)
+        return list(score_sentences(encoded, self.encoder, method, self._target_logprobs))
+
+    def _fill_texts(self, texts: Sequence[str], first: int, top_k: int, targets: TargetLists[str] | None) -> list[Fill]:
+        encoded = self._encode_all(texts, first)
+        for index, text in enumerate(encoded, first):
+            self._refuse_no_mask(index, text)
+        fills = self.fill_encoded(encoded, top_k=top_k)
+        return fills if targets is None else rate_targets(fills, encoded, targets, self.encoder, self._answer, first)
+
+    def _encode_all(self, texts: Sequence[str], first: int = 0) -> list[EncodedText]:
         if isinstance(texts, str):
             raise TypeError("texts is a str; give a list of texts")
         encoded = []
-        for index, text in enumerate(texts):
+        for index, text in enumerate(texts, first):
             try:
                 encoded.append(self.encode(text))
             except TextError as error:
@@ -142,15 +257,24 @@ class Predictor:
         mask_id = self.encoder.mask_id
         return answer(self.graph, queries, mask_id=mask_id, outputs=outputs, top_k=top_k, threads=self.threads)
 
+    def _target_logprobs(self, queries: Iterable[Query]) -> Iterator[Outputs]:
+        mask_id, threads = self.encoder.mask_id, self.threads
+        return answer_lazily(
+            self.graph, queries, mask_id=mask_id, outputs=["target_logprobs"], top_k=0, threads=threads
+        )
+
     def _check_top_k(self, top_k: int) -> None:
         size = self.bundle.manifest.vocab_size
         if not 0 <= top_k <= size:
             raise ValueError(f"top_k is {top_k}; it must be from 0 to {size}, the size of the vocabulary")
 
-    def _fill_query(self, index: int, text: EncodedText, targets: Targets) -> Query:
+    def _refuse_no_mask(self, index: int, text: EncodedText) -> None:
         if not text.mask_positions:
             message = f"text {index}: No mask_token ({self.mask_token}) found on the input {text.text[:60]!r}"
             raise TextError(TextStatus.NO_MASK, message)
+
+    def _fill_query(self, index: int, text: EncodedText, targets: Targets) -> Query:
+        self._refuse_no_mask(index, text)
         known = tuple(0 if target is None else target for target in targets)
         if len(known) != len(text.mask_positions):
             raise ValueError(f"text {index} has {len(text.mask_positions)} masks and {len(known)} targets")
@@ -158,16 +282,6 @@ class Predictor:
         if not all(0 <= target < size for target in known):
             raise ValueError(f"text {index} has the targets {known}; ids run from 0 to {size - 1}")
         return Query(text.input_ids, text.mask_positions, known)
-
-    def _score_queries(self, index: int, text: EncodedText) -> list[Query]:
-        if text.mask_positions:
-            message = (
-                f"text {index}: {text.text[:60]!r} holds a mask; "
-                "pseudo-log-likelihood is defined for whole texts: fill it instead"
-            )
-            raise TextError(TextStatus.UNEXPECTED_MASK, message)
-        content = range(len(self.encoder.prefix), len(text.input_ids) - len(self.encoder.suffix))
-        return [Query(text.input_ids, (at,), (int(text.input_ids[at]),)) for at in content]
 
     def _fill(self, text: EncodedText, targets: Targets, outputs: Outputs) -> Fill:
         masks = tuple(
@@ -187,36 +301,21 @@ class Predictor:
             for token, logprob in zip(ids.tolist(), logprobs.tolist(), strict=True)
         )
 
-    def _sentence_score(self, text: EncodedText, answers: Iterator[Outputs]) -> SentenceScore:
-        count = self.encoder.token_count(text)
-        logprobs = [float(outputs["target_logprobs"][0, 0]) for outputs in islice(answers, count)]
-        start = len(self.encoder.prefix)
-        ids = text.input_ids[start : start + count].tolist()
-        pll = math.fsum(logprobs)
-        return SentenceScore(
-            text=text.text,
-            pll=pll,
-            token_count=count,
-            pseudo_perplexity=perplexity(pll, count),
-            tokens=tuple(
-                TokenScore(token, self.encoder.token_str(token), logprob)
-                for token, logprob in zip(ids, logprobs, strict=True)
-            ),
-        )
 
-    def _as_dict(
-        self, encoded: EncodedText, mask: MaskFill, prediction: TokenPrediction, several: bool
-    ) -> dict[str, Any]:
-        ids = encoded.input_ids.copy()
-        ids[mask.position] = prediction.token
-        # transformers keeps [CLS] and [SEP] in the sequence where a text has several masks
-        sequence = self.encoder.tokenizer.decode(ids.tolist(), skip_special_tokens=not several)
-        return {
-            "score": prediction.score,
-            "token": prediction.token,
-            "token_str": prediction.token_str,
-            "sequence": sequence,
-        }
+def _check_stream(texts: Iterable[str], read_ahead: int) -> None:
+    if isinstance(texts, str):
+        raise TypeError("texts is a str; give an iterable of texts")
+    if read_ahead < 1:
+        raise ValueError(f"read_ahead is {read_ahead}; it must be at least 1")
+
+
+def _refuse_mask(index: int, text: EncodedText) -> None:
+    if text.mask_positions:
+        raise TextError(
+            TextStatus.UNEXPECTED_MASK,
+            f"text {index}: {text.text[:60]!r} holds a mask; "
+            "pseudo-log-likelihood is defined for whole texts: fill it instead",
+        )
 
 
 def _target_score(target: int | None, outputs: Outputs, mask: int) -> TargetScore | None:
@@ -224,3 +323,7 @@ def _target_score(target: int | None, outputs: Outputs, mask: int) -> TargetScor
         return None
     logprob = float(np.asarray(outputs["target_logprobs"])[mask, 0])
     return TargetScore(target, logprob, int(np.asarray(outputs["target_ranks"])[mask, 0]))
+
+
+def _reopen(path: Path, precision: str, threads: int, options: CallOptions) -> Predictor:
+    return Predictor.load(path, precision=precision, threads=threads)._with(options)

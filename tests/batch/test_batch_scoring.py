@@ -94,6 +94,17 @@ def test_a_long_text_is_cut_around_its_mask(predictor: Predictor, words: list[st
     assert len(row["mlm_predictions"]) == 1
 
 
+def test_a_long_text_without_a_mask_is_scored_whole(predictor: Predictor, words: list[str]) -> None:
+    text = " ".join(words[:40] * 4)
+    assert len(predictor.encode(text).input_ids) > predictor.encoder.max_length
+    row, again = score_texts([text, text], predictor)
+    (sentence,) = predictor.score([text])
+    assert (row["mlm_status"], row["mlm_truncated"]) == ("ok", False)
+    assert (row["mlm_pll"], row["mlm_token_count"]) == (sentence.pll, 160)
+    assert row["mlm_perplexity"] == sentence.pseudo_perplexity
+    assert again == row
+
+
 def test_invalid_utf8_sets_only_its_own_row_aside(predictor: Predictor, words: list[str]) -> None:
     good = f"{words[0]} [MASK]".encode()
     lone_surrogate = b"\xed\xa0\x80 [MASK]"
@@ -173,6 +184,13 @@ def test_work_is_handed_over_in_pieces_that_keep_rows_and_order(predictor: Predi
     pieces = list(score_batches(iter([make_batch({"text": texts})]), predictor, TEXT_ONLY))
     assert len(pieces) > 1
     assert pa.Table.from_batches(pieces)["text"].to_pylist() == texts
+
+
+def test_a_long_text_without_a_mask_costs_a_window_a_token(predictor: Predictor, words: list[str]) -> None:
+    """64 tokens for each of 200, not 200: were it the square, every two of these texts would be a piece."""
+    texts = [" ".join((words * 4)[:198])] * 12
+    pieces = list(score_batches(iter([make_batch({"text": texts})]), predictor, TEXT_ONLY))
+    assert [piece.num_rows for piece in pieces] == [6, 6]
 
 
 def test_the_core_gives_the_schema_it_announces(predictor: Predictor, sentences: list[dict[str, Any]]) -> None:

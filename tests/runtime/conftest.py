@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
-from maskedge import Predictor
 from tokenizers import Tokenizer
+
+from maskedge import Predictor
 
 BUNDLE = Path(__file__).parents[1] / "tiny_bundle"
 OUTPUTS = ["top_ids", "top_logprobs", "entropy", "target_logprobs", "target_ranks"]

@@ -1,12 +1,14 @@
 """Queries are grouped into batches of one length and one number of masks; nothing is padded, nothing lost."""
 
 import random
+from collections.abc import Iterator
 from threading import Lock
 
 import numpy as np
 import numpy.typing as npt
 import pytest
-from maskedge.batching import TOKENS_PER_BATCH, Query, answer
+
+from maskedge.batching import MASKS_PER_BATCH, READ_AHEAD_TOKENS, TOKENS_PER_BATCH, Query, answer, answer_lazily
 
 MASK_ID = 99
 
@@ -74,6 +76,23 @@ def test_a_batch_keeps_to_the_token_budget(seed: int) -> None:
     assert all(call["input_ids"].size <= TOKENS_PER_BATCH for call in calls)
 
 
+def test_a_batch_keeps_to_the_mask_budget() -> None:
+    """Each mask's distribution over the vocabulary is held at once."""
+    queries = [Query(np.arange(1000 + number, 1020 + number), tuple(range(2, 18)), (0,) * 16) for number in range(50)]
+    numbers, calls = ask(queries)
+    assert numbers == [1000 + number for number in range(50)]
+    assert max(call["mask_positions"].size for call in calls) == MASKS_PER_BATCH
+
+
+def test_positions_are_masked_without_being_asked_about() -> None:
+    queries = [Query(np.array([1000, 11, 12, 13, 14]), (3,), (13,), also_masked=(1, 4)), *draw_queries(4, 20)[1:]]
+    _, calls = ask(queries)
+    (row,) = [ids for call in calls for ids in call["input_ids"].tolist() if ids[0] == 1000]
+    assert row == [1000, MASK_ID, 12, MASK_ID, MASK_ID]
+    (masks,) = [call["mask_positions"] for call in calls if call["input_ids"][0, 0] == 1000]
+    assert masks[0].tolist() == [3]
+
+
 def test_a_query_longer_than_the_budget_is_a_batch_of_its_own() -> None:
     queries = [Query(np.arange(1000 + i, 1000 + i + 2 * TOKENS_PER_BATCH), (1,), (0,)) for i in range(3)]
     numbers, calls = ask(queries)
@@ -99,6 +118,29 @@ def test_queries_are_not_written_to() -> None:
     before = [query.input_ids.copy() for query in queries]
     ask(queries)
     assert all(np.array_equal(query.input_ids, ids) for query, ids in zip(queries, before, strict=True))
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_queries_are_made_while_earlier_ones_are_answered(threads: int) -> None:
+    queries, made = draw_queries(5, 8000), 0
+
+    def make() -> Iterator[Query]:
+        nonlocal made
+        for made, query in enumerate(queries, start=1):  # noqa: B007
+            yield query
+
+    graph, most = RecordingGraph(), 0
+    answers = answer_lazily(graph, make(), mask_id=MASK_ID, outputs=["number"], top_k=3, threads=threads)
+    for place, row in enumerate(answers):
+        assert row["number"].item() == 1000 + place
+        most = max(most, sum(len(query.input_ids) for query in queries[place:made]) if place % 100 == 0 else 0)
+    assert place == len(queries) - 1
+    assert READ_AHEAD_TOKENS * threads <= most <= READ_AHEAD_TOKENS * threads + 300
+    assert most < sum(len(query.input_ids) for query in queries) / 2
+
+
+def test_no_queries_no_answers() -> None:
+    assert list(answer_lazily(RecordingGraph(), iter(()), mask_id=0, outputs=[], top_k=0, threads=2)) == []
 
 
 def test_an_error_in_a_batch_reaches_the_caller() -> None:

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tokenizers import Tokenizer
+
 from maskedge import Fill, MaskFill, Predictor, SentenceScore, TargetScore
 from maskedge.engine import OnnxGraph
-from tokenizers import Tokenizer
 
 Ask = Callable[..., dict[str, Any]]
 DrawTexts = Callable[..., list[str]]

@@ -1,6 +1,7 @@
 """A console script without its extra says which one to install."""
 
 import pytest
+
 from maskedge.extras import exit_without_extra
 
 

@@ -6,8 +6,9 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 import pytest
-from maskedge import Predictor, TextError, TextStatus
 from tokenizers import Tokenizer
+
+from maskedge import Predictor, TextError, TextStatus
 
 Distribution = Callable[[Predictor, str], npt.NDArray[np.float32]]
 
@@ -141,5 +142,3 @@ def test_one_string_is_no_list_of_texts(tiny: Predictor, method: str) -> None:
 def test_what_is_no_string_is_no_text(tiny: Predictor, text: object) -> None:
     with pytest.raises(TypeError, match=f"not {type(text).__name__}"):
         tiny.fill([text])
-    with pytest.raises(TypeError, match=f"not {type(text).__name__}"):
-        tiny(text)

@@ -4,10 +4,11 @@ import subprocess
 import sys
 from types import ModuleType
 
-import maskedge
 import pytest
 
-HEAVY = ["torch", "transformers", "typer", "rich", "pyarrow", "matplotlib", "onnx"]
+import maskedge
+
+HEAVY = ["torch", "transformers", "typer", "rich", "pyarrow", "matplotlib", "onnx", "huggingface_hub"]
 
 
 def test_import_loads_nothing_heavy() -> None:

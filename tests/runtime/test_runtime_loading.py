@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from maskedge import Bundle, BundleCorruptError, BundleError, BundleNotFoundError, MaskedgeError, Predictor
 
 MANIFEST = "maskedge.json"
@@ -147,6 +148,29 @@ def test_a_name_that_leads_out_of_the_bundle_is_refused(bundle_copy: Path, name:
     with pytest.raises(BundleCorruptError, match="outside the bundle") as caught:
         Predictor.load(bundle_copy, verify=verify)
     assert name in str(caught.value)
+
+
+@pytest.mark.parametrize("verify", [True, False])
+@pytest.mark.parametrize("name", ["onnx/int8.onnx", "onnx/int8.onnx.data", "tokenizer.json", "tokenizer_config.json"])
+def test_a_file_that_is_used_but_not_listed_is_refused(bundle_copy: Path, name: str, verify: bool) -> None:
+    """Nobody would notice if it were another."""
+    edit_manifest(bundle_copy, lambda fields: fields["files"].pop(name))
+    with pytest.raises(BundleCorruptError, match="does not list it") as caught:
+        Predictor.load(bundle_copy, verify=verify)
+    assert str(bundle_copy / name) in str(caught.value)
+
+
+def test_a_bundle_may_do_without_a_tokenizers_configuration(bundle_copy: Path, tiny: Predictor) -> None:
+    (bundle_copy / "tokenizer_config.json").unlink()
+    edit_manifest(bundle_copy, lambda fields: fields["files"].pop("tokenizer_config.json"))
+    assert Predictor.load(bundle_copy)("the [MASK]") == tiny("the [MASK]")
+
+
+def test_weights_that_a_graph_takes_from_elsewhere_are_refused(bundle_copy: Path) -> None:
+    graph = bundle_copy / "onnx" / "int8.onnx"
+    graph.write_bytes(graph.read_bytes().replace(b"int8.onnx.data", b"../../../a.bin"))
+    with pytest.raises(BundleCorruptError, match=r"a\.bin is used, but"):
+        Predictor.load(bundle_copy, verify=False)
 
 
 def test_a_link_that_leads_out_of_the_bundle_is_refused(bundle_copy: Path) -> None:

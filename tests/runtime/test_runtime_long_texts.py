@@ -5,9 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from maskedge import Predictor, TextError, TextStatus
-from maskedge.encoding import TextEncoder
 from tokenizers import Tokenizer
+
+from maskedge import Predictor, TextError, TextStatus
+from maskedge.encoding import MAX_UNMASKED_TOKENS, TextEncoder
 
 MAX_LENGTH = 64
 ROOM = MAX_LENGTH - 2
@@ -74,11 +75,22 @@ def test_masks_too_far_apart_are_lost(tiny: Predictor, apart: int) -> None:
     assert caught.value.status is TextStatus.MASK_LOST
 
 
-@pytest.mark.parametrize("length", [ROOM + 1, 5000])
-@pytest.mark.parametrize("method", ["fill", "score"])
-def test_too_long_without_a_mask_to_cut_around(tiny: Predictor, method: str, length: int) -> None:
-    with pytest.raises(TextError, match=r"text 0: .*64 tokens: split it") as caught:
-        getattr(tiny, method)([" ".join(long_text(length, []))])
+@pytest.mark.parametrize("length", [ROOM + 1, MAX_UNMASKED_TOKENS])
+def test_without_a_mask_to_cut_around_a_text_stays_whole(tiny: Predictor, tokenizer: Tokenizer, length: int) -> None:
+    text = " ".join(long_text(length, []))
+    encoded = tiny.encode(text)
+    assert not encoded.truncated
+    assert encoded.input_ids.tolist() == tokenizer.encode(text).ids
+    with pytest.raises(TextError, match=r"text 0: No mask_token") as caught:
+        tiny.fill([text])
+    assert caught.value.status is TextStatus.NO_MASK
+
+
+def test_too_many_tokens_without_a_mask(tiny: Predictor) -> None:
+    with pytest.raises(
+        TextError, match=r"text 0: the text has 32769 tokens .* 32768 tokens are scored: split"
+    ) as caught:
+        tiny.score([" ".join(long_text(MAX_UNMASKED_TOKENS + 1, []))])
     assert caught.value.status is TextStatus.TOO_LONG
 
 

@@ -4,8 +4,9 @@ import math
 from dataclasses import replace
 
 import pytest
-from maskedge import EncodedText, Predictor, TextError, TextStatus
 from tokenizers import Tokenizer
+
+from maskedge import EncodedText, Predictor, TextError, TextStatus
 
 TEXTS = ["The water flows from the land.", "water", "Two children, two zebras; one zebra!"]
 

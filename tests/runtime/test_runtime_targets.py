@@ -5,9 +5,10 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import numpy.typing as npt
 import pytest
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+
 from maskedge import Predictor, TargetScore, TextError
 from maskedge.encoding import TextEncoder
-from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
 Distribution = Callable[[Predictor, str], npt.NDArray[np.float32]]
 

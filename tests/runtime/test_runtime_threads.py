@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+
 from maskedge.threads import usable_cpus
 
 

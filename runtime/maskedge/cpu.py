@@ -1,0 +1,98 @@
+"""What this CPU can multiply 8-bit integers with."""
+
+import platform
+import subprocess
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+__all__ = ["CpuFeatures", "cpu_features"]
+
+PROC_CPUINFO = Path("/proc/cpuinfo")
+FLAGS = {
+    "avx2": {"avx2"},
+    "avx512_vnni": {"avx512_vnni", "avx512vnni"},
+    "avx_vnni": {"avx_vnni", "avxvnni"},
+    "amx_int8": {"amx_int8"},
+    "arm_dot_product": {"asimddp", "hw.optional.arm.feat_dotprod"},
+    "arm_i8mm": {"i8mm", "hw.optional.arm.feat_i8mm"},
+}
+"""Their spellings by Linux and by macOS."""
+SYSCTL = {
+    "x86_64": ("machdep.cpu.features", "machdep.cpu.leaf7_features"),
+    "arm64": ("hw.optional.arm.FEAT_DotProd", "hw.optional.arm.FEAT_I8MM"),
+}
+X86 = ("x86_64", "amd64", "i386", "i686")
+
+
+@dataclass(frozen=True, slots=True)
+class CpuFeatures:
+    """The instructions that decide how 8-bit products are computed."""
+
+    architecture: str
+    """As `platform.machine()` says: `x86_64`, `aarch64`, `arm64`, `AMD64`."""
+    known: bool
+    """Whether the operating system told; if not, all of the following are False."""
+    avx2: bool = False
+    avx512_vnni: bool = False
+    avx_vnni: bool = False
+    amx_int8: bool = False
+    arm_dot_product: bool = False
+    arm_i8mm: bool = False
+
+    @property
+    def int8_saturates(self) -> bool:
+        """Whether sums of two u8 * s8 products are cut off at 16 bits (2 * 255 * 127 = 64,770 > 32,767).
+
+        So it is on x86 CPUs without VNNI, where onnxruntime multiplies with `vpmaddubsw`; 7-bit weights avoid it.
+        False where the CPU is not known.
+        """
+        vnni = self.avx512_vnni or self.avx_vnni or self.amx_int8
+        return self.known and self.architecture.lower() in X86 and not vnni
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The features it has."""
+        return tuple(name for name in FLAGS if getattr(self, name))
+
+
+@cache
+def cpu_features() -> CpuFeatures:
+    """This machine's."""
+    machine = platform.machine()
+    flags = _macos_flags(machine) if platform.system() == "Darwin" else _linux_flags(PROC_CPUINFO)
+    return features_of(machine, flags)
+
+
+def features_of(machine: str, flags: Iterable[str]) -> CpuFeatures:
+    """The features that an operating system's flags stand for; unknown where there are no flags."""
+    lowered = {flag.lower() for flag in flags}
+    has = {name: not lowered.isdisjoint(spellings) for name, spellings in FLAGS.items()}
+    return CpuFeatures(machine, bool(lowered), **has)
+
+
+def _linux_flags(cpuinfo: Path) -> list[str]:
+    """Of the first CPU; none on systems without the file."""
+    try:
+        with cpuinfo.open(encoding="utf-8", errors="replace") as lines:
+            for line in lines:
+                name, _, values = line.partition(":")
+                if name.strip() in ("flags", "Features"):
+                    return values.split()
+    except OSError:
+        pass
+    return []
+
+
+def _macos_flags(machine: str) -> list[str]:
+    """Words of the feature lists, or the names of those that are 1."""
+    try:
+        answer = subprocess.run(["/usr/sbin/sysctl", *SYSCTL[machine]], capture_output=True, text=True, timeout=5)
+    except (KeyError, OSError, subprocess.TimeoutExpired):
+        return []
+    flags = [machine]
+    for line in answer.stdout.splitlines():
+        name, _, values = line.partition(":")
+        flags += [name] if values.strip() == "1" else values.split()
+    return flags

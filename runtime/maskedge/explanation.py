@@ -1,0 +1,179 @@
+"""The whole way of a prediction, from the text to the filled sentence, as values that something else may show."""
+
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from maskedge.encoding import EncodedText
+from maskedge.predictor import Predictor
+from maskedge.results import Fill, MaskFill, TokenPrediction
+
+__all__ = ["ExplainedCandidate", "ExplainedMask", "ExplainedToken", "Explanation", "explain"]
+
+
+@dataclass(frozen=True, slots=True)
+class ExplainedToken:
+    """One token that the model read."""
+
+    position: int
+    """Index in the encoded text, special tokens counted."""
+    token: int
+    """Vocabulary id."""
+    token_str: str
+    """The id decoded alone: keeps `##` or a leading space."""
+    masked: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ExplainedCandidate:
+    """One candidate for a mask, from its logit to its probability."""
+
+    token: int
+    """Vocabulary id."""
+    token_str: str
+    """The id decoded alone."""
+    logit_gap: float
+    """Its logit less the best candidate's, at most 0: the softmax keeps differences, and only they matter."""
+    logprob: float
+    """Log-probability over the whole vocabulary, nats."""
+    probability: float
+    """Its exponential."""
+    share: float
+    """Its part of the shown candidates' probability together."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExplainedMask:
+    """What the model says at one mask."""
+
+    position: int
+    """Index in the encoded text, special tokens counted."""
+    candidates: tuple[ExplainedCandidate, ...]
+    """The most probable tokens, best first; the first is the decoded word."""
+    others: int
+    """Tokens of the vocabulary that are not shown."""
+    others_probability: float
+    """What is left for all of them together."""
+    entropy: float
+    """Of the whole distribution, nats."""
+    filled_span: tuple[int, int]
+    """Where the best candidate begins and ends in the explanation's `filled_text`."""
+    word: str | None
+    """The word that stood here, where one was masked."""
+    word_rank: int | None
+    """1 + the number of tokens that are more probable than the word; None where it is no single token."""
+    word_logprob: float | None
+    """The word's log-probability over the whole vocabulary, nats; None where it is no single token."""
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Every step of a prediction, in order."""
+
+    model: str
+    precision: str
+    text: str
+    """As it was given."""
+    mask_token: str
+    """The model's own."""
+    masked_text: str
+    """What was tokenized: with the model's own mask token, cut where the text is very long."""
+    tokens: tuple[ExplainedToken, ...]
+    """What the model read, special tokens included."""
+    masks: tuple[ExplainedMask, ...]
+    """In reading order; filled independently of each other."""
+    filled_text: str
+    """The tokens decoded with each mask's best candidate in its place, special tokens left out."""
+    truncated: bool
+    """Whether the text was cut around its masks."""
+
+
+def explain(predictor: Predictor, text: str, *, word: str | None = None, top_k: int = 5) -> Explanation:
+    """How the predictor fills the text's masks; with `word`, how it fills the place of that word's first occurrence.
+
+    Raises ValueError where the text does not hold the word, or holds a mask as well, and for a `top_k` outside 1 to
+    the vocabulary's size; TextError as `Predictor.fill`.
+    """
+    if top_k < 1:
+        raise ValueError(f"top_k is {top_k}; an explanation needs at least 1 candidate")
+    encoded = predictor.encode(text if word is None else _mask_word(predictor, text, word))
+    target = predictor.target_id(encoded, 0, word) if word is not None else None
+    targets = [[target] * len(encoded.mask_positions)]
+    (fill,) = predictor.fill_encoded([encoded], top_k=top_k, targets=targets)
+    filled_ids = _filled_ids(encoded, fill)
+    spans = [_span(predictor, filled_ids, mask.position) for mask in fill.masks]
+    return Explanation(
+        model=predictor.name,
+        precision=predictor.precision,
+        text=text,
+        mask_token=predictor.mask_token,
+        masked_text=encoded.source,
+        tokens=tuple(_tokens(predictor, encoded)),
+        masks=tuple(_mask(predictor, mask, span, word) for mask, span in zip(fill.masks, spans, strict=True)),
+        filled_text=_decode(predictor, filled_ids),
+        truncated=fill.truncated,
+    )
+
+
+def _mask_word(predictor: Predictor, text: str, word: str) -> str:
+    """The text with the word's first occurrence masked: as it is spelled, otherwise in another letter case."""
+    if predictor.encode(text).mask_positions:
+        raise ValueError(f"the text {text[:60]!r} holds a mask already; leave the word {word!r} out")
+    pattern = rf"(?<!\w){re.escape(word)}(?!\w)"
+    found = re.search(pattern, text) or re.search(pattern, text, re.IGNORECASE)
+    if not word or found is None:
+        raise ValueError(f"the text {text[:60]!r} does not hold the word {word!r}")
+    return text[: found.start()] + predictor.mask_token + text[found.end() :]
+
+
+def _tokens(predictor: Predictor, encoded: EncodedText) -> Iterator[ExplainedToken]:
+    masks = set(encoded.mask_positions)
+    for position, token in enumerate(encoded.input_ids.tolist()):
+        yield ExplainedToken(position, token, predictor.encoder.token_str(token), position in masks)
+
+
+def _mask(predictor: Predictor, mask: MaskFill, span: tuple[int, int], word: str | None) -> ExplainedMask:
+    shown = math.fsum(prediction.score for prediction in mask.predictions)
+    return ExplainedMask(
+        position=mask.position,
+        candidates=tuple(_candidates(mask.predictions, shown)),
+        others=predictor.bundle.manifest.vocab_size - len(mask.predictions),
+        others_probability=max(0.0, 1 - shown),
+        entropy=mask.entropy,
+        filled_span=span,
+        word=word,
+        word_rank=mask.target.rank if mask.target else None,
+        word_logprob=mask.target.logprob if mask.target else None,
+    )
+
+
+def _candidates(predictions: tuple[TokenPrediction, ...], shown: float) -> Iterator[ExplainedCandidate]:
+    best = _logprob(predictions[0])
+    for prediction in predictions:
+        logprob, share = _logprob(prediction), prediction.score / shown
+        yield ExplainedCandidate(
+            prediction.token, prediction.token_str, logprob - best, logprob, prediction.score, share
+        )
+
+
+def _logprob(prediction: TokenPrediction) -> float:
+    return math.log(prediction.score) if prediction.score else -math.inf
+
+
+def _filled_ids(encoded: EncodedText, fill: Fill) -> list[int]:
+    ids: list[int] = encoded.input_ids.tolist()
+    for mask in fill.masks:
+        ids[mask.position] = mask.predictions[0].token
+    return ids
+
+
+def _span(predictor: Predictor, filled_ids: list[int], position: int) -> tuple[int, int]:
+    """Where one token stands in the decoded text: what decoding adds when it follows the tokens before it."""
+    before, after = (_decode(predictor, filled_ids[:end]) for end in (position, position + 1))
+    added = after[len(before) :]
+    return len(after) - len(added.lstrip()), len(after)
+
+
+def _decode(predictor: Predictor, ids: list[int]) -> str:
+    return predictor.decoder.text(ids, skip_special_tokens=True)

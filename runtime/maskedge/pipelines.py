@@ -1,0 +1,35 @@
+"""`pipeline("fill-mask")` without torch: change the import, and point it at a bundle."""
+
+from pathlib import Path
+from typing import Unpack
+
+from maskedge.calling import CallArguments
+from maskedge.predictor import Predictor
+
+__all__ = ["pipeline"]
+
+TASK = "fill-mask"
+CPU = (None, "cpu", "-1")
+
+
+def pipeline(
+    task: str | None = None,
+    model: str | Path | None = None,
+    *,
+    revision: str | None = None,
+    device: object = None,
+    **defaults: Unpack[CallArguments],
+) -> Predictor:
+    """A predictor that is called as `transformers.pipeline("fill-mask")` is, with these arguments as its defaults.
+
+    `model` is a bundle's directory or Hub id, the bundled English model where None; `revision` a branch, tag or commit
+    on the Hub; `device` may name the CPU. Raises TypeError for an argument that means nothing here, naming it,
+    ValueError for another task or device and for impossible defaults, and the errors of `Predictor.load`.
+    """
+    if task not in (None, TASK):
+        raise ValueError(f"task is {task!r}; maskedge does {TASK!r} only")
+    if device is not None and str(device) not in CPU:
+        raise ValueError(f"device is {device!r}; maskedge runs on the CPU: leave it out")
+    if model is not None and not isinstance(model, str | Path):
+        raise TypeError(f"model must be a bundle's directory or Hub id, not {type(model).__name__}")
+    return Predictor.load(model, revision=revision).with_defaults(**defaults)

@@ -1,0 +1,44 @@
+"""Answers in the order of what is asked, reading no further ahead than allowed."""
+
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from typing import TypeVar
+
+__all__ = ["answer_in_order"]
+
+In = TypeVar("In")
+Out = TypeVar("Out")
+
+
+def answer_in_order(
+    items: Iterable[In], answer: Callable[[list[In], int], list[Out]], *, read_ahead: int
+) -> Iterator[Out]:
+    """The answer of each item, read when it is needed and with it at most `read_ahead` - 1 items more.
+
+    `answer` is given some items and the first one's number. An error of it, or of `items`, comes after the answers of
+    all items before the one that caused it.
+    """
+    number = 0
+    for chunk in _chunks(items, read_ahead):
+        try:
+            answers: Iterable[Out] = answer(chunk, number)
+        except (TypeError, ValueError):
+            answers = (answer([item], number + index)[0] for index, item in enumerate(chunk))
+        yield from answers
+        number += len(chunk)
+
+
+def _chunks(items: Iterable[In], size: int) -> Iterator[list[In]]:
+    iterator = iter(items)
+    while True:
+        chunk: list[In] = []
+        try:
+            chunk.extend(islice(iterator, size))  # keeps what came before an error
+        except Exception:
+            if chunk:
+                yield chunk
+            raise
+        if chunk:
+            yield chunk
+        if len(chunk) < size:
+            return
