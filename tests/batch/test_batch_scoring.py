@@ -8,7 +8,8 @@ import pyarrow as pa
 import pytest
 
 from maskedge import Predictor
-from maskedge_batch import Columns, score_batches, scored_schema
+from maskedge_batch.columns import Columns, scored_schema
+from maskedge_batch.scoring import score_batches
 
 TEXT_ONLY = Columns("text", None)
 WITH_TARGET = Columns("text", "target")

@@ -9,7 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from maskedge import Predictor
-from maskedge_batch import Columns, Statistics, score_batches
+from maskedge_batch.columns import Columns
+from maskedge_batch.scoring import score_batches
+from maskedge_batch.statistics import Statistics
 
 COLUMNS = Columns("text", "target")
 

@@ -1,5 +1,8 @@
 """A console script without its extra says which one to install."""
 
+import subprocess
+import sys
+
 import pytest
 
 from maskedge.extras import exit_without_extra
@@ -21,3 +24,20 @@ def test_a_missing_module_of_our_own_is_a_defect(module: str) -> None:
     with pytest.raises(ModuleNotFoundError) as caught:
         exit_without_extra("mlm-batch", "batch", error)
     assert caught.value is error
+
+
+@pytest.mark.parametrize(
+    ("command", "package", "missing"),
+    [
+        ("mlm", "maskedge", "typer"),
+        ("mlm-batch", "maskedge_batch", "pyarrow"),
+        ("mlm-export", "maskedge_export", "torch"),
+    ],
+)
+def test_each_script_exits_2_and_names_its_extra(command: str, package: str, missing: str) -> None:
+    code = f"import sys; sys.modules[{missing!r}] = None; from {package}.__main__ import main; main()"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr.startswith(f"{command} needs ")
+    assert "pip install 'maskedge[" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
