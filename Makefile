@@ -9,7 +9,7 @@ MASKED ?= examples/masked_sentences.parquet
 CALIBRATION ?= examples/sentences.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help install score export benchmark test test-runtime check fix clean
+.PHONY: help install score export train benchmark test test-runtime check fix clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,6 +22,14 @@ score: $(VENV)/batch.stamp ## Score the example sentences with the bundled model
 export: $(VENV)/dev.stamp ## Export the bundled model's checkpoint again and compare it with the shipped bundle
 	$(VENV)/bin/mlm-export bundle $(CHECKPOINT) --out build/bundle --calibration $(CALIBRATION) --overwrite
 	$(VENV)/bin/mlm-export compare build/bundle runtime/maskedge/default_bundle --text $(CALIBRATION)
+
+train: $(VENV)/dev.stamp ## Train on one sentence, export and quantize the model, and ask it
+	rm -rf build/one_sentence
+	$(VENV)/bin/mlm-export train recipes/one_sentence.toml --out build/one_sentence
+	$(VENV)/bin/mlm-export bundle build/one_sentence/model --out build/one_sentence_bundle --name one-sentence \
+		--calibration recipes/one_sentence.txt --few-texts --overwrite
+	$(VENV)/bin/mlm fill --model build/one_sentence_bundle \
+		"This model [MASK] a super relationships between the words to predict what word"
 
 benchmark: $(VENV)/dev.stamp ## Race against transformers on MASKED, a Parquet file of masked sentences
 	$(VENV)/bin/python benchmarks/against_transformers.py $(MASKED)

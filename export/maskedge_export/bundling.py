@@ -1,9 +1,7 @@
 """Checkpoint -> verified bundle on disk: every step of an export, in order."""
 
-import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +12,7 @@ import onnx_ir as ir
 from maskedge.bundle import MANIFEST_NAME, FileEntry, GoldenVector, GraphEntry, Manifest, file_sha256
 from maskedge.encoding import TextEncoder
 from maskedge.engine import Graph, OnnxGraph
-from maskedge_export.calibration import Batch, masked_cells, read_texts, split_texts, verification_cells
+from maskedge_export.calibration import Batch, masked_cells, read_texts, split_texts, too_few, verification_cells
 from maskedge_export.card import write_card
 from maskedge_export.checkpoint import Checkpoint, load_checkpoint
 from maskedge_export.errors import CalibrationTextError, ExportError, GateError
@@ -22,6 +20,7 @@ from maskedge_export.graph import add_scoring_outputs, encoder_graph
 from maskedge_export.quantization import matmul_inputs, observe_activations, quantize
 from maskedge_export.sensitivity import finer_activations
 from maskedge_export.smoothing import smoothed
+from maskedge_export.staging import staging
 from maskedge_export.verification import (
     Comparison,
     Limits,
@@ -61,6 +60,9 @@ class ExportOptions:
     revision: str | None = None
     """Of a Hub checkpoint."""
     overwrite: bool = False
+    few_texts: bool = False
+    """Accept too few texts to divide: int8 is calibrated on all their tokens and verified on the same ones, and the
+    proof says so. For a model that knows no more text than this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +73,8 @@ class _Text:
     verification: list[Batch]
     ladder: list[Batch]
     """One text of each of many lengths."""
+    held_out: bool = True
+    """Whether verification has texts that calibration has not."""
 
 
 def export_bundle(
@@ -84,14 +88,14 @@ def export_bundle(
     _check_options(out, options)
     progress("Loading the checkpoint")
     source = load_checkpoint(checkpoint, revision=options.revision)
-    with _staging(out, options.overwrite) as staging:
-        source.tokenizer.save_pretrained(staging)
-        source.model.config.save_pretrained(staging)  # type: ignore[operator, union-attr]
-        encoder = TextEncoder.from_file(staging / "tokenizer.json", source.tokenizer.mask_token, source.max_length)
+    with staging(out, options.overwrite) as directory:
+        source.tokenizer.save_pretrained(directory)
+        source.model.config.save_pretrained(directory)  # type: ignore[operator, union-attr]
+        encoder = TextEncoder.from_file(directory / "tokenizer.json", source.tokenizer.mask_token, source.max_length)
         text = _masked_text(encoder, options, source.encoder.config.vocab_size)
-        graphs = _export_graphs(source, text, staging, options, progress)
+        graphs = _export_graphs(source, text, directory, options, progress)
         progress("Writing manifest and model card")
-        return _write_manifest(source, staging, graphs, options)
+        return _write_manifest(source, directory, graphs, options)
 
 
 def _check_options(out: Path, options: ExportOptions) -> None:
@@ -107,78 +111,60 @@ def _check_options(out: Path, options: ExportOptions) -> None:
         raise ExportError(f"{out} exists and is no bundle, so it is not overwritten; choose another --out")
 
 
-@contextmanager
-def _staging(out: Path, overwrite: bool) -> Iterator[Path]:
-    """A directory beside `out` that takes its place if all goes well, and goes away if not."""
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".partial", dir=out.parent))
-    except OSError as error:
-        raise ExportError(f"{out} cannot be written: {error}; choose another --out") from error
-    replaced = staging.with_suffix(".replaced")
-    try:
-        staging.chmod(0o755)
-        yield staging
-        if overwrite and out.exists():
-            out.rename(replaced)
-        staging.rename(out)
-    finally:
-        if replaced.exists() and not out.exists():
-            replaced.rename(out)
-        shutil.rmtree(staging, ignore_errors=True)
-        shutil.rmtree(replaced, ignore_errors=True)
-
-
 def _masked_text(encoder: TextEncoder, options: ExportOptions, vocab_size: int) -> _Text:
     if not options.calibration:
         ids = np.random.default_rng(0).integers(0, vocab_size, encoder.max_length).tolist()
         ladder = ladder_batches(ids, encoder.mask_id, encoder.max_length)
         return _Text([], ladder, ladder)
-    calibration, verification = split_texts(read_texts(options.calibration))
-    cells = verification_cells(verification, encoder)
+    texts = read_texts(options.calibration)
+    if few := options.few_texts and bool(texts) and too_few(texts):
+        cells = calibration_cells = verification_cells(texts, encoder)
+    else:
+        calibration, verification = split_texts(texts)
+        cells, calibration_cells = verification_cells(verification, encoder), masked_cells(calibration, encoder)
     running = np.concatenate([batch.input_ids.ravel() for batch in cells]).tolist()
     ladder = ladder_batches(running, encoder.mask_id, encoder.max_length)
-    return _Text(masked_cells(calibration, encoder), cells, ladder)
+    return _Text(calibration_cells, cells, ladder, held_out=not few)
 
 
 def _export_graphs(
-    source: Checkpoint, text: _Text, staging: Path, options: ExportOptions, progress: Progress
+    source: Checkpoint, text: _Text, directory: Path, options: ExportOptions, progress: Progress
 ) -> dict[str, GraphEntry]:
-    """Each precision's graph, written below `staging`, verified, with golden vectors. Raises GateError."""
-    (staging / "onnx").mkdir()
+    """Each precision's graph, written below `directory`, verified, with golden vectors. Raises GateError."""
+    (directory / "onnx").mkdir()
     vocab_size = source.encoder.config.vocab_size
     wanted = PRECISIONS[options.precision]
 
     progress("Exporting the fp32 graph")
-    fp32 = _save(encoder_graph(source.encoder), staging, "fp32")
+    fp32 = _save(encoder_graph(source.encoder), directory, "fp32")
     progress("Comparing fp32 with PyTorch")
     fp32_logprobs = graph_logprobs(fp32, vocab_size)
     against_torch = compare(model_logprobs(source.model), fp32_logprobs, [*text.ladder, *text.verification])
     entries = {"fp32": _entry("fp32", fp32, against_torch, "PyTorch", text, options)}
 
     if "int8" in wanted:
-        int8 = _quantized(source, text, fp32_logprobs, staging, progress)
+        int8 = _quantized(source, text, fp32_logprobs, directory, progress)
         progress("Comparing int8 with fp32")
         against_fp32 = compare(fp32_logprobs, graph_logprobs(int8, vocab_size), text.verification)
         entries["int8"] = _entry("int8", int8, against_fp32, "fp32", text, options)
     if "fp32" not in wanted:
-        for file in (staging / "onnx").glob("fp32.onnx*"):
+        for file in (directory / "onnx").glob("fp32.onnx*"):
             file.unlink()
     return {precision: entries[precision] for precision in wanted}
 
 
-def _quantized(source: Checkpoint, text: _Text, fp32_logprobs: Logprobs, staging: Path, progress: Progress) -> Graph:
+def _quantized(source: Checkpoint, text: _Text, fp32_logprobs: Logprobs, directory: Path, progress: Progress) -> Graph:
     progress("Smoothing outlier channels")
     encoder = smoothed(source.encoder, text.calibration[::SMOOTHING_SHARE])
     model = encoder_graph(encoder)
     progress("Finding the activations' ranges")
-    with tempfile.TemporaryDirectory(dir=staging) as scratch:
+    with tempfile.TemporaryDirectory(dir=directory) as scratch:
         samples = observe_activations(_with_outputs(model, Path(scratch)), matmul_inputs(model), text.calibration)
     progress("Measuring which activations need finer steps")
     fine = finer_activations(model, samples, fp32_logprobs, text.calibration)
     progress("Quantizing to int8")
     quantize(model, samples, fine)
-    return _save(model, staging, "int8")
+    return _save(model, directory, "int8")
 
 
 def _with_outputs(model: ir.Model, directory: Path) -> Path:
@@ -191,10 +177,10 @@ def _with_outputs(model: ir.Model, directory: Path) -> Path:
     return path
 
 
-def _save(model: ir.Model, staging: Path, precision: str) -> Graph:
+def _save(model: ir.Model, directory: Path, precision: str) -> Graph:
     """Write the scoring graph of a precision, and open it as the runtime will."""
     add_scoring_outputs(model)
-    path = staging / graph_file(precision)
+    path = directory / graph_file(precision)
     ir.save(model, path, external_data=f"{path.name}.data")
     return OnnxGraph(path)
 
@@ -213,7 +199,13 @@ def _entry(
             "; ".join(failures) + ". Nothing was written. Give calibration text closer to the model's own, relax the "
             "limit, or write it all the same with --no-gate"
         )
-    verification = {"reference": reference, "passed": not failures, "failures": failures, **comparison.as_figures()}
+    verification = {
+        "reference": reference,
+        "passed": not failures,
+        "failures": failures,
+        "held_out": text.held_out,
+        **comparison.as_figures(),
+    }
     return GraphEntry(graph_file(precision), verification, _golden(graph, text.ladder))
 
 
@@ -238,11 +230,11 @@ def _golden_vector(graph: Graph, batch: Batch) -> GoldenVector:
 
 
 def _write_manifest(
-    source: Checkpoint, staging: Path, graphs: dict[str, GraphEntry], options: ExportOptions
+    source: Checkpoint, directory: Path, graphs: dict[str, GraphEntry], options: ExportOptions
 ) -> Manifest:
     name = options.name or source.name
-    write_card(staging / "README.md", name, source, graphs, options.limits)
-    files = sorted(path for path in staging.rglob("*") if path.is_file())
+    write_card(directory / "README.md", name, source, graphs, options.limits)
+    files = sorted(path for path in directory.rglob("*") if path.is_file())
     manifest = Manifest(
         name=name,
         source={"name": source.name, "model_type": source.model_type, "fingerprint": source.fingerprint},
@@ -251,8 +243,8 @@ def _write_manifest(
         vocab_size=source.encoder.config.vocab_size,
         graphs=graphs,
         files={
-            path.relative_to(staging).as_posix(): FileEntry(file_sha256(path), path.stat().st_size) for path in files
+            path.relative_to(directory).as_posix(): FileEntry(file_sha256(path), path.stat().st_size) for path in files
         },
     )
-    (staging / MANIFEST_NAME).write_text(manifest.to_json(), encoding="utf-8")
+    (directory / MANIFEST_NAME).write_text(manifest.to_json(), encoding="utf-8")
     return manifest

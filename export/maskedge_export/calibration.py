@@ -13,7 +13,7 @@ import numpy.typing as npt
 from maskedge.encoding import TextEncoder
 from maskedge_export.errors import CalibrationTextError
 
-__all__ = ["Batch", "Cells", "masked_cells", "read_texts", "split_texts", "verification_cells"]
+__all__ = ["Batch", "Cells", "masked_cells", "read_texts", "split_texts", "too_few", "verification_cells"]
 
 SEED = 20
 CALIBRATION_TEXTS = 1024
@@ -73,15 +73,21 @@ def _read_parquet(path: Path) -> list[str]:
         raise CalibrationTextError(f"{path} cannot be read as Parquet with a column of text: {error}") from error
 
 
+def too_few(texts: Sequence[str]) -> bool:
+    """Whether the texts cannot be divided into some to calibrate on and others to verify with."""
+    return len(texts) < FEWEST_TEXTS
+
+
 def split_texts(texts: list[str]) -> tuple[list[str], list[str]]:
     """Texts to calibrate on and others to verify with, drawn with a fixed seed.
 
     Raises CalibrationTextError where there are too few.
     """
-    if len(texts) < FEWEST_TEXTS:
+    if too_few(texts):
         raise CalibrationTextError(
             f"the calibration files hold {len(texts)} different texts; at least {FEWEST_TEXTS} are needed, "
-            f"and {CALIBRATION_TEXTS + VERIFICATION_TEXTS} are used where there are as many"
+            f"and {CALIBRATION_TEXTS + VERIFICATION_TEXTS} are used where there are as many; a model that knows no "
+            "more text than this is exported with --few-texts"
         )
     texts = random.Random(SEED).sample(texts, min(len(texts), CALIBRATION_TEXTS + VERIFICATION_TEXTS))
     share = min(CALIBRATION_TEXTS, len(texts) // 2)
@@ -96,7 +102,8 @@ def verification_cells(texts: Sequence[str], encoder: TextEncoder) -> Cells:
 def masked_cells(texts: Sequence[str], encoder: TextEncoder, copies: int = 1) -> Cells:
     """One sentence of each text with one of its tokens masked, drawn with a fixed seed; batched by exact length.
 
-    A text is taken `copies` times, each time with another token masked, as far as it has as many. Every sixteenth text is taken whole, cut to the model's length, so that long inputs are seen too.
+    A text is taken `copies` times, each time with another token masked, as far as it has as many. Every sixteenth text
+    is taken whole, cut to the model's length, so that long inputs are seen too.
     Raises CalibrationTextError where not one text can be used.
     """
     rng = random.Random(SEED)

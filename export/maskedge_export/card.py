@@ -29,7 +29,7 @@ for candidate in predictor("Paris is the {mask} of France."):
 
 ## How it was proved
 
-Each graph was compared with what it was made from, on masked tokens of text that was not used to calibrate it.
+Each graph was compared with what it was made from, on masked tokens of {text}.
 
 {table}
 
@@ -60,11 +60,18 @@ def write_card(path: Path, name: str, source: Checkpoint, graphs: Mapping[str, G
         source=source.name,
         model_type=source.model_type,
         mask=source.tokenizer.mask_token,
+        text=_verification_text(graphs),
         table=_table(graphs),
         verdict=_verdict(graphs, limits),
         source_card=f"\n## The source model's card\n\n{_demoted(own.text)}\n" if own else "",
     )
     path.write_text(f"---\n{data.to_yaml()}\n---\n{body}", encoding="utf-8")
+
+
+def _verification_text(graphs: Mapping[str, GraphEntry]) -> str:
+    if all(entry.verification["held_out"] for entry in graphs.values()):
+        return "text that was not used to calibrate it"
+    return "the few texts that it was calibrated on: there were no others"
 
 
 def _table(graphs: Mapping[str, GraphEntry]) -> str:

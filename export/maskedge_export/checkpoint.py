@@ -14,7 +14,7 @@ from maskedge_export.encoder import Encoder
 from maskedge_export.errors import CheckpointError
 from maskedge_export.families import family_of, native_encoder
 
-__all__ = ["Checkpoint", "load_checkpoint"]
+__all__ = ["Checkpoint", "find_checkpoint", "load_checkpoint", "load_tokenizer"]
 
 SAFE_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "README.md"]
 TOKENIZER_FILES = ["tokenizer.json", "vocab.txt", "vocab.json", "*.model"]
@@ -58,15 +58,19 @@ def load_checkpoint(name_or_path: str, *, revision: str | None = None) -> Checkp
     Raises CheckpointError for one that is missing, unsafe, without a tokenizer with a mask token, or whose head is not
     trained, and UnsupportedModelError for an architecture that cannot be exported.
     """
-    path = Path(name_or_path)
-    if not path.is_dir():
-        path = _download(name_or_path, revision)
+    path = find_checkpoint(name_or_path, revision=revision)
     _check_files(path)
     _check_model_type(path)
     model = _load_model(path)
     name = name_or_path if not Path(name_or_path).is_dir() else path.resolve().name
     encoder = native_encoder(model.config, model.state_dict())
-    return Checkpoint(name, path, model, encoder, _load_tokenizer(path), _fingerprint(path))
+    return Checkpoint(name, path, model, encoder, load_tokenizer(path), _fingerprint(path))
+
+
+def find_checkpoint(name_or_path: str, *, revision: str | None = None) -> Path:
+    """Where a directory's or Hub id's files are; those of the Hub are downloaded. Raises CheckpointError."""
+    path = Path(name_or_path)
+    return path if path.is_dir() else _download(name_or_path, revision)
 
 
 def _download(repo_id: str, revision: str | None) -> Path:
@@ -90,6 +94,10 @@ def _check_files(path: Path) -> None:
             f"{path} holds no *.safetensors weights (pickled weights, which are never loaded: {pickles}); "
             "convert them with transformers: model.save_pretrained(DIR)"
         )
+    _check_tokenizer_files(path)
+
+
+def _check_tokenizer_files(path: Path) -> None:
     if not any(file for pattern in TOKENIZER_FILES for file in path.glob(pattern)):
         raise CheckpointError(
             f"{path} holds no tokenizer ({', '.join(TOKENIZER_FILES)}); add it with tokenizer.save_pretrained(DIR)"
@@ -131,9 +139,11 @@ def _load_model(path: Path) -> nn.Module:
     return model.eval()  # type: ignore[no-any-return]
 
 
-def _load_tokenizer(path: Path) -> Any:
+def load_tokenizer(path: Path) -> Any:
+    """The transformers fast tokenizer of a directory. Raises CheckpointError for none, or one without a mask token."""
     from transformers import AutoTokenizer
 
+    _check_tokenizer_files(path)
     try:
         tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # tokenizers raises bare exceptions

@@ -2,19 +2,25 @@
 
 import time
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich import box
 from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
 from maskedge.bundle import Bundle
 from maskedge.errors import MaskedgeError
 from maskedge_export.bundling import PRECISIONS, ExportOptions, export_bundle
 from maskedge_export.comparing import compare_bundles
+from maskedge_export.recipe import load_recipe
 from maskedge_export.verification import Limits
+
+if TYPE_CHECKING:
+    from maskedge_export.training import LogEntry, TrainingResult
 
 __all__ = ["app", "main"]
 
@@ -59,12 +65,15 @@ def bundle(
         float, typer.Option(help="Gate: relative rise of the masked perplexity by int8.")
     ] = DEFAULTS.int8_perplexity_change,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the bundle at --out.")] = False,
+    few_texts: Annotated[
+        bool, typer.Option("--few-texts", help="Accept fewer than 64 texts; int8 is then verified on those same texts.")
+    ] = False,
 ) -> None:
     """Export a checkpoint to ONNX, quantize it, prove that it still says the same, and write the bundle."""
     limits = replace(
         DEFAULTS, int8_mean_kl=max_kl, int8_top1_agreement=min_top1, int8_perplexity_change=max_perplexity_change
     )
-    options = ExportOptions(precision, tuple(calibration or ()), limits, gate, name, revision, overwrite)
+    options = ExportOptions(precision, tuple(calibration or ()), limits, gate, name, revision, overwrite, few_texts)
     with _Steps() as steps:
         manifest = export_bundle(checkpoint, out, options, steps.begin)
     console = Console()
@@ -97,6 +106,68 @@ def compare(
         Console(stderr=True).print("The bundles come from different checkpoints.", style="red")
         raise typer.Exit(FAILURE)
     console.print("Both come from the same checkpoint.")
+
+
+@app.command()
+def train(
+    recipe: Annotated[Path, typer.Argument(help="A recipe, TOML.")],
+    out: Annotated[Path, typer.Option(help="The run's directory: model, log, loss curve, checkpoints.")],
+    text: Annotated[
+        list[str] | None,
+        typer.Option(help="Text, JSONL or Parquet to train on instead of the recipe's; globs; may be repeated."),
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run at --out.")] = False,
+    cache: Annotated[
+        Path | None, typer.Option(help="Where tokenizer and packed text are kept for other runs; in --out by default.")
+    ] = None,
+) -> None:
+    """Train a masked language model; what it writes is a Hugging Face checkpoint."""
+    options = load_recipe(recipe)
+    if text:
+        options = replace(options, corpus=replace(options.corpus, files=tuple(text), dataset=""))
+    from maskedge_export.training import TrainingOptions  # takes seconds to import
+    from maskedge_export.training import train as train_model
+
+    with _Steps() as steps:
+        meter = _TrainingMeter(steps)
+        result = train_model(options, TrainingOptions(out, resume, cache, steps.begin, meter.show))
+    if result:
+        Console().print(_training_summary(result), highlight=False, soft_wrap=True)
+
+
+class _TrainingMeter:
+    """Shows the last line of a training log: in place on a terminal, as a line elsewhere."""
+
+    def __init__(self, steps: "_Steps") -> None:
+        self.steps = steps
+        self.bar = Progress(BarColumn(), TextColumn("{task.description}"))
+        self.task = self.bar.add_task("")
+
+    def show(self, entry: "LogEntry") -> None:
+        left = str(timedelta(seconds=round(entry.seconds_left)))
+        line = (
+            f"step {entry.step:,} of {entry.steps:,}   loss {entry.loss:.3f}   accuracy {entry.accuracy:.1%}   "
+            f"learning rate {entry.learning_rate:.1e}   {entry.tokens_per_second:,.0f} tokens/s   {left} left"
+        )
+        if entry.held_out_perplexity is not None:
+            line += f"   held-out perplexity {entry.held_out_perplexity:.2f}"
+        self.bar.update(self.task, completed=entry.step, total=entry.steps, description=line)
+        if self.steps.console.is_terminal:
+            self.steps.status.update(self.bar.get_renderable())
+        if not self.steps.console.is_terminal or entry.held_out_perplexity is not None:
+            self.steps.console.print(line, highlight=False, soft_wrap=True)
+
+
+def _training_summary(result: "TrainingResult") -> str:
+    lines = [f"[bold]{result.model}[/]"]
+    if result.last:
+        lines.append(f"training loss {result.last.loss:.4f}, accuracy {result.last.accuracy:.1%}")
+    if result.held_out:
+        lines.append(
+            f"held out: perplexity {result.held_out.perplexity:.2f}, accuracy {result.held_out.accuracy:.1%}, "
+            f"{result.held_out.cells:,} cells"
+        )
+    return "\n".join(lines)
 
 
 class _Steps:

@@ -1,16 +1,30 @@
 """Every exception that the export raises.
 
 MaskedgeError
-└── ExportError
-    ├── CheckpointError          a checkpoint cannot be read, or is no masked language model
-    ├── UnsupportedModelError    its architecture cannot be exported
-    ├── CalibrationTextError     the calibration text cannot be used
-    └── GateError                the exported bundle is further from its source than allowed
+├── ExportError
+│   ├── CheckpointError          a checkpoint cannot be read, or is no masked language model
+│   ├── UnsupportedModelError    its architecture cannot be exported
+│   ├── CalibrationTextError     the calibration text cannot be used
+│   └── GateError                the exported bundle is further from its source than allowed
+└── TrainingError
+    ├── RecipeError              a recipe has a key, a type or a value that is not allowed
+    ├── CorpusError              the text to train on cannot be read, or is too little for what is asked
+    └── ResumeError              a run cannot be started or continued where it is asked to
 """
 
 from maskedge.errors import MaskedgeError
 
-__all__ = ["CalibrationTextError", "CheckpointError", "ExportError", "GateError", "UnsupportedModelError"]
+__all__ = [
+    "CalibrationTextError",
+    "CheckpointError",
+    "CorpusError",
+    "ExportError",
+    "GateError",
+    "RecipeError",
+    "ResumeError",
+    "TrainingError",
+    "UnsupportedModelError",
+]
 
 
 class ExportError(MaskedgeError):
@@ -31,3 +45,19 @@ class CalibrationTextError(ExportError):
 
 class GateError(ExportError):
     """A figure of the exported graph lies outside the gate's limits; nothing was written."""
+
+
+class TrainingError(MaskedgeError):
+    """A model cannot be trained."""
+
+
+class RecipeError(TrainingError):
+    """A recipe cannot be read, or one of its keys or values is not allowed."""
+
+
+class CorpusError(TrainingError):
+    """The text to train on cannot be read, is empty, or supports no vocabulary or row of the size asked for."""
+
+
+class ResumeError(TrainingError):
+    """The output directory belongs to another run, or holds none to resume."""

@@ -4,12 +4,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from maskedge_export.encoder import ACTIVATIONS, Encoder, EncoderConfig
 from maskedge_export.errors import UnsupportedModelError
 
-__all__ = ["FAMILIES", "family_of", "native_encoder"]
+__all__ = ["FAMILIES", "checkpoint_weights", "family_of", "native_encoder"]
 
 Weights = Mapping[str, Tensor]
 
@@ -219,19 +220,37 @@ def native_encoder(hf_config: Any, weights: Weights) -> Encoder:
 
 def _weight(name: str, family: Family, weights: Weights) -> Tensor:
     """The checkpoint's tensor for one native parameter."""
+    source, index, of = _source(name, family)
+    tensor = weights[source].chunk(of)[index]
+    return _with_token_type(tensor, family, weights) if name == "embedding.positions.weight" else tensor
+
+
+def _source(name: str, family: Family) -> tuple[str, int, int]:
+    """The checkpoint's name for one native parameter, and which of its equal parts, of how many, that is."""
     module, kind = name.rsplit(".", 1)
     if not module.startswith("blocks."):
-        tensor = weights[f"{family.stem[module]}.{kind}"]
-        return _with_token_type(tensor, family, weights) if module == "embedding.positions" else tensor
+        return f"{family.stem[module]}.{kind}", 0, 1
     _, layer, inner = module.split(".", 2)
     source = family.layer[inner]
-    if isinstance(source, Part):
-        fused = weights[f"{family.layer_prefix}.{layer}.{source.module}.{kind}"]
-        return fused.chunk(source.of)[source.index]
-    return weights[f"{family.layer_prefix}.{layer}.{source}.{kind}"]
+    part = source if isinstance(source, Part) else Part(source, 0, of=1)
+    return f"{family.layer_prefix}.{layer}.{part.module}.{kind}", part.index, part.of
 
 
 def _with_token_type(positions: Tensor, family: Family, weights: Weights) -> Tensor:
     """Every token is of type 0 here, so that type's vector is folded into the positions."""
     types = weights.get(family.stem["embedding.tokens"].replace("word_embeddings", "token_type_embeddings") + ".weight")
     return positions if types is None else positions + types[0]
+
+
+def checkpoint_weights(encoder: Encoder, model_type: str) -> dict[str, Tensor]:
+    """The encoder's weights under the names that a family's checkpoints have: `native_encoder` the other way round.
+
+    The token types that a checkpoint may have besides are all 0: the positions hold what they gave.
+    """
+    family = family_of(model_type)
+    native = encoder.state_dict()
+    pieces: dict[str, dict[int, Tensor]] = {}
+    for name, tensor in native.items():
+        target, index, _ = _source(name, family)
+        pieces.setdefault(target, {})[index] = tensor
+    return {name: torch.cat([parts[index] for index in sorted(parts)]) for name, parts in pieces.items()}

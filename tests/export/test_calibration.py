@@ -10,7 +10,7 @@ import pytest
 
 from maskedge.bundle import Bundle
 from maskedge.encoding import TextEncoder
-from maskedge_export.calibration import FEWEST_TEXTS, Cells, masked_cells, read_texts, split_texts
+from maskedge_export.calibration import FEWEST_TEXTS, Cells, masked_cells, read_texts, split_texts, verification_cells
 from maskedge_export.errors import CalibrationTextError
 
 TINY_BUNDLE = Path(__file__).parents[1] / "tiny_bundle"
@@ -129,6 +129,14 @@ def test_each_cell_is_a_text_of_which_one_token_is_masked(texts: list[str], enco
 def test_a_long_text_is_cut_to_the_model_s_length(encoder: TextEncoder) -> None:
     (batch,) = masked_cells(["water " * 5000], encoder)
     assert batch.input_ids.shape == (1, encoder.max_length)
+
+
+def test_of_few_texts_every_token_is_a_cell_of_its_own(encoder: TextEncoder) -> None:
+    text = "The sun is hot."
+    (batch,) = verification_cells([text], encoder)
+    ids = encoder.encode(text).input_ids
+    assert sorted(batch.mask_positions[:, 0].tolist()) == list(range(1, len(ids) - 1))
+    assert (np.where(batch.input_ids == encoder.mask_id, batch.targets, batch.input_ids) == ids).all()
 
 
 def test_texts_that_cannot_be_masked_are_left_out(encoder: TextEncoder) -> None:

@@ -92,3 +92,27 @@ def test_compare_with_what_is_no_bundle(mlm_export: RunCli, sentences: Path) -> 
     assert result.returncode == 1
     assert result.stderr.startswith("Error: no bundle at nowhere")
     assert len(result.stderr.splitlines()) == 1
+
+
+def test_train_takes_text_that_is_given_instead_of_the_recipe_s(mlm_export: RunCli, tmp_path: Path) -> None:
+    for name, text in (("a.txt", "One two three.\n"), ("b.txt", "Three two one.\n")):
+        (tmp_path / name).write_text(text * 30)
+    (tmp_path / "tiny.toml").write_text(
+        '[tokenizer]\nkind = "word"\nvocab_size = 7\n[corpus]\nfiles = ["missing.txt"]\nheld_out = 0\n'
+        "[model]\nhidden_size = 16\nnum_layers = 1\nnum_heads = 2\nintermediate_size = 16\nmax_length = 8\n"
+        "[schedule]\nsteps = 3\nwarmup = 1\nlengths = [8]\n[run]\nbatch_tokens = 64\nlog_every = 1\n"
+    )
+    result = mlm_export("train", "tiny.toml", "--text", "[ab].txt", "--out", "run")
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.startswith("run/model\ntraining loss ")
+    assert "step 3 of 3   loss " in result.stderr
+    assert "tokens/s   0:00:00 left" in result.stderr
+    assert len((tmp_path / "run" / "log.jsonl").read_text().splitlines()) == 3
+
+
+def test_train_with_a_misspelt_key_is_one_line_that_names_it(mlm_export: RunCli, tmp_path: Path) -> None:
+    (tmp_path / "typo.toml").write_text("[schedule]\nstep = 3\n")
+    result = mlm_export("train", "typo.toml", "--out", "run")
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr == ("Error: recipe typo.toml: unknown key in [schedule]: 'step'; did you mean 'steps'?\n")
+    assert not (tmp_path / "run").exists()

@@ -1,0 +1,42 @@
+"""How well an encoder predicts masked tokens of texts that it was not trained on."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch.nn import functional as F
+
+from maskedge_export.calibration import Batch
+from maskedge_export.encoder import Encoder
+
+__all__ = ["Evaluation", "evaluate"]
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """Figures over masked cells."""
+
+    cells: int
+    perplexity: float
+    """exp(-mean log p(target))."""
+    accuracy: float
+    """Share of cells whose most probable token is the target."""
+    least_probability: float
+    """p(target) of the cell where it is least."""
+
+
+@torch.no_grad()
+def evaluate(encoder: Encoder, cells: Sequence[Batch]) -> Evaluation:
+    """The encoder's predictions of the cells, in fp32, on the device that it is on."""
+    device = encoder.embedding.tokens.weight.device
+    losses, hits = [], []
+    for batch in cells:
+        ids, positions, targets = (
+            torch.from_numpy(array).to(device) for array in (batch.input_ids, batch.mask_positions, batch.targets)
+        )
+        logits = encoder(ids, positions).flatten(0, 1)
+        losses.append(F.cross_entropy(logits, targets.flatten(), reduction="none"))
+        hits.append(logits.argmax(-1) == targets.flatten())
+    loss, hit = torch.cat(losses).double(), torch.cat(hits).double()
+    return Evaluation(len(loss), math.exp(loss.mean()), float(hit.mean()), math.exp(-loss.max()))

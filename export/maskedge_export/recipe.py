@@ -1,0 +1,285 @@
+"""A training recipe: a TOML file -> frozen options, every key checked."""
+
+import difflib
+import tomllib
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from maskedge_export.errors import RecipeError
+
+__all__ = [
+    "CorpusRecipe",
+    "MaskingRecipe",
+    "ModelRecipe",
+    "OptimizerRecipe",
+    "Recipe",
+    "RunRecipe",
+    "ScheduleRecipe",
+    "TokenizerRecipe",
+    "load_recipe",
+]
+
+
+def _check(allowed: bool, message: str) -> None:
+    if not allowed:
+        raise RecipeError(message)
+
+
+@dataclass(frozen=True, slots=True)
+class TokenizerRecipe:
+    """[tokenizer]"""
+
+    kind: Literal["wordpiece", "bpe", "word"] = "wordpiece"
+    """WordPiece as BERT's, byte-level BPE as RoBERTa's, or whole words."""
+    vocab_size: int = 12_288
+    """Entries, special tokens included."""
+    lowercase: bool = True
+    min_frequency: int = 2
+    """A piece or word seen less often in the corpus gets no entry."""
+    sample: float = 1.0
+    """Share of the documents that the tokenizer is trained on."""
+    existing: str = ""
+    """A directory or Hub id whose tokenizer is used as it is, instead of training one."""
+
+    def __post_init__(self) -> None:
+        _check(self.vocab_size > 0, f"tokenizer.vocab_size is {self.vocab_size}; give at least 1")
+        _check(0 < self.sample <= 1, f"tokenizer.sample is {self.sample}; give a share above 0 and up to 1")
+
+
+@dataclass(frozen=True, slots=True)
+class CorpusRecipe:
+    """[corpus]: files, or a data set of the Hub."""
+
+    files: tuple[str, ...] = ()
+    """Text (a text a line), JSONL or Parquet files, or globs of them; relative to the recipe."""
+    dataset: str = ""
+    """A data set's Hub id, or its directory, read by the `datasets` library."""
+    split: str = "train"
+    """The data set's split."""
+    revision: str = "main"
+    """The data set's branch, tag or commit."""
+    text_column: str = "text"
+    """Where Parquet, JSONL and data sets hold a text; a column `document` beside it says which belong together."""
+    held_out: float = 0.005
+    """Share of the documents that is kept out of training to measure perplexity on."""
+
+    def __post_init__(self) -> None:
+        _check(0 <= self.held_out < 1, f"corpus.held_out is {self.held_out}; give a share from 0 and below 1")
+        _check(not (self.files and self.dataset), "corpus.files and corpus.dataset exclude each other; give one")
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRecipe:
+    """[model]"""
+
+    layout: Literal["modernbert", "bert"] = "modernbert"
+    """ModernBERT: pre-norm, rotary positions, gated MLP, no biases. BERT: post-norm, learned positions, biases."""
+    hidden_size: int = 384
+    num_layers: int = 6
+    num_heads: int = 6
+    intermediate_size: int = 768
+    max_length: int = 512
+    """Longest text in tokens that the model takes."""
+    rope_theta: float = 10_000.0
+    """Base of ModernBERT's rotary frequencies."""
+    initializer_range: float = 0.02
+    """Standard deviation of the weights at the start."""
+
+    def __post_init__(self) -> None:
+        _check(
+            self.hidden_size % self.num_heads == 0,
+            f"model.hidden_size {self.hidden_size} is no multiple of model.num_heads {self.num_heads}",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class MaskingRecipe:
+    """[masking]"""
+
+    rate: float = 0.3
+    """Share of a row's tokens that are to be predicted."""
+    mask_share: float = 0.8
+    """Of those, the share that becomes the mask token ..."""
+    random_share: float = 0.1
+    """... and the share that becomes a random ordinary token; the rest stays as it is."""
+    whole_word: bool = False
+    """Mask all the pieces of a word together."""
+
+    def __post_init__(self) -> None:
+        _check(0 < self.rate < 1, f"masking.rate is {self.rate}; give a share between 0 and 1")
+        _check(
+            min(self.mask_share, self.random_share) >= 0 and self.mask_share + self.random_share <= 1 + 1e-9,
+            f"masking.mask_share {self.mask_share} and masking.random_share {self.random_share} "
+            "must be shares that add up to at most 1",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class OptimizerRecipe:
+    """[optimizer]"""
+
+    name: Literal["muon", "adamw"] = "muon"
+    """Muon trains the layers' matrices and AdamW everything else, or AdamW trains all."""
+    learning_rate: float = 1e-3
+    """AdamW's, at the top of the schedule."""
+    muon_learning_rate: float = 0.02
+    """Muon's, at the top of the schedule."""
+    weight_decay: float = 0.01
+    """Of matrices; norms and biases have none."""
+    betas: tuple[float, ...] = (0.9, 0.98)
+    """AdamW's two averages."""
+    momentum: float = 0.95
+    """Muon's."""
+    clip: float = 1.0
+    """Largest norm of the gradient; 0 never clips."""
+
+    def __post_init__(self) -> None:
+        _check(len(self.betas) == 2, f"optimizer.betas has {len(self.betas)} numbers; give 2")
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduleRecipe:
+    """[schedule]"""
+
+    steps: int = 10_000
+    """Optimizer steps of the whole run."""
+    warmup: int = 100
+    """Steps in which the learning rate rises from 0."""
+    decay: Literal["cosine", "linear", "trapezoidal"] = "trapezoidal"
+    """How it falls to 0 again; trapezoidal: constant first, then linear."""
+    decay_share: float = 0.3
+    """Share of the steps in which a trapezoidal schedule falls."""
+    lengths: tuple[int, ...] = (128,)
+    """Row lengths in tokens, one phase of training after another."""
+    length_shares: tuple[float, ...] = (1.0,)
+    """Share of the steps that each phase has."""
+
+    def __post_init__(self) -> None:
+        _check(self.steps > 0, f"schedule.steps is {self.steps}; give at least 1")
+        _check(
+            len(self.lengths) == len(self.length_shares) > 0 and abs(sum(self.length_shares) - 1) < 1e-6,
+            "schedule.lengths and schedule.length_shares must have one entry a phase, and the shares add up to 1",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecipe:
+    """[run]"""
+
+    seed: int = 0
+    """Of the first weights, the order of the rows and the masks."""
+    batch_tokens: int = 8192
+    """Tokens of one optimizer step, over all devices."""
+    micro_batches: int = 1
+    """Parts that a device works through before a step: less memory, the same result."""
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    """auto: bf16 where the hardware multiplies it, fp32 elsewhere."""
+    compile: bool = False
+    """Compile the model first: about a minute, then faster."""
+    devices: int = 1
+    threads: int = 0
+    """CPU threads of a device; 0: as many as torch takes. A tiny model is faster on one."""
+    log_every: int = 20
+    """Steps between lines of the log."""
+    evaluate_every: int = 500
+    """Steps between measurements of the held-out perplexity."""
+    save_every: int = 500
+    """Steps between checkpoints."""
+
+    def __post_init__(self) -> None:
+        for name in ("batch_tokens", "micro_batches", "devices", "log_every", "evaluate_every", "save_every"):
+            _check(getattr(self, name) > 0, f"run.{name} is {getattr(self, name)}; give at least 1")
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """Everything that makes a model, except the text."""
+
+    tokenizer: TokenizerRecipe = field(default_factory=TokenizerRecipe)
+    corpus: CorpusRecipe = field(default_factory=CorpusRecipe)
+    model: ModelRecipe = field(default_factory=ModelRecipe)
+    masking: MaskingRecipe = field(default_factory=MaskingRecipe)
+    optimizer: OptimizerRecipe = field(default_factory=OptimizerRecipe)
+    schedule: ScheduleRecipe = field(default_factory=ScheduleRecipe)
+    run: RunRecipe = field(default_factory=RunRecipe)
+
+    def __post_init__(self) -> None:
+        longest = max(self.schedule.lengths)
+        _check(
+            longest <= self.model.max_length,
+            f"schedule.lengths has {longest}, longer than model.max_length {self.model.max_length}",
+        )
+        parts = self.run.micro_batches * self.run.devices
+        for length in self.schedule.lengths:
+            rows = self.run.batch_tokens // length
+            _check(
+                rows > 0 and rows % parts == 0,
+                f"run.batch_tokens {self.run.batch_tokens} gives {rows} rows of {length} tokens, which do not fall "
+                f"into {parts} equal parts (run.micro_batches x run.devices); give a multiple of {length * parts}",
+            )
+
+    def as_dict(self) -> dict[str, Any]:
+        """The recipe as JSON has it, defaults included."""
+        return asdict(self)
+
+
+def load_recipe(path: Path) -> Recipe:
+    """The recipe of a TOML file; its corpus files are made absolute.
+
+    Raises RecipeError, naming the key, for a file that is missing or no TOML, an unknown section or key (with the
+    closest known one), and a value of the wrong type or out of range.
+    """
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RecipeError(f"recipe {path} cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise RecipeError(f"recipe {path} is no TOML: {error}") from error
+    try:
+        return _recipe(tables, path.parent)
+    except RecipeError as error:
+        raise RecipeError(f"recipe {path}: {error}") from None
+
+
+def _recipe(tables: dict[str, Any], base: Path) -> Recipe:
+    sections = get_type_hints(Recipe)
+    for name, table in tables.items():
+        _known(name, sections, "section")
+        _check(isinstance(table, dict), f"{name!r} stands outside a section; sections are {', '.join(sections)}")
+    options = {name: _section(sections[name], name, table) for name, table in tables.items()}
+    if "files" in tables.get("corpus", {}):
+        files = tuple(str((base / file).absolute()) for file in options["corpus"].files)
+        options["corpus"] = CorpusRecipe(**{**asdict(options["corpus"]), "files": files})
+    return Recipe(**options)
+
+
+def _section(kind: Any, name: str, table: dict[str, Any]) -> Any:
+    hints = get_type_hints(kind)
+    for key in table:
+        _known(key, {field.name: field for field in fields(kind)}, f"key in [{name}]")
+    return kind(**{key: _value(value, hints[key], f"{name}.{key}") for key, value in table.items()})
+
+
+def _known(name: str, known: dict[str, Any], what: str) -> None:
+    if name not in known:
+        close = difflib.get_close_matches(name, known, 1, cutoff=0.5)
+        advice = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
+        raise RecipeError(f"unknown {what}: {name!r}; {advice}")
+
+
+def _value(value: Any, kind: Any, name: str) -> Any:
+    """A TOML value as the type that its key has."""
+    if get_origin(kind) is Literal:
+        _check(value in get_args(kind), f"{name} is {value!r}; choose one of {', '.join(get_args(kind))}")
+        return value
+    if get_origin(kind) is tuple:
+        _check(isinstance(value, list), f"{name} is {value!r}; give a list")
+        return tuple(_value(item, get_args(kind)[0], name) for item in value)
+    if kind is float and type(value) is int:
+        return float(value)
+    _check(type(value) is kind, f"{name} is {value!r}; give {_NAMES[kind]}")
+    return value
+
+
+_NAMES = {str: "a string", int: "a whole number", float: "a number", bool: "true or false"}

@@ -1,0 +1,72 @@
+"""Which rows of the corpus each step trains on."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from maskedge_export.errors import CorpusError
+
+__all__ = ["RowSampler"]
+
+IntArray = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class RowSampler:
+    """Rows of one length, every part of the corpus once an epoch, in an order that depends on the seed alone."""
+
+    tokens: npt.NDArray[np.unsignedinteger[Any]]
+    """[tokens]"""
+    length: int
+    """Tokens of a row, the prefix included."""
+    prefix: tuple[int, ...]
+    """What every row begins with, such as [CLS]."""
+    separator: int | None
+    """What follows each text."""
+    seed: int
+
+    def __post_init__(self) -> None:
+        if len(self.tokens) < self.room:
+            raise CorpusError(
+                f"the corpus has {len(self.tokens)} tokens, fewer than one row of {self.length}; "
+                "shorten schedule.lengths, or give more text"
+            )
+
+    @property
+    def room(self) -> int:
+        """Tokens of the corpus in a row."""
+        return self.length - len(self.prefix)
+
+    @property
+    def rows_per_epoch(self) -> int:
+        """Rows until the corpus begins again."""
+        return len(self.tokens) // self.room
+
+    def rows(self, first: int, count: int) -> IntArray:
+        """The rows [count, length] that come `first`, `first` + 1, ... since training on this length began."""
+        numbers = np.arange(first, first + count)
+        epochs = numbers // self.rows_per_epoch
+        within = numbers % self.rows_per_epoch
+        blocks = np.concatenate(
+            [_order(self.rows_per_epoch, self.seed, int(epoch))[within[epochs == epoch]] for epoch in np.unique(epochs)]
+        )
+        starts = self._text_starts(blocks * self.room)
+        body = self.tokens[starts[:, np.newaxis] + np.arange(self.room)].astype(np.int64)
+        prefix = np.tile(np.array(self.prefix, np.int64), (count, 1))
+        return np.concatenate([prefix, body], axis=1)
+
+    def _text_starts(self, starts: IntArray) -> IntArray:
+        """Where a text begins in the first half of a row, that is where the row begins: as texts do in use."""
+        if self.separator is None:
+            return starts
+        ends = self.tokens[starts[:, np.newaxis] + np.arange(self.room // 2)] == self.separator
+        shift = np.where(ends.any(1), ends.argmax(1) + 1, 0)
+        return np.minimum(starts + shift, len(self.tokens) - self.room)
+
+
+@lru_cache(maxsize=2)
+def _order(rows: int, seed: int, epoch: int) -> IntArray:
+    return np.random.default_rng([seed, epoch]).permutation(rows)

@@ -1,0 +1,36 @@
+"""A directory that appears complete or not at all."""
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from maskedge_export.errors import ExportError
+
+__all__ = ["staging"]
+
+
+@contextmanager
+def staging(out: Path, overwrite: bool) -> Iterator[Path]:
+    """A directory beside `out` that takes its place if all goes well, and goes away if not.
+
+    Raises ExportError where nothing can be written there.
+    """
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".partial", dir=out.parent))
+    except OSError as error:
+        raise ExportError(f"{out} cannot be written: {error}; choose another --out") from error
+    replaced = partial.with_suffix(".replaced")
+    try:
+        partial.chmod(0o755)
+        yield partial
+        if overwrite and out.exists():
+            out.rename(replaced)
+        partial.rename(out)
+    finally:
+        if replaced.exists() and not out.exists():
+            replaced.rename(out)
+        shutil.rmtree(partial, ignore_errors=True)
+        shutil.rmtree(replaced, ignore_errors=True)

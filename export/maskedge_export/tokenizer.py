@@ -1,0 +1,137 @@
+"""The tokenizer of a new model: trained on its corpus, or taken from elsewhere."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+
+from maskedge_export.checkpoint import find_checkpoint, load_tokenizer
+from maskedge_export.corpus import Document, draw
+from maskedge_export.errors import CorpusError
+from maskedge_export.recipe import TokenizerRecipe
+
+__all__ = ["existing_tokenizer", "train_tokenizer"]
+
+LARGEST_ALPHABET = 1000
+"""Characters of a WordPiece vocabulary; rarer ones are unknown."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """How one kind of tokenizer is built."""
+
+    specials: dict[str, str | AddedToken]
+    """Role -> token, in the order of their ids."""
+    frame: str
+    """A text with its special tokens, as TemplateProcessing writes it."""
+
+
+_BERT: dict[str, str | AddedToken] = {
+    "pad_token": "[PAD]",
+    "unk_token": "[UNK]",
+    "cls_token": "[CLS]",
+    "sep_token": "[SEP]",
+    "mask_token": "[MASK]",
+}
+_ROBERTA: dict[str, str | AddedToken] = {
+    "cls_token": "<s>",
+    "pad_token": "<pad>",
+    "sep_token": "</s>",
+    "unk_token": "<unk>",
+    # the space before a mask belongs to it: what is predicted there brings its own
+    "mask_token": AddedToken("<mask>", lstrip=True, special=True),
+}
+_WORD: dict[str, str | AddedToken] = {"unk_token": "[UNK]", "sep_token": "[SEP]", "mask_token": "[MASK]"}
+
+KINDS = {
+    "wordpiece": _Kind(_BERT, "[CLS] $A [SEP]"),
+    "bpe": _Kind(_ROBERTA, "<s> $A </s>"),
+    "word": _Kind(_WORD, "$A [SEP]"),
+}
+
+
+def train_tokenizer(corpus: Iterable[Document], recipe: TokenizerRecipe, max_length: int) -> Any:
+    """A transformers fast tokenizer, trained on a sample of the documents.
+
+    Raises CorpusError where they are too few for a vocabulary of the recipe's size.
+    """
+    from transformers import PreTrainedTokenizerFast
+
+    kind = KINDS[recipe.kind]
+    tokenizer, trainer = _BUILDERS[recipe.kind](recipe, list(kind.specials.values()))
+    tokenizer.train_from_iterator(_sampled(corpus, recipe.sample), trainer)
+    size = tokenizer.get_vocab_size()
+    if size < recipe.vocab_size:
+        raise CorpusError(
+            f"the corpus supports a vocabulary of {size} entries seen {recipe.min_frequency} times or more, fewer than "
+            f"tokenizer.vocab_size {recipe.vocab_size}; lower it, or give more text"
+        )
+    names = {role: str(getattr(token, "content", token)) for role, token in kind.specials.items()}
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=kind.frame,
+        special_tokens=[(name, tokenizer.token_to_id(name)) for name in names.values() if name in kind.frame],
+    )
+    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
+        tokenizer_object=tokenizer,
+        model_max_length=max_length,
+        model_input_names=["input_ids", "attention_mask"],
+        **kind.specials,
+    )
+
+
+def existing_tokenizer(name_or_path: str, max_length: int) -> Any:
+    """The tokenizer of a directory or Hub id, for texts of at most `max_length` tokens. Raises CheckpointError."""
+    tokenizer = load_tokenizer(find_checkpoint(name_or_path))
+    tokenizer.model_max_length = max_length
+    return tokenizer
+
+
+def _sampled(corpus: Iterable[Document], share: float) -> Iterator[str]:
+    for document in corpus:
+        if share == 1 or draw(document, "tokenizer") < share:
+            yield from document
+
+
+def _word_piece(recipe: TokenizerRecipe, specials: list[Any]) -> tuple[Tokenizer, Any]:
+    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))  # noqa: S106 - no password
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=recipe.lowercase)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = decoders.WordPiece()
+    return tokenizer, trainers.WordPieceTrainer(
+        vocab_size=recipe.vocab_size,
+        min_frequency=recipe.min_frequency,
+        special_tokens=specials,
+        limit_alphabet=LARGEST_ALPHABET,
+        show_progress=False,
+    )
+
+
+def _byte_level_bpe(recipe: TokenizerRecipe, specials: list[Any]) -> tuple[Tokenizer, Any]:
+    tokenizer = Tokenizer(models.BPE())
+    if recipe.lowercase:
+        tokenizer.normalizer = normalizers.Lowercase()
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    return tokenizer, trainers.BpeTrainer(
+        vocab_size=recipe.vocab_size,
+        min_frequency=recipe.min_frequency,
+        special_tokens=specials,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+
+
+def _words(recipe: TokenizerRecipe, specials: list[Any]) -> tuple[Tokenizer, Any]:
+    tokenizer = Tokenizer(models.WordLevel(unk_token="[UNK]"))  # noqa: S106 - no password
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=recipe.lowercase)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    return tokenizer, trainers.WordLevelTrainer(
+        vocab_size=recipe.vocab_size,
+        min_frequency=recipe.min_frequency,
+        special_tokens=specials,
+        show_progress=False,
+    )
+
+
+_BUILDERS = {"wordpiece": _word_piece, "bpe": _byte_level_bpe, "word": _words}

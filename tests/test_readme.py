@@ -1,0 +1,33 @@
+"""The README's figures are those that commands of this repository wrote."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from maskedge import Predictor
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BENCHMARK = json.loads((ROOT / "docs" / "against_transformers.json").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("name", BENCHMARK["contenders"])
+def test_speeds_are_the_benchmarks(name: str) -> None:
+    figures = BENCHMARK["contenders"][name]
+    row = f"| {name} | {figures['rows_per_second']:.0f} | {figures['times_faster']:.1f} | {figures['same_top1']:.1%} |"
+
+    assert row in README
+
+
+def test_benchmark_is_told_with_its_conditions() -> None:
+    assert f"{BENCHMARK['rows']} sentences with one mask each" in README
+    assert f"{BENCHMARK['cpus']} CPUs" in README
+
+
+def test_transcript_shows_the_bundled_model() -> None:
+    pq = pytest.importorskip("pyarrow.parquet", reason="the batch extra is not installed")
+    rows = pq.read_table(ROOT / "examples" / "masked_sentences.parquet").num_rows
+
+    assert f"{rows} of {rows}" in README
+    assert Predictor.load().name in README
