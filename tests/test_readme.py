@@ -25,6 +25,21 @@ def test_benchmark_is_told_with_its_conditions() -> None:
     assert f"{BENCHMARK['cpus']} CPUs" in README
 
 
+def test_latencies_are_the_benchmarks() -> None:
+    contenders = json.loads((ROOT / "docs" / "latency.json").read_text(encoding="utf-8"))["contenders"]
+
+    for figures in contenders.values():
+        assert f"{figures['warm_seconds'] * 1e3:.1f} ms" in README
+        assert f"{figures['cold_seconds']:.2f} s" in README
+
+
+def test_sizes_are_the_measured_ones() -> None:
+    sizes = json.loads((ROOT / "docs" / "install_size.json").read_text(encoding="utf-8"))
+
+    for megabytes in sizes.values():
+        assert f"{megabytes:.0f}" in README
+
+
 def test_transcript_shows_the_bundled_model() -> None:
     pq = pytest.importorskip("pyarrow.parquet", reason="the batch extra is not installed")
     rows = pq.read_table(ROOT / "examples" / "masked_sentences.parquet").num_rows
