@@ -98,7 +98,8 @@ def _verdict(graphs: Mapping[str, GraphEntry], limits: Limits) -> str:
     if failures:
         return "\n**This bundle failed its gate and was written all the same:** " + "; ".join(failures) + ".\n"
     return (
-        f"\nThe gate: fp32 within {limits.fp32_logprob_difference:g} nats of PyTorch; int8 with a mean KL of at most "
+        f"\nThe gate: fp32 within {limits.fp32_logprob_difference:g} nats of PyTorch at the target and the "
+        f"five best tokens; int8 with a mean KL of at most "
         f"{limits.int8_mean_kl:g}, top-1 agreement of at least {limits.int8_top1_agreement:.0%}, and a perplexity at "
         f"most {limits.int8_perplexity_change:.0%} higher.\n"
     )

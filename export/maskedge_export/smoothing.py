@@ -20,7 +20,7 @@ __all__ = ["smoothed"]
 FactorsOf = Callable[..., Tensor]
 
 STRENGTH = 0.5
-"""a above. From 0.4 to 0.7 the first model lost the same within noise; 0.5 kept the weights' own error least."""
+"""a above. From 0.5 to 0.7 the first model lost the same within noise; 0.5 kept the weights' own error least."""
 
 
 def smoothed(encoder: Encoder, batches: Iterable[Batch], strength: float = STRENGTH) -> Encoder:

@@ -189,7 +189,7 @@ class TextEncoder:
             raise self._mask_lost()
         first, last = masks[0], masks[-1]
         centred = (first + last) // 2 - self.room // 2
-        start = max(0, min(max(centred, last - self.room + 1), first, len(ids) - self.room))
+        start = max(0, min(max(centred, last - self.room + 1), len(ids) - self.room))
         return start, start + self.room
 
     def _content_ids(self, text: str) -> list[int]:
