@@ -12,7 +12,7 @@ from maskedge_export.sampling import RowSampler
 
 __all__ = ["Batches"]
 
-ORDER, MASKS = 1, 2
+ORDER, MASKS, OBJECTIVE = 1, 2, 3
 """Purposes of the seed: each has a stream of random numbers of its own."""
 
 
@@ -22,6 +22,7 @@ class _Phase:
 
     first_step: int
     rows_per_step: int
+    mask_rate: float
     sampler: RowSampler
 
 
@@ -33,20 +34,29 @@ class Batches:
         self.seed = recipe.run.seed
         self.masker = Masker(Vocabulary.of(corpus.tokenizer), recipe.masking)
         self.phases = _phases(corpus, recipe)
+        self.warm_steps = round(recipe.schedule.warm_start * recipe.schedule.steps)
+        self.causal_share = recipe.schedule.causal_share
 
     def batch(self, step: int) -> MaskedRows:
         """The masked rows of a step, counted from 0: the same ones however often it is asked."""
         phase = next(phase for phase in reversed(self.phases) if phase.first_step <= step)
         rows = phase.sampler.rows((step - phase.first_step) * phase.rows_per_step, phase.rows_per_step)
-        return self.masker.mask(rows, np.random.default_rng([self.seed, MASKS, step]))
+        masked = self.masker.mask(rows, np.random.default_rng([self.seed, MASKS, step]), phase.mask_rate)
+        if step >= self.warm_steps:
+            return masked
+        # as in GPT-BERT (Charpentier & Samuel 2024): one objective, the next token, with and without sight of the rest
+        causal = np.random.default_rng([self.seed, OBJECTIVE, step]).random() < self.causal_share
+        return self.masker.next_tokens(rows) if causal else masked.shifted()
 
 
 def _phases(corpus: PackedCorpus, recipe: Recipe) -> list[_Phase]:
     prefix, suffix = frame(corpus.tokenizer)
     phases, share = [], 0.0
-    for length, part in zip(recipe.schedule.lengths, recipe.schedule.length_shares, strict=True):
+    schedule = recipe.schedule
+    rates = schedule.mask_rates or (recipe.masking.rate,) * len(schedule.lengths)
+    for length, part, rate in zip(schedule.lengths, schedule.length_shares, rates, strict=True):
         sampler = RowSampler(corpus.tokens, length, tuple(prefix), _last(suffix), recipe.run.seed)
-        phases.append(_Phase(round(share * recipe.schedule.steps), recipe.run.batch_tokens // length, sampler))
+        phases.append(_Phase(round(share * schedule.steps), recipe.run.batch_tokens // length, rate, sampler))
         share += part
     return phases
 

@@ -17,6 +17,7 @@ from maskedge_export.card import write_card
 from maskedge_export.checkpoint import Checkpoint, load_checkpoint
 from maskedge_export.errors import CalibrationTextError, ExportError, GateError
 from maskedge_export.graph import add_scoring_outputs, encoder_graph
+from maskedge_export.minimal_pairs import MinimalPair, minimal_pairs
 from maskedge_export.quantization import matmul_inputs, observe_activations, quantize
 from maskedge_export.sensitivity import finer_activations
 from maskedge_export.smoothing import smoothed
@@ -73,6 +74,7 @@ class _Text:
     verification: list[Batch]
     ladder: list[Batch]
     """One text of each of many lengths."""
+    pairs: list[MinimalPair]
     held_out: bool = True
     """Whether verification has texts that calibration has not."""
 
@@ -115,16 +117,17 @@ def _masked_text(encoder: TextEncoder, options: ExportOptions, vocab_size: int) 
     if not options.calibration:
         ids = np.random.default_rng(0).integers(0, vocab_size, encoder.max_length).tolist()
         ladder = ladder_batches(ids, encoder.mask_id, encoder.max_length)
-        return _Text([], ladder, ladder)
+        return _Text([], ladder, ladder, [])
     texts = read_texts(options.calibration)
     if few := options.few_texts and bool(texts) and too_few(texts):
+        verification = texts
         cells = calibration_cells = verification_cells(texts, encoder)
     else:
         calibration, verification = split_texts(texts)
         cells, calibration_cells = verification_cells(verification, encoder), masked_cells(calibration, encoder)
     running = np.concatenate([batch.input_ids.ravel() for batch in cells]).tolist()
     ladder = ladder_batches(running, encoder.mask_id, encoder.max_length)
-    return _Text(calibration_cells, cells, ladder, held_out=not few)
+    return _Text(calibration_cells, cells, ladder, minimal_pairs(verification, encoder), held_out=not few)
 
 
 def _export_graphs(
@@ -139,13 +142,13 @@ def _export_graphs(
     fp32 = _save(encoder_graph(source.encoder), directory, "fp32")
     progress("Comparing fp32 with PyTorch")
     fp32_logprobs = graph_logprobs(fp32, vocab_size)
-    against_torch = compare(model_logprobs(source.model), fp32_logprobs, [*text.ladder, *text.verification])
+    against_torch = compare(model_logprobs(source.model), fp32_logprobs, [*text.ladder, *text.verification], text.pairs)
     entries = {"fp32": _entry("fp32", fp32, against_torch, "PyTorch", text, options)}
 
     if "int8" in wanted:
         int8 = _quantized(source, text, fp32_logprobs, directory, progress)
         progress("Comparing int8 with fp32")
-        against_fp32 = compare(fp32_logprobs, graph_logprobs(int8, vocab_size), text.verification)
+        against_fp32 = compare(fp32_logprobs, graph_logprobs(int8, vocab_size), text.verification, text.pairs)
         entries["int8"] = _entry("int8", int8, against_fp32, "fp32", text, options)
     if "fp32" not in wanted:
         for file in (directory / "onnx").glob("fp32.onnx*"):

@@ -16,10 +16,11 @@ from maskedge.bundle import Bundle
 from maskedge.errors import MaskedgeError
 from maskedge_export.bundling import PRECISIONS, ExportOptions, export_bundle
 from maskedge_export.comparing import compare_bundles
-from maskedge_export.recipe import load_recipe
+from maskedge_export.recipe import Recipe, load_recipe
 from maskedge_export.verification import Limits
 
 if TYPE_CHECKING:
+    from maskedge_export.gains import Gains
     from maskedge_export.training import LogEntry, TrainingResult
 
 __all__ = ["app", "main"]
@@ -62,8 +63,11 @@ def bundle(
         float, typer.Option(help="Gate: share of cells where int8 predicts what fp32 does.")
     ] = DEFAULTS.int8_top1_agreement,
     max_perplexity_change: Annotated[
-        float, typer.Option(help="Gate: relative rise of the masked perplexity by int8.")
+        float, typer.Option(help="Gate: relative rise of the masked perplexity by int8, upper end of its interval.")
     ] = DEFAULTS.int8_perplexity_change,
+    min_pairs: Annotated[
+        float, typer.Option(help="Gate: share of minimal pairs that int8 ranks as fp32 does.")
+    ] = DEFAULTS.int8_pair_agreement,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the bundle at --out.")] = False,
     few_texts: Annotated[
         bool, typer.Option("--few-texts", help="Accept fewer than 64 texts; int8 is then verified on those same texts.")
@@ -71,7 +75,11 @@ def bundle(
 ) -> None:
     """Export a checkpoint to ONNX, quantize it, prove that it still says the same, and write the bundle."""
     limits = replace(
-        DEFAULTS, int8_mean_kl=max_kl, int8_top1_agreement=min_top1, int8_perplexity_change=max_perplexity_change
+        DEFAULTS,
+        int8_mean_kl=max_kl,
+        int8_top1_agreement=min_top1,
+        int8_perplexity_change=max_perplexity_change,
+        int8_pair_agreement=min_pairs,
     )
     options = ExportOptions(precision, tuple(calibration or ()), limits, gate, name, revision, overwrite, few_texts)
     with _Steps() as steps:
@@ -122,17 +130,52 @@ def train(
     ] = None,
 ) -> None:
     """Train a masked language model; what it writes is a Hugging Face checkpoint."""
-    options = load_recipe(recipe)
-    if text:
-        options = replace(options, corpus=replace(options.corpus, files=tuple(text), dataset=""))
+    options = _with_text(load_recipe(recipe), text)
     from maskedge_export.training import TrainingOptions  # takes seconds to import
     from maskedge_export.training import train as train_model
 
     with _Steps() as steps:
         meter = _TrainingMeter(steps)
-        result = train_model(options, TrainingOptions(out, resume, cache, steps.begin, meter.show))
+        result = train_model(options, TrainingOptions(out, resume, cache, None, steps.begin, meter.show))
     if result:
         Console().print(_training_summary(result), highlight=False, soft_wrap=True)
+
+
+@app.command()
+def adapt(
+    checkpoint: Annotated[str, typer.Argument(help="A Hugging Face checkpoint: a directory or a Hub id.")],
+    out: Annotated[Path, typer.Option(help="The run's directory: model, report, log, loss curve, checkpoints.")],
+    text: Annotated[
+        list[str] | None, typer.Option(help="Text, JSONL or Parquet to adapt to; globs; may be repeated.")
+    ] = None,
+    recipe: Annotated[
+        Path | None, typer.Option(help="A recipe, TOML; its tokenizer and model are the checkpoint's instead.")
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Steps of training; three passes over the text by default, 1,000 at most.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run at --out.")] = False,
+    cache: Annotated[Path | None, typer.Option(help="Where packed text is kept; in --out by default.")] = None,
+) -> None:
+    """Train a checkpoint on with your own text, and report what that gained on text kept out of it."""
+    from maskedge_export.adaptation import adapt as adapt_model
+    from maskedge_export.adaptation import adaptation_recipe
+    from maskedge_export.training import TrainingOptions
+
+    options = _with_text(load_recipe(recipe) if recipe else adaptation_recipe(), text)
+    with _Steps() as shown:
+        meter = _TrainingMeter(shown)
+        result = adapt_model(
+            checkpoint, options, TrainingOptions(out, resume, cache, None, shown.begin, meter.show), steps=steps
+        )
+    if result:
+        console = Console()
+        console.print(_gains_table(result.gains))
+        console.print(f"[bold]{result.model}[/]\n{out / 'adaptation.md'}", highlight=False, soft_wrap=True)
+
+
+def _with_text(recipe: Recipe, text: list[str] | None) -> Recipe:
+    return replace(recipe, corpus=replace(recipe.corpus, files=tuple(text), dataset="")) if text else recipe
 
 
 class _TrainingMeter:
@@ -214,4 +257,15 @@ def _proof_table(figures: dict[str, Any]) -> Table:
             f"{row['perplexity_change']:+.2%}",
             f"{row['cells']:,}",
         )
+    return table
+
+
+def _gains_table(gains: "Gains") -> Table:
+    table = Table(box=box.SIMPLE, pad_edge=False)
+    table.add_column("perplexity of a word, held out")
+    for heading in ("words", "before", "after", "after / before (95 %)"):
+        table.add_column(heading, justify="right")
+    for gain in (gains.overall, *gains.by_frequency, *gains.by_pieces):
+        ratio = f"{gain.ratio.value:.3f} ({gain.ratio.low:.3f} to {gain.ratio.high:.3f})"
+        table.add_row(gain.group, f"{gain.words:,}", f"{gain.before:,.1f}", f"{gain.after:,.1f}", ratio)
     return table

@@ -8,6 +8,7 @@ from maskedge.encoding import TextEncoder
 from maskedge.engine import OnnxGraph
 from maskedge_export.calibration import read_texts, split_texts, verification_cells
 from maskedge_export.errors import ExportError
+from maskedge_export.minimal_pairs import minimal_pairs
 from maskedge_export.verification import Comparison, Logprobs, compare, graph_logprobs
 
 __all__ = ["compare_bundles"]
@@ -26,8 +27,8 @@ def compare_bundles(candidate: Bundle, reference: Bundle, paths: Sequence[Path])
     manifest = reference.manifest
     encoder = TextEncoder.from_file(reference.file("tokenizer.json"), manifest.mask_token, manifest.max_length)
     _, held_out = split_texts(read_texts(paths))
-    cells = verification_cells(held_out, encoder)
-    return {name: compare(_logprobs(reference, name), _logprobs(candidate, name), cells) for name in shared}
+    cells, pairs = verification_cells(held_out, encoder), minimal_pairs(held_out, encoder)
+    return {name: compare(_logprobs(reference, name), _logprobs(candidate, name), cells, pairs) for name in shared}
 
 
 def _logprobs(bundle: Bundle, precision: str) -> Logprobs:

@@ -66,7 +66,16 @@ def attend(q: Tensor, k: Tensor, v: Tensor, num_heads: int, mask: Tensor | None)
     if torch.compiler.is_exporting():  # becomes one ONNX node, without the transposes
         return torch.onnx.ops.attention(q, k, v, mask, q_num_heads=num_heads, kv_num_heads=num_heads)[0]
     q, k, v = (x.view(*x.shape[:2], num_heads, -1).transpose(1, 2) for x in (q, k, v))
-    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2).flatten(2)
+    mixed = _attend_written_out if q.requires_grad and q.is_cpu else F.scaled_dot_product_attention
+    return mixed(q, k, v, mask).transpose(1, 2).flatten(2)
+
+
+def _attend_written_out(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+    """scaled_dot_product_attention in steps: on a CPU the fused one's gradient took a quarter of a training step."""
+    scores = torch.matmul(q * q.shape[-1] ** -0.5, k.transpose(-2, -1)).float()
+    if mask is not None:
+        scores = scores.masked_fill(~mask, -torch.inf)
+    return torch.matmul(scores.softmax(-1).to(v.dtype), v)
 
 
 def rotate(x: Tensor, positions: Tensor, cos: Tensor, sin: Tensor, num_heads: int) -> Tensor:
@@ -135,7 +144,7 @@ class Attention(nn.Module):
             self.register_buffer("cos", angles.cos(), persistent=False)
             self.register_buffer("sin", angles.sin(), persistent=False)
 
-    def forward(self, x: Tensor, at: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, at: Tensor | None = None, causal: bool = False) -> Tensor:
         x = self.input_scale(x)
         everywhere = torch.arange(x.shape[1], device=x.device).expand(x.shape[:2])
         queried = everywhere if at is None else at
@@ -143,10 +152,15 @@ class Attention(nn.Module):
         if self.rotary:
             q = rotate(q, queried, self.cos, self.sin, self.num_heads)
             k = rotate(k, everywhere, self.cos, self.sin, self.num_heads)
-        mask = None
-        if self.window is not None:
-            mask = ((queried[:, :, None] - everywhere[:, None, :]).abs() <= self.window).unsqueeze(1)
-        return self.out(attend(q, k, v, self.num_heads, mask))
+        return self.out(attend(q, k, v, self.num_heads, self._visible(queried, everywhere, causal)))
+
+    def _visible(self, queried: Tensor, everywhere: Tensor, causal: bool) -> Tensor | None:
+        """What each row looks at, [B, 1, Q, L]; None for everything."""
+        distance = queried[:, :, None] - everywhere[:, None, :]
+        mask = None if self.window is None else distance.abs() <= self.window
+        if causal:
+            mask = distance >= 0 if mask is None else mask & (distance >= 0)
+        return None if mask is None else mask.unsqueeze(1)
 
 
 class MLP(nn.Module):
@@ -184,12 +198,12 @@ class Block(nn.Module):
     def norm(config: EncoderConfig) -> nn.Module:
         return nn.LayerNorm(config.hidden_size, config.norm_eps, bias=config.norm_bias)
 
-    def forward(self, x: Tensor, at: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, at: Tensor | None = None, causal: bool = False) -> Tensor:
         kept = x if at is None else take(x, at)
         if self.pre_norm:
-            x = kept + self.attention(self.attention_norm(x), at)
+            x = kept + self.attention(self.attention_norm(x), at, causal)
             return x + self.mlp(self.mlp_norm(x))
-        x = self.attention_norm(kept + self.attention(x, at))
+        x = self.attention_norm(kept + self.attention(x, at, causal))
         return self.mlp_norm(x + self.mlp(x))
 
 
@@ -218,13 +232,14 @@ class Encoder(nn.Module):
         self.final_norm = Block.norm(config) if config.pre_norm else nn.Identity()
         self.head = Head(config)
 
-    def forward(self, input_ids: Tensor, mask_positions: Tensor) -> Tensor:
+    def forward(self, input_ids: Tensor, mask_positions: Tensor, causal: bool = False) -> Tensor:
         """Logits [B, K, V] at mask_positions [B, K] of input_ids [B, L].
 
-        The last layer and the head, which hold most of a small model's work, run at those positions only.
+        The last layer and the head, which hold most of a small model's work, run at those positions only. With
+        `causal`, which only training uses, no position sees those after it.
         """
         x = self.embedding(input_ids)
         *others, last = self.blocks
         for block in others:
-            x = block(x)
-        return self.head(self.final_norm(last(x, mask_positions)))
+            x = block(x, causal=causal)
+        return self.head(self.final_norm(last(x, mask_positions, causal)))

@@ -1,6 +1,6 @@
 """Which tokens of a row are to be predicted, and what the model sees in their place: other ones at every step."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,13 @@ class MaskedRows:
     """[batch, masks]"""
     targets: IntArray
     """[batch, masks]: the ids that stood there, or IGNORED."""
+    causal: bool = False
+    """Whether a position sees none after it."""
+
+    def shifted(self) -> "MaskedRows":
+        """The same, each token predicted from the position before it; none stands before a row's first."""
+        positions = np.maximum(self.mask_positions - 1, 0)
+        return replace(self, mask_positions=positions, targets=np.where(self.mask_positions > 0, self.targets, IGNORED))
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,18 +99,24 @@ class Masker:
     vocabulary: Vocabulary
     recipe: MaskingRecipe
 
-    def mask(self, rows: IntArray, generator: np.random.Generator) -> MaskedRows:
-        """Mask a fixed number of each row's tokens [batch, length]; special tokens never.
+    def mask(self, rows: IntArray, generator: np.random.Generator, rate: float | None = None) -> MaskedRows:
+        """Mask a fixed number of each row's tokens [batch, length]; special tokens never. `rate`: the recipe's.
 
         With whole words, one that would exceed that number is left alone, so rows may have fewer.
         """
-        count = max(1, round(self.recipe.rate * rows.shape[1]))
+        count = max(1, round((rate or self.recipe.rate) * rows.shape[1]))
         positions, chosen = self._choose(rows, count, generator)
         targets = np.where(chosen, np.take_along_axis(rows, positions, 1), IGNORED)
         seen = self._replace(np.take_along_axis(rows, positions, 1), chosen, generator)
         input_ids = rows.copy()
         np.put_along_axis(input_ids, positions, seen, 1)
         return MaskedRows(input_ids, positions, targets)
+
+    def next_tokens(self, rows: IntArray) -> MaskedRows:
+        """Nothing masked: from each position the ordinary token after it [batch, length - 1]."""
+        positions = np.arange(rows.shape[1] - 1)[np.newaxis].repeat(len(rows), 0)
+        following = rows[:, 1:]
+        return MaskedRows(rows, positions, np.where(self.vocabulary.ordinary[following], following, IGNORED), True)
 
     def _choose(self, rows: IntArray, count: int, generator: np.random.Generator) -> tuple[IntArray, BoolArray]:
         """Positions [batch, count] in random order, and which of them are masks."""

@@ -19,7 +19,7 @@ from maskedge_export.recipe import Recipe
 from maskedge_export.staging import staging
 from maskedge_export.tokenizer import existing_tokenizer, train_tokenizer
 
-__all__ = ["PackedCorpus", "frame", "prepare_corpus"]
+__all__ = ["PackedCorpus", "frame", "prepare_corpus", "training_documents"]
 
 FORMAT = 1
 """Raised when what is packed changes."""
@@ -80,9 +80,13 @@ def _tokenizer(recipe: Recipe, identity: dict[str, Any], cache: Path, progress: 
     if not directory.is_dir():
         progress("Training the tokenizer")
         with staging(directory, overwrite=False) as partial:
-            corpus = (document for document, held_out in _split(recipe, held_out=False))
-            train_tokenizer(corpus, options, max_length).save_pretrained(partial)
+            train_tokenizer(training_documents(recipe), options, max_length).save_pretrained(partial)
     return existing_tokenizer(str(directory), max_length)
+
+
+def training_documents(recipe: Recipe) -> Iterator[Document]:
+    """The recipe's documents but for those held out. Raises CorpusError."""
+    return (document for document, _ in _split(recipe, held_out=False))
 
 
 def _split(recipe: Recipe, held_out: bool | None) -> Iterator[tuple[Document, bool]]:

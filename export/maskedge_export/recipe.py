@@ -154,9 +154,21 @@ class ScheduleRecipe:
     """Row lengths in tokens, one phase of training after another."""
     length_shares: tuple[float, ...] = (1.0,)
     """Share of the steps that each phase has."""
+    mask_rates: tuple[float, ...] = ()
+    """Share of the tokens to predict in each phase; empty: masking.rate in all."""
+    warm_start: float = 0.0
+    """Share of the steps, the first ones, in which a token is predicted from the position before it ..."""
+    causal_share: float = 0.5
+    """... and the share of those in which nothing is masked and each next token is predicted from those before it."""
 
     def __post_init__(self) -> None:
         _check(self.steps > 0, f"schedule.steps is {self.steps}; give at least 1")
+        _check(
+            len(self.mask_rates) in (0, len(self.lengths)) and all(0 < rate < 1 for rate in self.mask_rates),
+            f"schedule.mask_rates is {list(self.mask_rates)}; give a share between 0 and 1 for each phase, or none",
+        )
+        for name in ("warm_start", "causal_share"):
+            _check(0 <= getattr(self, name) <= 1, f"schedule.{name} is {getattr(self, name)}; give a share, 0 to 1")
         _check(
             len(self.lengths) == len(self.length_shares) > 0 and abs(sum(self.length_shares) - 1) < 1e-6,
             "schedule.lengths and schedule.length_shares must have one entry a phase, and the shares add up to 1",

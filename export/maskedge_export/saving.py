@@ -6,11 +6,12 @@ from typing import Any
 
 from torch import nn
 
+from maskedge_export.checkpoint import Checkpoint
 from maskedge_export.encoder import Encoder
 from maskedge_export.families import checkpoint_weights, family_of
 from maskedge_export.recipe import ModelRecipe
 
-__all__ = ["TrainedModel", "new_model"]
+__all__ = ["TrainedModel", "new_model", "trainable"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +48,19 @@ def new_model(recipe: ModelRecipe, tokenizer: Any) -> TrainedModel:
             nn.init.normal_(module.weight, std=recipe.initializer_range)
         if isinstance(module, nn.Linear) and module.bias is not None:
             nn.init.zeros_(module.bias)
-    tie(encoder)
+    _tie(encoder)
     return TrainedModel(encoder, config, tokenizer)
 
 
-def tie(encoder: Encoder) -> None:
+def trainable(checkpoint: Checkpoint) -> TrainedModel:
+    """A loaded checkpoint's model, its head tied to the embedding where the checkpoint's is."""
+    config: Any = checkpoint.model.config
+    if config.tie_word_embeddings:
+        _tie(checkpoint.encoder)
+    return TrainedModel(checkpoint.encoder, config, checkpoint.tokenizer)
+
+
+def _tie(encoder: Encoder) -> None:
     """Let the head's decoder be the token embedding (Press & Wolf 2017): fewer weights, learned sooner."""
     encoder.head.decoder.weight = encoder.embedding.tokens.weight
 

@@ -99,4 +99,4 @@ def _mean_kl(
         ir.save(candidate, path, external_data="candidate.onnx.data")
         graph = OnnxGraph(path)
     logprobs = graph_logprobs(graph, expected[0].shape[-1])
-    return compare(lambda batch: next(remaining), logprobs, batches).mean_kl
+    return compare(lambda batch: next(remaining), logprobs, batches).mean_kl.value

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from maskedge.encoding import TextEncoder
 from maskedge_export.batches import Batches
 from maskedge_export.calibration import Cells, masked_cells
-from maskedge_export.checkpoint import load_checkpoint
+from maskedge_export.checkpoint import Checkpoint, load_checkpoint
 from maskedge_export.curve import draw_loss
 from maskedge_export.encoder import Encoder
 from maskedge_export.errors import TrainingError
@@ -25,7 +25,7 @@ from maskedge_export.optimizers import learning_rate_factor, make_optimizers, se
 from maskedge_export.packing import PackedCorpus, prepare_corpus
 from maskedge_export.recipe import Recipe
 from maskedge_export.run_directory import RunDirectory
-from maskedge_export.saving import TrainedModel, new_model, tie
+from maskedge_export.saving import TrainedModel, new_model, trainable
 from maskedge_export.snapshot import restore_optimizers, write_snapshot
 from maskedge_export.staging import staging
 
@@ -58,6 +58,8 @@ class TrainingOptions:
     """Go on from the last checkpoint in `out`."""
     cache: Path | None = None
     """Where tokenizer and packed corpus are kept, for other runs too; in `out` by default."""
+    start: Checkpoint | None = None
+    """What to train on from; a new model of the recipe's size by default."""
     on_stage: Callable[[str], None] = lambda stage: None
     """Told what begins."""
     on_log: Callable[[LogEntry], None] = lambda entry: None
@@ -92,11 +94,12 @@ def train(recipe: Recipe, options: TrainingOptions) -> TrainingResult | None:
         directory.check(resume=options.resume)
     fabric.launch()
     if not fabric.is_global_zero:
-        options = TrainingOptions(options.out, options.resume, options.cache)
+        options = TrainingOptions(options.out, options.resume, options.cache, options.start)
     with fabric.rank_zero_first():  # the others find what it has prepared
         corpus = prepare_corpus(recipe, options.cache or options.out / "corpus", options.on_stage)
         if fabric.is_global_zero:
-            directory.begin(recipe, corpus.fingerprint)
+            start = [options.start.fingerprint] if options.start else []
+            directory.begin(recipe, " ".join([corpus.fingerprint, *start]))
     return _Run(recipe, options, directory, fabric, corpus).finish()
 
 
@@ -123,9 +126,11 @@ class _Objective(nn.Module):
         super().__init__()
         self.encoder = encoder
 
-    def forward(self, input_ids: Tensor, mask_positions: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, input_ids: Tensor, mask_positions: Tensor, targets: Tensor, causal: bool
+    ) -> tuple[Tensor, Tensor]:
         """Summed cross-entropy of the targets [batch, masks], nats, and how many of them are predicted."""
-        logits = self.encoder(input_ids, mask_positions).flatten(0, 1).float()
+        logits = self.encoder(input_ids, mask_positions, causal).flatten(0, 1).float()
         flat = targets.flatten()
         loss = F.cross_entropy(logits, flat, ignore_index=IGNORED, reduction="sum")
         return loss, (logits.detach().argmax(-1) == flat).sum()
@@ -151,13 +156,12 @@ class _Run:
 
     def _model(self, latest: tuple[int, Path] | None, corpus: PackedCorpus) -> tuple[int, TrainedModel]:
         """Steps done, and the model after them."""
-        if latest is None:
-            torch.manual_seed(self.recipe.run.seed)
-            return 0, new_model(self.recipe.model, corpus.tokenizer)
-        step, path = latest
-        checkpoint = load_checkpoint(str(path))
-        tie(checkpoint.encoder)
-        return step, TrainedModel(checkpoint.encoder, checkpoint.model.config, checkpoint.tokenizer)
+        if latest:
+            return latest[0], trainable(load_checkpoint(str(latest[1])))
+        if self.options.start:
+            return 0, trainable(self.options.start)
+        torch.manual_seed(self.recipe.run.seed)
+        return 0, new_model(self.recipe.model, corpus.tokenizer)
 
     def finish(self) -> TrainingResult | None:
         """Train to the end and publish the model."""
@@ -197,7 +201,7 @@ class _Run:
         losses, hits = [], []
         for part in range(parts):
             with self.fabric.no_backward_sync(self.objective, enabled=part < parts - 1):
-                loss, hit = self.objective(*self._share(batch, part))
+                loss, hit = self.objective(*self._share(batch, part), batch.causal)
                 # several devices' gradients are averaged, and their losses are to be added
                 self.fabric.backward(loss * (self.fabric.world_size / max(1, masks)))
             losses.append(loss.detach())

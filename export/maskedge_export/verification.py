@@ -1,8 +1,8 @@
 """The proof: how an exported graph's predictions compare with those it should give, and the gate they must pass."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -11,13 +11,18 @@ import torch
 from torch import nn
 
 from maskedge.engine import Graph
+from maskedge_export.bootstrap import Estimate, estimate, perplexity_ratio
 from maskedge_export.calibration import Batch
+from maskedge_export.minimal_pairs import MinimalPair, preferences
 
 __all__ = ["Comparison", "Limits", "compare", "graph_logprobs", "ladder_batches", "model_logprobs"]
 
 FloatArray = npt.NDArray[np.float64]
 Logprobs = Callable[[Batch], FloatArray]
 """A batch -> log-probabilities [batch, vocabulary] at its one mask a row."""
+
+Check = tuple[str, float, float]
+"""A figure's name, its value, and the most that it may be."""
 
 
 BEST_TOKENS = 5
@@ -32,24 +37,30 @@ class Comparison:
     """Largest |difference| of a log-probability over all cells, of the target and of the reference's five best tokens,
     nats. Over the whole vocabulary, on a few texts of the first bundled model, the fp32 graph was up to 1.6e-3 from
     PyTorch; on the worst of 309 cells both were off from double precision, by 9e-4 and 4e-4."""
-    mean_kl: float
+    mean_kl: Estimate
     """Mean Kullback-Leibler divergence of the candidate's distribution from the reference's, nats."""
-    p99_kl: float
+    p99_kl: Estimate
     """Its 99th percentile."""
-    top1_agreement: float
+    top1_agreement: Estimate
     """Share of cells whose most probable token is the same."""
+    top5_agreement: Estimate
+    """Mean share of the reference's five most probable tokens that are among the candidate's five."""
+    perplexity_change: Estimate
+    """Relative: 0.01 is one per cent worse. Paired, cell by cell."""
     reference_perplexity: float
     """Masked perplexity: exp(-mean log p(target))."""
     candidate_perplexity: float
-
-    @property
-    def perplexity_change(self) -> float:
-        """Relative: 0.01 is one per cent worse."""
-        return self.candidate_perplexity / self.reference_perplexity - 1
+    pairs: int = 0
+    """Minimal pairs that both ranked."""
+    pair_agreement: Estimate | None = None
+    """Share of minimal pairs of which both prefer the same sentence; None where the text gave no pairs."""
 
     def as_figures(self) -> dict[str, Any]:
-        """The figures as JSON has them."""
-        return {**asdict(self), "perplexity_change": self.perplexity_change}
+        """The figures as JSON has them; what is an estimate has its interval under `intervals`."""
+        names = [field.name for field in fields(self)]
+        estimates = {name: value for name in names if isinstance(value := getattr(self, name), Estimate)}
+        values = {name: estimates[name].value if name in estimates else getattr(self, name) for name in names}
+        return {**values, "intervals": {name: [found.low, found.high] for name, found in estimates.items()}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,54 +70,79 @@ class Limits:
     fp32_logprob_difference: float = 1e-3
     """Most that the fp32 graph may differ from PyTorch in `Comparison.max_logprob_difference`, nats."""
     int8_mean_kl: float = 0.05
-    """Most that int8 may diverge from fp32 on average, nats."""
+    """Most that a quantized graph may diverge from fp32 on average, nats."""
     int8_top1_agreement: float = 0.85
-    """Least share of cells on which int8 and fp32 predict the same token."""
+    """Least share of cells on which it predicts the same token as fp32."""
     int8_perplexity_change: float = 0.02
-    """Most that int8 may raise the masked perplexity, relative."""
+    """Most that it may raise the masked perplexity, relative, at the upper end of the interval."""
+    int8_pair_agreement: float = 0.9
+    """Least share of minimal pairs that it ranks as fp32 does."""
 
     def failures(self, precision: str, comparison: Comparison) -> list[str]:
         """What lies outside the limits, a sentence each; none where the graph passes."""
-        if precision == "fp32":
-            checks = [
-                ("largest log-probability difference", comparison.max_logprob_difference, self.fp32_logprob_difference)
-            ]
-        else:
-            checks = [
-                ("mean KL divergence", comparison.mean_kl, self.int8_mean_kl),
-                ("top-1 disagreement", 1 - comparison.top1_agreement, 1 - self.int8_top1_agreement),
-                ("change in masked perplexity", comparison.perplexity_change, self.int8_perplexity_change),
-            ]
         return [
             f"{precision}: {name} is {value:.4g}, above its limit of {limit:.4g}"
-            for name, value, limit in checks
+            for name, value, limit in (self._fp32 if precision == "fp32" else self._quantized)(comparison)
             if not value <= limit  # a NaN fails
         ]
 
+    def _fp32(self, comparison: Comparison) -> list[Check]:
+        difference = comparison.max_logprob_difference
+        return [("largest log-probability difference", difference, self.fp32_logprob_difference)]
 
-def compare(reference: Logprobs, candidate: Logprobs, batches: Iterable[Batch]) -> Comparison:
-    """Both models' predictions on the same cells."""
+    def _quantized(self, comparison: Comparison) -> list[Check]:
+        checks = [
+            ("mean KL divergence", comparison.mean_kl.value, self.int8_mean_kl),
+            ("top-1 disagreement", 1 - comparison.top1_agreement.value, 1 - self.int8_top1_agreement),
+            (
+                "change in masked perplexity (upper end of its interval)",
+                comparison.perplexity_change.high,
+                self.int8_perplexity_change,
+            ),
+        ]
+        if comparison.pair_agreement:
+            disagreement = 1 - comparison.pair_agreement.value
+            checks.append(("disagreement on minimal pairs", disagreement, 1 - self.int8_pair_agreement))
+        return checks
+
+
+def compare(
+    reference: Logprobs, candidate: Logprobs, batches: Iterable[Batch], pairs: Sequence[MinimalPair] = ()
+) -> Comparison:
+    """Both models' predictions of the same cells, and their ranking of the same minimal pairs."""
     rows = [row for batch in batches for row in _compare_batch(reference(batch), candidate(batch), batch.targets)]
-    difference, kl, agrees, reference_nll, candidate_nll = np.array(rows, np.float64).T
+    difference, kl, best, best_five, reference_nll, candidate_nll = np.array(rows, np.float64).T
     return Comparison(
         cells=len(rows),
         max_logprob_difference=float(difference.max()),
-        mean_kl=max(0.0, float(kl.mean())),  # rounding may leave it a hair below
-        p99_kl=float(np.quantile(kl, 0.99)),
-        top1_agreement=float(agrees.mean()),
+        mean_kl=estimate(kl).map(lambda mean: float(np.maximum(mean, 0.0))),  # rounding may leave it a hair below
+        p99_kl=estimate(kl, lambda values: np.quantile(values, 0.99)),
+        top1_agreement=estimate(best),
+        top5_agreement=estimate(best_five),
+        perplexity_change=perplexity_ratio(reference_nll, candidate_nll).map(lambda ratio: ratio - 1),
         reference_perplexity=math.exp(reference_nll.mean()),
         candidate_perplexity=math.exp(candidate_nll.mean()),
+        pairs=len(pairs),
+        pair_agreement=_pair_agreement(reference, candidate, pairs),
     )
 
 
 def _compare_batch(p: FloatArray, q: FloatArray, targets: npt.NDArray[np.int64]) -> Iterator[tuple[float, ...]]:
-    """For each row: largest difference, KL, agreement of the best token, both targets' negative log-probabilities."""
+    """For each row: largest difference, KL, agreement of the best token and of the five best, both targets' negative
+    log-probabilities."""
     kl = (np.exp(p) * (p - q)).sum(-1)
-    read = np.concatenate([np.argsort(-p, axis=-1)[:, :BEST_TOKENS], targets], axis=-1)  # what a user gets to see
+    best, also_best = (np.argsort(-logprobs, axis=-1, kind="stable")[:, :BEST_TOKENS] for logprobs in (p, q))
+    read = np.concatenate([best, targets], axis=-1)  # what a user gets to see
     differences = np.abs(np.take_along_axis(p, read, -1) - np.take_along_axis(q, read, -1)).max(-1)
-    agrees = p.argmax(-1) == q.argmax(-1)
+    shared = (best[:, :, np.newaxis] == also_best[:, np.newaxis]).any(-1).mean(-1)
     nll = (-np.take_along_axis(logprobs, targets, -1)[:, 0] for logprobs in (p, q))
-    yield from zip(differences, kl, agrees, *nll, strict=True)
+    yield from zip(differences, kl, best[:, 0] == also_best[:, 0], shared, *nll, strict=True)
+
+
+def _pair_agreement(reference: Logprobs, candidate: Logprobs, pairs: Sequence[MinimalPair]) -> Estimate | None:
+    if not pairs:
+        return None
+    return estimate((preferences(pairs, reference) > 0) == (preferences(pairs, candidate) > 0))
 
 
 def graph_logprobs(graph: Graph, vocab_size: int) -> Logprobs:

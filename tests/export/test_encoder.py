@@ -84,3 +84,25 @@ def test_padding_tokens_inside_a_text_take_no_position_in_roberta(
     ids, positions = masked_ids(model.config.vocab_size)
     ids[:, [2, 5, 6]] = model.config.pad_token_id
     assert_same_logits(model, native_encoder(model.config, model.state_dict()), ids, positions)
+
+
+@torch.no_grad()
+def test_causal_attention_sees_nothing_later(loaded: Checkpoint, masked_ids: Callable[..., Any]) -> None:
+    ids, _ = masked_ids(loaded.encoder.config.vocab_size, batch=2)
+    changed = ids.clone()
+    changed[:, 6:] = 7
+    everywhere = torch.arange(12).expand(2, 12)
+    first, second = (loaded.encoder(rows, everywhere, causal=True) for rows in (ids, changed))
+    torch.testing.assert_close(first[:, :6], second[:, :6], atol=TOLERANCE, rtol=0)
+    assert (first[:, 6:] - second[:, 6:]).abs().max() > 0.1
+    assert (first[:, :5] - loaded.encoder(ids, everywhere)[:, :5]).abs().max() > 0.1
+
+
+def test_attention_with_and_without_gradients_is_the_same(loaded: Checkpoint, masked_ids: Callable[..., Any]) -> None:
+    """On a CPU, training takes another way through attention than evaluation."""
+    ids, positions = masked_ids(loaded.encoder.config.vocab_size)
+    with torch.enable_grad():
+        trained = loaded.encoder(ids, positions)
+    assert trained.requires_grad
+    with torch.no_grad():
+        torch.testing.assert_close(trained.detach(), loaded.encoder(ids, positions), atol=TOLERANCE, rtol=0)

@@ -117,3 +117,27 @@ def test_words_are_those_of_the_tokenizer(tokenizers: dict[str, Any], text: str)
         words = encoding.word_ids
         expected = [i > 0 and words[i] is not None and words[i] == words[i - 1] for i in range(len(words))]
         assert Vocabulary.of(tokenizer).continues(np.array([encoding.ids]))[0].tolist() == expected
+
+
+def test_next_tokens_are_predicted_from_every_position_but_special_ones_never(
+    tokenizer: Any, rows: np.ndarray[Any, Any]
+) -> None:
+    causal = Masker(Vocabulary.of(tokenizer), MaskingRecipe()).next_tokens(rows)
+    assert causal.causal
+    assert (causal.input_ids == rows).all()
+    assert (causal.mask_positions == np.arange(59)).all()
+    special = np.isin(rows[:, 1:], tokenizer.all_special_ids)
+    assert special.any()
+    assert (causal.targets[special] == IGNORED).all()
+    assert (causal.targets[~special] == rows[:, 1:][~special]).all()
+
+
+def test_shifted_masks_are_predicted_one_position_earlier(tokenizer: Any, rows: np.ndarray[Any, Any]) -> None:
+    masked = Masker(Vocabulary.of(tokenizer), MaskingRecipe(rate=0.9)).mask(rows, generator())
+    shifted = masked.shifted()
+    assert (shifted.input_ids == masked.input_ids).all()
+    first = masked.mask_positions == 0
+    assert first.any()
+    assert (shifted.targets[first] == IGNORED).all()
+    assert (shifted.mask_positions[~first] == masked.mask_positions[~first] - 1).all()
+    assert (shifted.targets[~first] == masked.targets[~first]).all()

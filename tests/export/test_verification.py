@@ -8,17 +8,28 @@ from typing import Any
 import numpy as np
 import pytest
 
+from maskedge_export.bootstrap import Estimate, estimate
 from maskedge_export.calibration import Batch
+from maskedge_export.minimal_pairs import MinimalPair
 from maskedge_export.verification import Comparison, Limits, compare, ladder_batches
+
+
+def exactly(value: float) -> Estimate:
+    return Estimate(value, value, value)
+
 
 PERFECT = Comparison(
     cells=100,
     max_logprob_difference=0.0,
-    mean_kl=0.0,
-    p99_kl=0.0,
-    top1_agreement=1.0,
+    mean_kl=exactly(0.0),
+    p99_kl=exactly(0.0),
+    top1_agreement=exactly(1.0),
+    top5_agreement=exactly(1.0),
+    perplexity_change=exactly(0.0),
     reference_perplexity=40.0,
     candidate_perplexity=40.0,
+    pairs=50,
+    pair_agreement=exactly(1.0),
 )
 OUTSIDE = [
     (
@@ -26,11 +37,22 @@ OUTSIDE = [
         {"max_logprob_difference": 0.0011},
         "largest log-probability difference is 0.0011, above its limit of 0.001",
     ),
-    ("int8", {"mean_kl": 0.051}, "mean KL divergence is 0.051, above its limit of 0.05"),
-    ("int8", {"top1_agreement": 0.84}, "top-1 disagreement is 0.16, above its limit of 0.15"),
-    ("int8", {"candidate_perplexity": 41.0}, "change in masked perplexity is 0.025, above its limit of 0.02"),
+    ("int8", {"mean_kl": exactly(0.051)}, "mean KL divergence is 0.051, above its limit of 0.05"),
+    ("int8", {"top1_agreement": exactly(0.84)}, "top-1 disagreement is 0.16, above its limit of 0.15"),
+    (
+        "int8",
+        {"perplexity_change": Estimate(0.015, 0.005, 0.025)},
+        "change in masked perplexity (upper end of its interval) is 0.025, above its limit of 0.02",
+    ),
+    ("int8", {"pair_agreement": exactly(0.89)}, "disagreement on minimal pairs is 0.11, above its limit of 0.1"),
 ]
-LIMITS = Limits(fp32_logprob_difference=0.001, int8_mean_kl=0.05, int8_top1_agreement=0.85, int8_perplexity_change=0.02)
+LIMITS = Limits(
+    fp32_logprob_difference=0.001,
+    int8_mean_kl=0.05,
+    int8_top1_agreement=0.85,
+    int8_perplexity_change=0.02,
+    int8_pair_agreement=0.9,
+)
 
 
 def batch(*targets: int) -> Batch:
@@ -49,11 +71,11 @@ def test_figures_of_one_cell_are_those_of_the_definitions() -> None:
     result = compared([[[0.5, 0.25, 0.25]]], [[[0.25, 0.5, 0.25]]], batch(0))
     assert result.cells == 1
     assert result.max_logprob_difference == pytest.approx(math.log(2))
-    assert result.mean_kl == pytest.approx(0.5 * math.log(2) - 0.25 * math.log(2))
-    assert result.top1_agreement == 0
+    assert result.mean_kl.value == pytest.approx(0.5 * math.log(2) - 0.25 * math.log(2))
+    assert result.top1_agreement.value == 0
     assert result.reference_perplexity == pytest.approx(2)
     assert result.candidate_perplexity == pytest.approx(4)
-    assert result.perplexity_change == pytest.approx(1.0)
+    assert result.perplexity_change.value == pytest.approx(1.0)
 
 
 def test_figures_are_means_over_cells_whatever_the_batches() -> None:
@@ -64,8 +86,8 @@ def test_figures_are_means_over_cells_whatever_the_batches() -> None:
     assert together == apart
     second = 0.5 * math.log(0.5 / 0.4) + 0.5 * math.log(0.5 / 0.6)
     third = 0.1 * math.log(0.1 / 0.2) + 0.9 * math.log(0.9 / 0.8)
-    assert together.mean_kl == pytest.approx((second + third) / 3)
-    assert together.top1_agreement == pytest.approx(2 / 3)  # of equals, the first token counts as the best
+    assert together.mean_kl.value == pytest.approx((second + third) / 3)
+    assert together.top1_agreement.value == pytest.approx(2 / 3)  # of equals, the first token counts as the best
     assert together.reference_perplexity == pytest.approx((0.8 * 0.5 * 0.9) ** (-1 / 3))
     assert together.candidate_perplexity == pytest.approx((0.8 * 0.6 * 0.8) ** (-1 / 3))
 
@@ -74,35 +96,43 @@ def test_p99_lies_among_the_worst_cells() -> None:
     reference = np.full((200, 2), 0.5)
     candidate = np.array([[0.5, 0.5]] * 197 + [[0.1, 0.9]] * 3)
     result = compared([reference], [candidate], batch(*[0] * 200))
-    assert result.p99_kl == pytest.approx(0.5 * math.log(0.5 / 0.1) + 0.5 * math.log(0.5 / 0.9))
-    assert result.mean_kl == pytest.approx(result.p99_kl * 3 / 200)
+    assert result.p99_kl.value == pytest.approx(0.5 * math.log(0.5 / 0.1) + 0.5 * math.log(0.5 / 0.9))
+    assert result.mean_kl.value == pytest.approx(result.p99_kl.value * 3 / 200)
 
 
 @pytest.mark.parametrize(("precision", "figures", "failure"), OUTSIDE)
-def test_a_figure_outside_its_limit_is_named(precision: str, figures: dict[str, float], failure: str) -> None:
+def test_a_figure_outside_its_limit_is_named(precision: str, figures: dict[str, Any], failure: str) -> None:
     assert LIMITS.failures(precision, replace(PERFECT, **figures)) == [f"{precision}: {failure}"]
 
 
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
 def test_figures_within_the_limits_pass(precision: str) -> None:
-    at_the_limits = Comparison(100, 0.001, 0.05, 1.0, 0.85, 100.0, 101.9)
+    at_the_limits = replace(
+        PERFECT,
+        max_logprob_difference=0.001,
+        mean_kl=exactly(0.05),
+        top1_agreement=exactly(0.85),
+        perplexity_change=Estimate(0.0, -0.01, 0.02),
+        pair_agreement=exactly(0.9),
+    )
     assert LIMITS.failures(precision, PERFECT) == LIMITS.failures(precision, at_the_limits) == []
 
 
 def test_a_lower_perplexity_passes() -> None:
-    assert LIMITS.failures("int8", replace(PERFECT, candidate_perplexity=20.0)) == []
+    assert LIMITS.failures("int8", replace(PERFECT, perplexity_change=exactly(-0.5))) == []
 
 
 def test_each_precision_has_limits_of_its_own() -> None:
-    bad_int8 = replace(PERFECT, mean_kl=1.0, top1_agreement=0.0, candidate_perplexity=99.0)
+    bad_int8 = replace(PERFECT, mean_kl=exactly(1.0), top1_agreement=exactly(0.0), perplexity_change=exactly(1.5))
     assert LIMITS.failures("fp32", bad_int8) == []
     assert len(LIMITS.failures("int8", bad_int8)) == 3
     assert LIMITS.failures("int8", replace(PERFECT, max_logprob_difference=1.0)) == []
 
 
 @pytest.mark.parametrize(("precision", "figures", "failure"), OUTSIDE)
-def test_nan_fails(precision: str, figures: dict[str, float], failure: str) -> None:
-    (found,) = LIMITS.failures(precision, replace(PERFECT, **dict.fromkeys(figures, math.nan)))
+def test_nan_fails(precision: str, figures: dict[str, Any], failure: str) -> None:
+    nan = {name: exactly(math.nan) if isinstance(value, Estimate) else math.nan for name, value in figures.items()}
+    (found,) = LIMITS.failures(precision, replace(PERFECT, **nan))
     assert "is nan" in found
     assert found.split(" is ")[0] in f"{precision}: {failure}"
 
@@ -124,3 +154,54 @@ def test_ladder_tries_every_size_up_to_the_longest_text() -> None:
         assert cells.input_ids[0, at] == 4
         assert np.flatnonzero(cells.input_ids[0] == 4).tolist() == [at]
         assert cells.targets.item() == 10 + at % 10
+
+
+def test_top5_agreement_is_the_mean_share_of_shared_tokens() -> None:
+    ordered = np.arange(20, 0, -1) / 210
+    other = ordered[[0, 1, 2, 10, 11, 3, 4, *range(5, 10), *range(12, 20)]]
+    result = compared([[ordered, ordered]], [[ordered, other]], batch(0, 0))
+    assert result.top5_agreement.value == pytest.approx((1 + 3 / 5) / 2)
+
+
+def test_intervals_hold_the_mean_s_share_of_resampled_samples() -> None:
+    values = np.random.default_rng(3).normal(2.0, 1.0, 400)
+    found = estimate(values)
+    assert found.value == pytest.approx(values.mean())
+    half = 1.96 * values.std() / 20  # by the central limit theorem
+    assert (found.value - found.low, found.high - found.value) == pytest.approx((half, half), rel=0.15)
+
+
+def test_the_perplexity_s_change_is_paired() -> None:
+    """Cells differ a thousandfold, the models by 1 % on each: the interval knows only the latter."""
+    p = np.geomspace(1e-3, 0.9, 100)
+    tables = [np.stack([share * p, 1 - share * p], 1) for share in (1.0, 0.99)]
+    result = compared(tables[:1], tables[1:], batch(*[0] * 100))
+    assert result.perplexity_change.value == pytest.approx(1 / 0.99 - 1)
+    assert result.perplexity_change.high - result.perplexity_change.low < 1e-9
+
+
+def test_figures_as_json_have_their_intervals() -> None:
+    figures = replace(PERFECT, mean_kl=Estimate(0.01, 0.008, 0.012), pair_agreement=None, pairs=0).as_figures()
+    assert figures["mean_kl"] == 0.01
+    assert figures["intervals"]["mean_kl"] == [0.008, 0.012]
+    assert figures["pair_agreement"] is None
+    assert "pair_agreement" not in figures["intervals"]
+
+
+def test_pairs_agree_where_both_models_prefer_the_same_sentence() -> None:
+    cells, first, second = batch(0), *(MinimalPair(batch(0, 0), batch(1, 1)) for _ in range(2))
+
+    def model(*gains: float) -> Any:
+        """log p of the two tokens, in every cell of the first and of the second pair."""
+        p = {id(rows): gain for pair, gain in zip((first, second), gains, strict=True) for rows in _both(pair)}
+        return lambda rows: np.log([[p.get(id(rows), 0.5), 1 - p.get(id(rows), 0.5)]] * len(rows.targets))
+
+    result = compare(model(0.9, 0.6), model(0.6, 0.4), [cells], [first, second])
+    assert result.pairs == 2
+    assert result.pair_agreement
+    assert result.pair_agreement.value == 0.5
+    assert compare(model(0.9, 0.6), model(0.6, 0.4), [cells]).pair_agreement is None
+
+
+def _both(pair: MinimalPair) -> tuple[Batch, Batch]:
+    return pair.original, pair.exchanged

@@ -1,0 +1,203 @@
+"""Short trainings at equal time, one choice of the recipe changed in each: what to spend a long run on.
+
+    .venv/bin/python benchmarks/recipes.py run --text 'TEXT*.parquet' --minutes 6 --out build/recipes [VARIANT ...]
+    .venv/bin/python benchmarks/recipes.py table build/recipes
+
+`run` trains each variant (all, where none is named) for as many steps as it makes in the given minutes of training,
+and measures -log p of the same held-out words, whatever the vocabulary. Variants whose result is in --out already are
+left alone. Give each run the same cores, with nothing else running. `table` writes docs/recipes.json and
+docs/recipes.md.
+"""
+
+import json
+import math
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+import typer
+
+from maskedge.encoding import TextEncoder
+from maskedge_export.bootstrap import perplexity_ratio
+from maskedge_export.checkpoint import load_checkpoint
+from maskedge_export.packing import prepare_corpus
+from maskedge_export.recipe import Recipe, load_recipe
+from maskedge_export.training import TrainingOptions, train
+from maskedge_export.word_cells import masked_words, word_losses
+
+ROOT = Path(__file__).parents[1]
+BASE = ROOT / "recipes" / "english_small.toml"
+PROBE_STEPS, UNTIMED_STEPS = 12, 4
+
+VARIANTS: dict[str, tuple[str, dict[str, dict[str, Any]]]] = {
+    "base": ("384 wide, 6 layers, 12,288 entries, 30 % masked, Muon, 4,096 tokens a step, rows of 64", {}),
+    "vocabulary-8k": ("8,192 entries", {"tokenizer": {"vocab_size": 8192}}),
+    "vocabulary-16k": ("16,384 entries", {"tokenizer": {"vocab_size": 16384}}),
+    "wider": (
+        "4 layers of 512",
+        {"model": {"hidden_size": 512, "num_layers": 4, "num_heads": 8, "intermediate_size": 768}},
+    ),
+    "deeper": (
+        "12 layers of 256",
+        {"model": {"hidden_size": 256, "num_layers": 12, "num_heads": 4, "intermediate_size": 512}},
+    ),
+    "mask-15": ("15 % masked", {"masking": {"rate": 0.15}}),
+    "mask-45": ("45 % masked", {"masking": {"rate": 0.45}}),
+    "mask-only": (
+        "every target becomes [MASK], none a random token",
+        {"masking": {"mask_share": 1.0, "random_share": 0.0}},
+    ),
+    "bert-layout": ("post-norm, learned positions, no gate", {"model": {"layout": "bert", "intermediate_size": 1152}}),
+    "adamw": ("AdamW for all weights", {"optimizer": {"name": "adamw"}}),
+    "batch-8k": ("8,192 tokens a step", {"run": {"batch_tokens": 8192}}),
+    "batch-2k": ("2,048 tokens a step", {"run": {"batch_tokens": 2048}}),
+    "rate-half": ("half the learning rates", {"optimizer": {"learning_rate": 1e-3, "muon_learning_rate": 0.01}}),
+    "rate-double": ("twice the learning rates", {"optimizer": {"learning_rate": 4e-3, "muon_learning_rate": 0.04}}),
+    "length-128": ("rows of 128 tokens", {"schedule": {"lengths": (128,)}}),
+    "causal-start": ("GPT-BERT's objectives for the first half", {"schedule": {"warm_start": 0.5}}),
+}
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def run(
+    variants: Annotated[list[str] | None, typer.Argument()] = None,
+    text: Annotated[list[str] | None, typer.Option()] = None,
+    minutes: Annotated[float, typer.Option()] = 6.0,
+    out: Annotated[Path, typer.Option()] = ROOT / "build" / "recipes",
+) -> None:
+    """Train variants and write a result file for each."""
+    out.mkdir(parents=True, exist_ok=True)
+    for name in variants or VARIANTS:
+        result = out / f"{name}.json"
+        if not result.exists():
+            figures = measure(variant(name, tuple(text or ())), minutes, out / "cache", out / name)
+            result.write_text(json.dumps(figures))
+            print(name, {key: value for key, value in figures.items() if key != "losses"}, flush=True)
+
+
+def variant(name: str, files: tuple[str, ...]) -> Recipe:
+    """The base recipe with a variant's changes."""
+    recipe = load_recipe(BASE)
+    schedule = replace(recipe.schedule, lengths=(64,), length_shares=(1.0,), mask_rates=())
+    run = replace(recipe.run, batch_tokens=4096)  # many steps in a short time
+    recipe = replace(recipe, schedule=schedule, run=run, corpus=replace(recipe.corpus, files=files))
+    for section, changes in VARIANTS[name][1].items():
+        recipe = replace(recipe, **{section: replace(getattr(recipe, section), **changes)})
+    return recipe
+
+
+def measure(recipe: Recipe, minutes: float, cache: Path, scratch: Path) -> dict[str, Any]:
+    """Train for about `minutes`, as many steps as a probe says, and score the held-out words."""
+    seconds_per_step = step_seconds(recipe, cache, scratch)
+    steps = round(60 * minutes / seconds_per_step)
+    trained = train(timed(recipe, steps), TrainingOptions(scratch, cache=cache))
+    assert trained
+    checkpoint = load_checkpoint(str(trained.model))
+    tokenizer = checkpoint.tokenizer
+    held_out = prepare_corpus(recipe, cache).held_out
+    encoder = TextEncoder(tokenizer.backend_tokenizer, tokenizer.mask_token, checkpoint.max_length)
+    words = masked_words(held_out, encoder)
+    losses = word_losses(checkpoint.encoder, words, encoder.mask_id)
+    shutil.rmtree(scratch)
+    return {
+        "minutes": steps * seconds_per_step / 60,
+        "steps": steps,
+        "million_tokens": steps * recipe.run.batch_tokens / 1e6,
+        "million_weights": sum(weight.numel() for weight in checkpoint.model.parameters()) / 1e6,
+        "threads": torch.get_num_threads(),
+        "losses": {f"{word.start} {word.sentence}": loss for word, loss in zip(words, losses, strict=True)},
+    }
+
+
+def step_seconds(recipe: Recipe, cache: Path, scratch: Path) -> float:
+    """Mean seconds of a step; causal ones, which predict every token, take longer than masked ones."""
+    schedule = recipe.schedule
+    masked = probe(replace(recipe, schedule=replace(schedule, warm_start=0.0)), cache, scratch)
+    if not schedule.warm_start:
+        return masked
+    causal = probe(replace(recipe, schedule=replace(schedule, warm_start=1.0, causal_share=1.0)), cache, scratch)
+    share = schedule.warm_start * schedule.causal_share
+    return share * causal + (1 - share) * masked
+
+
+def probe(recipe: Recipe, cache: Path, scratch: Path) -> float:
+    """Seconds of a step once everything is compiled."""
+    seconds: list[float] = []
+    options = TrainingOptions(
+        scratch, cache=cache, on_log=lambda entry: seconds.append(recipe.run.batch_tokens / entry.tokens_per_second)
+    )
+    short = timed(recipe, PROBE_STEPS)
+    train(replace(short, run=replace(short.run, log_every=1)), options)
+    shutil.rmtree(scratch)
+    return float(np.median(seconds[UNTIMED_STEPS:-1]))
+
+
+def timed(recipe: Recipe, steps: int) -> Recipe:
+    """The recipe for so many steps, measured and saved only at the end."""
+    schedule = replace(recipe.schedule, steps=steps, warmup=max(1, min(100, steps // 10)))
+    return replace(recipe, schedule=schedule, run=replace(recipe.run, evaluate_every=steps, save_every=steps))
+
+
+@app.command()
+def table(
+    results: Path,
+    json_file: Annotated[Path, typer.Option("--json")] = ROOT / "docs" / "recipes.json",
+    page: Annotated[Path, typer.Option()] = ROOT / "docs" / "recipes.md",
+) -> None:
+    """Write the comparison of all results, on the words that every variant has."""
+    found = {
+        name: json.loads((results / f"{name}.json").read_text())
+        for name in VARIANTS
+        if (results / f"{name}.json").exists()
+    }
+    shared = sorted(set.intersection(*(set(result["losses"]) for result in found.values())))
+    base = np.array([found["base"]["losses"][key] for key in shared])
+    rows = [figures(name, result, shared, base) for name, result in found.items()]
+    json_file.write_text(json.dumps({"words": len(shared), "variants": rows}, indent=1) + "\n")
+    page.write_text(markdown(rows, len(shared)))
+
+
+def figures(name: str, result: dict[str, Any], shared: list[str], base: Any) -> dict[str, Any]:
+    """A variant's line: its word perplexity, and the paired 95 % bootstrap interval of its ratio to the base's."""
+    losses = np.array([result["losses"][key] for key in shared])
+    ratio = perplexity_ratio(base, losses)
+    return {
+        "variant": name,
+        "change": VARIANTS[name][0],
+        **{key: value for key, value in result.items() if key != "losses"},
+        "word_perplexity": math.exp(losses.mean()),
+        "ratio": ratio.value,
+        "ratio_low": ratio.low,
+        "ratio_high": ratio.high,
+    }
+
+
+def markdown(rows: list[dict[str, Any]], words: int) -> str:
+    """The page that docs/ has."""
+    lines = [
+        "# Which recipe learns fastest",
+        "",
+        f"Short trainings at equal time, one choice changed in each; perplexity of the same {words:,} whole words",
+        "of held-out text, every piece of a word predicted with itself and the later ones masked. The ratio is to the",
+        "base, with its paired 95 % bootstrap interval: below 1 is better. Written by `benchmarks/recipes.py`, whose",
+        "first lines say how to run it again.",
+        "",
+        "| variant | what changes | million weights | million tokens | minutes | word perplexity | ratio |",
+        "|---|---|--:|--:|--:|--:|--:|",
+    ]
+    for row in sorted(rows, key=lambda row: row["word_perplexity"]):
+        lines.append(
+            f"| {row['variant']} | {row['change']} | {row['million_weights']:.1f} | {row['million_tokens']:.2f} "
+            f"| {row['minutes']:.1f} | {row['word_perplexity']:.1f} "
+            f"| {row['ratio']:.3f} ({row['ratio_low']:.3f} to {row['ratio_high']:.3f}) |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    app()

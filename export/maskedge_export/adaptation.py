@@ -1,0 +1,102 @@
+"""A trained model and somebody's own text -> the model trained on with that text, and what it gained."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from maskedge.encoding import TextEncoder
+from maskedge_export.adaptation_report import write_report
+from maskedge_export.checkpoint import Checkpoint, load_checkpoint
+from maskedge_export.errors import CorpusError
+from maskedge_export.gains import Gains, compare_words, count_words_of
+from maskedge_export.packing import PackedCorpus, prepare_corpus, training_documents
+from maskedge_export.recipe import (
+    CorpusRecipe,
+    ModelRecipe,
+    OptimizerRecipe,
+    Recipe,
+    RunRecipe,
+    ScheduleRecipe,
+    TokenizerRecipe,
+)
+from maskedge_export.run_directory import RunDirectory
+from maskedge_export.training import TrainingOptions, train
+from maskedge_export.word_cells import masked_words, word_losses
+
+__all__ = ["Adaptation", "adapt", "adaptation_recipe"]
+
+PASSES, MOST_STEPS = 3, 1000
+"""Passes over the text, where that takes no more steps: about half an hour on two cores for a small model."""
+HELD_OUT = 0.02
+FEWEST_WORDS = 100
+LENGTH = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Adaptation:
+    """What became of it."""
+
+    model: Path
+    """A Hugging Face checkpoint."""
+    gains: Gains
+
+
+def adaptation_recipe() -> Recipe:
+    """How a model is adapted where nothing else is asked for; the steps follow from how much text there is."""
+    return Recipe(
+        corpus=CorpusRecipe(held_out=HELD_OUT),
+        optimizer=OptimizerRecipe(name="adamw", learning_rate=5e-4),
+        schedule=ScheduleRecipe(steps=MOST_STEPS, warmup=50, decay="linear", lengths=(LENGTH,)),
+        run=RunRecipe(batch_tokens=8192, evaluate_every=100, save_every=100),
+    )
+
+
+def adapt(checkpoint: str, recipe: Recipe, options: TrainingOptions, *, steps: int | None = None) -> Adaptation | None:
+    """Train a checkpoint on with the recipe's text, and write it to `out/model` beside `out/adaptation.json`, `.md` and
+    `.png`: how much better than before it predicts words of that text that it was not trained on.
+
+    The recipe's tokenizer and model are the checkpoint's. `steps` None: three passes over the text, 1,000 at most.
+    Of several devices' processes, only the first returns what became of it.
+
+    Raises CheckpointError or UnsupportedModelError for a checkpoint that cannot be trained, and TrainingError, or one
+    of its kinds, for a corpus or directory that cannot be used.
+    """
+    RunDirectory(options.out).check(resume=options.resume)
+    before = load_checkpoint(checkpoint)
+    recipe = _of_checkpoint(recipe, before)
+    corpus = prepare_corpus(recipe, options.cache or options.out / "corpus", options.on_stage)
+    recipe = replace(recipe, schedule=_schedule(recipe, corpus, steps))
+    encoder = TextEncoder(corpus.tokenizer.backend_tokenizer, corpus.tokenizer.mask_token, before.max_length)
+    words = masked_words(corpus.held_out, encoder)
+    if len(words) < FEWEST_WORDS:
+        raise CorpusError(
+            f"the text kept out of training has {len(words)} sentences to compare on; at least {FEWEST_WORDS} are "
+            f"needed: give more text, or raise corpus.held_out, now {recipe.corpus.held_out:g}"
+        )
+    losses = word_losses(before.encoder, words, encoder.mask_id)
+    result = train(recipe, replace(options, start=before))
+    if result is None:
+        return None
+    options.on_stage("Comparing before and after")
+    after = word_losses(load_checkpoint(str(result.model)).encoder, words, encoder.mask_id)
+    counts = count_words_of(training_documents(recipe), {word.word for word in words})
+    gains = compare_words(words, losses, after, counts)
+    write_report(gains, before.name, options.out)
+    return Adaptation(result.model, gains)
+
+
+def _of_checkpoint(recipe: Recipe, checkpoint: Checkpoint) -> Recipe:
+    """The recipe with the checkpoint's tokenizer and length in place of its own."""
+    length = checkpoint.max_length
+    lengths = tuple(min(length, wanted) for wanted in recipe.schedule.lengths)
+    return replace(
+        recipe,
+        tokenizer=TokenizerRecipe(existing=str(checkpoint.path)),
+        model=ModelRecipe(max_length=length),
+        schedule=replace(recipe.schedule, lengths=lengths),
+    )
+
+
+def _schedule(recipe: Recipe, corpus: PackedCorpus, steps: int | None) -> ScheduleRecipe:
+    per_pass = max(1, len(corpus.tokens) // recipe.run.batch_tokens)
+    count = steps or min(PASSES * per_pass, recipe.schedule.steps)
+    return replace(recipe.schedule, steps=count, warmup=min(recipe.schedule.warmup, max(1, count // 10)))
