@@ -28,6 +28,7 @@ from maskedge_export.run_directory import RunDirectory
 from maskedge_export.saving import TrainedModel, new_model, trainable
 from maskedge_export.snapshot import restore_optimizers, write_snapshot
 from maskedge_export.staging import staging
+from maskedge_export.training_card import write_training_card
 
 __all__ = ["LogEntry", "TrainingOptions", "TrainingResult", "train"]
 
@@ -173,12 +174,15 @@ class _Run:
 
     def _publish(self, last: LogEntry | None) -> TrainingResult:
         self.options.on_stage("Writing the model")
+        held_out = evaluate(self.model.encoder, self.cells) if self.cells else None
+        entries = self.directory.entries()
         with staging(self.directory.model, overwrite=True) as partial:
             self.model.save(partial)
-        draw_loss(self.directory.entries(), self.directory.picture)
-        return TrainingResult(
-            self.directory.model, last, evaluate(self.model.encoder, self.cells) if self.cells else None
-        )
+            name = self.directory.path.resolve().name
+            start = self.options.start
+            write_training_card(partial / "README.md", name, self.model, self.recipe, entries, held_out, start)
+        draw_loss(entries, self.directory.picture)
+        return TrainingResult(self.directory.model, last, held_out)
 
     def _loop(self) -> LogEntry | None:
         run, steps = self.recipe.run, self.recipe.schedule.steps

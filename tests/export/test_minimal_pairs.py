@@ -32,14 +32,13 @@ def sentence_of(cells: Batch, checkpoint: Checkpoint) -> str:
 
 
 def test_two_neighbouring_words_change_places(checkpoint: Checkpoint, encoder: TextEncoder) -> None:
-    texts = ["The old man sleeps here .", "A 7 b", "Word", "", "a \ud800 b c d e", "he he he he he"]
+    texts = ["The old man sleeps here", "A 7 b", "Word", "", "a \ud800 b c d e", "he he he he he"]
     pairs = minimal_pairs(texts, encoder)
     assert len(pairs) == 1
     words = sentence_of(pairs[0].original, checkpoint).split()
     exchanged = sentence_of(pairs[0].exchanged, checkpoint).split()
-    assert words == ["the", "old", "man", "sleeps", "here", "."]
-    (at,) = [at for at in range(4) if [*words[:at], words[at + 1], words[at], *words[at + 2 :]] == exchanged]
-    assert at in range(4)
+    assert words == ["the", "old", "man", "sleeps", "here"]
+    assert [at for at in range(4) if [*words[:at], words[at + 1], words[at], *words[at + 2 :]] == exchanged] != []
 
 
 def test_every_ordinary_token_is_masked_once(encoder: TextEncoder, sentences: Path) -> None:

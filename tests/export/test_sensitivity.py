@@ -104,6 +104,6 @@ def test_two_terms_bring_the_predictions_closer(
         candidate = model.clone()
         quantize(candidate, samples, fine)
         reference = logprobs(model, directory)
-        divergences.append(compare(reference, logprobs(candidate, directory), batches).mean_kl)
+        divergences.append(compare(reference, logprobs(candidate, directory), batches).mean_kl.value)
 
     assert divergences[1] < divergences[0] / 2
