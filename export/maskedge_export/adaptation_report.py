@@ -42,8 +42,13 @@ def _markdown(gains: Gains, source: str) -> str:
 def _table(title: str, gains: Sequence[Gain]) -> list[str]:
     lines = ["", f"## {title}", "", "| | words | before | after | ratio |", "|---|--:|--:|--:|--:|"]
     return lines + [
-        f"| {gain.group} | {gain.words:,} | {gain.before:,.1f} | {gain.after:,.1f} | {_ratio(gain)} |" for gain in gains
+        f"| {gain.group} | {gain.words:,} | {_number(gain.before)} | {_number(gain.after)} | {_ratio(gain)} |"
+        for gain in gains
     ]
+
+
+def _number(perplexity: float) -> str:
+    return f"{perplexity:,.1f}" if perplexity < 1e7 else f"{perplexity:.1e}"
 
 
 def _ratio(gain: Gain) -> str:
@@ -65,7 +70,7 @@ def _draw(gains: Gains, file: Path) -> None:
     axes.errorbar(ratios, range(len(shown)), xerr=errors, fmt="o", color="#30638e", capsize=3, markersize=4)
     axes.set_yticks(range(len(shown)), [f"{gain.group} ({gain.words:,})" for gain in shown])
     axes.invert_yaxis()
-    axes.set(xlabel="perplexity of a word, after / before (left of 1: better)", xscale="log")
+    axes.set(xlabel="perplexity of a word, after / before (left of 1: better)")
     axes.grid(alpha=0.25, axis="x")
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(file, dpi=120)

@@ -116,3 +116,26 @@ def test_train_with_a_misspelt_key_is_one_line_that_names_it(mlm_export: RunCli,
     assert (result.returncode, result.stdout) == (1, "")
     assert result.stderr == ("Error: recipe typo.toml: unknown key in [schedule]: 'step'; did you mean 'steps'?\n")
     assert not (tmp_path / "run").exists()
+
+
+def test_adapt_shows_what_was_gained(
+    mlm_export: RunCli, checkpoints: Callable[[str], Path], sentences: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "gentle.toml").write_text(
+        "[corpus]\nheld_out = 0.4\n[optimizer]\nname = 'adamw'\nlearning_rate = 2e-3\n"
+        "[run]\nbatch_tokens = 768\nthreads = 1\nlog_every = 5\n"
+    )
+    source = checkpoints("bert")
+    command = ["adapt", source, "--text", sentences, "--out", "run", "--recipe", "gentle.toml", "--steps", "20"]
+    result = mlm_export(*command)
+    assert result.returncode == 0, result.stderr
+    assert "step 20 of 20   loss " in result.stderr
+    (row,) = [line.split() for line in result.stdout.splitlines() if line.split()[:1] == ["all"]]
+    _, words, before, after, ratio, *_ = row
+    assert int(words) >= 100
+    assert float(after.replace(",", "")) < float(before.replace(",", ""))
+    assert float(ratio) < 1
+    assert "run/model\nrun/adaptation.md\n" in result.stdout
+    again = mlm_export(*command)
+    assert (again.returncode, again.stdout) == (1, "")
+    assert again.stderr.startswith("Error: run holds a run already; go on with --resume")
