@@ -1,7 +1,10 @@
 """A trained model and somebody's own text -> the model trained on with that text, and what it gained."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+
+from lightning_fabric.utilities.rank_zero import rank_zero_only
 
 from maskedge.encoding import TextEncoder
 from maskedge_export.adaptation_report import write_report
@@ -20,7 +23,7 @@ from maskedge_export.recipe import (
 )
 from maskedge_export.run_directory import RunDirectory
 from maskedge_export.training import TrainingOptions, train
-from maskedge_export.word_cells import masked_words, word_losses
+from maskedge_export.word_cells import MaskedWord, masked_words, word_losses
 
 __all__ = ["Adaptation", "adapt", "adaptation_recipe"]
 
@@ -60,28 +63,36 @@ def adapt(checkpoint: str, recipe: Recipe, options: TrainingOptions, *, steps: i
     Raises CheckpointError or UnsupportedModelError for a checkpoint that cannot be trained, and TrainingError, or one
     of its kinds, for a corpus or directory that cannot be used.
     """
-    RunDirectory(options.out).check(resume=options.resume)
-    before = load_checkpoint(checkpoint)
-    recipe = _of_checkpoint(recipe, before)
+    if rank_zero_only.rank == 0:  # type: ignore[attr-defined]  # the others start when the first has begun the run
+        RunDirectory(options.out).check(resume=options.resume)
+    source = load_checkpoint(checkpoint)
+    source.native()  # refuses what cannot be trained before the corpus is read
+    recipe = _of_checkpoint(recipe, source)
     corpus = prepare_corpus(recipe, options.cache or options.out / "corpus", options.on_stage)
     recipe = replace(recipe, schedule=_schedule(recipe, corpus, steps))
-    encoder = TextEncoder(corpus.tokenizer.backend_tokenizer, corpus.tokenizer.mask_token, before.max_length)
+    encoder = TextEncoder(corpus.tokenizer.backend_tokenizer, corpus.tokenizer.mask_token, source.max_length)
     words = masked_words(corpus.held_out, encoder)
+    _check_enough(words, recipe)
+    result = train(recipe, replace(options, start=source))
+    if result is None:
+        return None
+    options.on_stage("Comparing before and after")
+    before, after = (
+        word_losses(load_checkpoint(model).native(), words, encoder.mask_id)
+        for model in (checkpoint, str(result.model))
+    )
+    counts = count_words_of(training_documents(recipe), {word.word for word in words})
+    gains = compare_words(words, before, after, counts)
+    write_report(gains, source.name, options.out)
+    return Adaptation(result.model, gains)
+
+
+def _check_enough(words: Sequence[MaskedWord], recipe: Recipe) -> None:
     if len(words) < FEWEST_WORDS:
         raise CorpusError(
             f"the text kept out of training has {len(words)} sentences to compare on; at least {FEWEST_WORDS} are "
             f"needed: give more text, or raise corpus.held_out, now {recipe.corpus.held_out:g}"
         )
-    losses = word_losses(before.encoder, words, encoder.mask_id)
-    result = train(recipe, replace(options, start=before))
-    if result is None:
-        return None
-    options.on_stage("Comparing before and after")
-    after = word_losses(load_checkpoint(str(result.model)).encoder, words, encoder.mask_id)
-    counts = count_words_of(training_documents(recipe), {word.word for word in words})
-    gains = compare_words(words, losses, after, counts)
-    write_report(gains, before.name, options.out)
-    return Adaptation(result.model, gains)
 
 
 def _of_checkpoint(recipe: Recipe, checkpoint: Checkpoint) -> Recipe:

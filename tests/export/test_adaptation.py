@@ -1,6 +1,8 @@
 """Adaptation: it goes on from the checkpoint, and its report says what the same held-out words gained."""
 
 import json
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -100,6 +102,19 @@ def test_steps_follow_from_the_text(source: Path, recipe: Recipe, adapted: Adapt
 def test_an_adaptation_is_not_overwritten(adapted: Adaptation, source: Path, recipe: Recipe) -> None:
     with pytest.raises(ResumeError, match="holds a run already"):
         adapt(str(source), recipe, TrainingOptions(adapted.model.parent), steps=STEPS)
+
+
+def test_two_devices_report_once(source: Path, sentences: Path, tmp_path: Path) -> None:
+    (tmp_path / "two.toml").write_text(
+        "[corpus]\nheld_out = 0.4\n[run]\nbatch_tokens = 768\nthreads = 1\ndevices = 2\nprecision = 'fp32'\n"
+    )
+    command = [sys.executable, "-m", "maskedge_export", "adapt", str(source), "--text", str(sentences)]
+    command += ["--recipe", str(tmp_path / "two.toml"), "--out", str(tmp_path / "run"), "--steps", "2"]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert result.returncode == 0, result.stderr
+    assert "GLOBAL_RANK: 1, MEMBER: 2/2" in result.stderr
+    assert result.stdout.count("adaptation.md") == 1
+    assert (tmp_path / "run" / "adaptation.md").is_file()
 
 
 def test_an_untied_head_stays_untied(make_checkpoint: Callable[..., Path], recipe: Recipe, tmp_path: Path) -> None:
