@@ -27,15 +27,18 @@ class Evaluation:
 
 
 @torch.no_grad()
-def evaluate(encoder: Encoder, cells: Sequence[Batch]) -> Evaluation:
-    """The encoder's predictions of the cells, in fp32, on the device that it is on."""
+def evaluate(encoder: Encoder, cells: Sequence[Batch], *, from_before: bool = False) -> Evaluation:
+    """The encoder's predictions of the cells, in fp32, on the device that it is on.
+
+    `from_before` reads each off the position before it, where a model in its warm start has learned to say it.
+    """
     device = encoder.embedding.tokens.weight.device
     losses, hits = [], []
     for batch in cells:
         ids, positions, targets = (
             torch.from_numpy(array).to(device) for array in (batch.input_ids, batch.mask_positions, batch.targets)
         )
-        logits = encoder(ids, positions).flatten(0, 1)
+        logits = encoder(ids, (positions - int(from_before)).clamp(min=0)).flatten(0, 1)
         losses.append(F.cross_entropy(logits, targets.flatten(), reduction="none"))
         hits.append(logits.argmax(-1) == targets.flatten())
     loss, hit = torch.cat(losses).double(), torch.cat(hits).double()

@@ -241,15 +241,17 @@ class _Run:
             learning_rate=rate,
             tokens_per_second=speed,
             seconds_left=(steps - done) * run.batch_tokens / speed,
-            held_out_perplexity=self._perplexity() if done % run.evaluate_every == 0 or done == steps else None,
+            held_out_perplexity=self._perplexity(done) if done % run.evaluate_every == 0 or done == steps else None,
         )
         if self.fabric.is_global_zero:
             self.directory.append(asdict(entry))
             self.options.on_log(entry)
         return entry
 
-    def _perplexity(self) -> float | None:
-        return evaluate(self.model.encoder, self.cells).perplexity if self.cells else None
+    def _perplexity(self, done: int) -> float | None:
+        if not self.cells:
+            return None
+        return evaluate(self.model.encoder, self.cells, from_before=done <= self.batches.warm_steps).perplexity
 
     def _save(self, done: int) -> None:
         if self.fabric.is_global_zero:
