@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 RUNTIME_VENV := .venv-runtime
+OPTIMUM_VENV := build/optimum
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check --quiet
 RUNTIME_PIP := $(RUNTIME_VENV)/bin/python -m pip --disable-pip-version-check --quiet
 CHECKPOINT := checkpoints/english-small
@@ -9,7 +10,7 @@ MASKED ?= examples/masked_sentences.parquet
 CALIBRATION ?= examples/sentences.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help install score export train benchmark test test-runtime check fix clean
+.PHONY: help install score export train benchmark test test-runtime test-optimum check fix clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,6 +40,9 @@ test: $(VENV)/dev.stamp ## Run the whole test suite
 
 test-runtime: $(RUNTIME_VENV)/stamp ## Test the runtime with its base dependencies only
 	$(RUNTIME_VENV)/bin/pytest tests/runtime
+
+test-optimum: $(OPTIMUM_VENV)/stamp $(VENV)/dev.stamp ## Load a bundle with Optimum, which needs an environment of its own
+	$(VENV)/bin/pytest tests/export/test_optimum.py
 
 check: $(VENV)/dev.stamp ## Check format, lint and types
 	$(VENV)/bin/ruff format --check .
@@ -70,4 +74,9 @@ $(VENV)/dev.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
 $(RUNTIME_VENV)/stamp: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(RUNTIME_VENV)
 	$(RUNTIME_PIP) install -c constraints.txt -e . pytest
+	@touch $@
+
+$(OPTIMUM_VENV)/stamp: Makefile
+	$(PYTHON) -m venv $(OPTIMUM_VENV)
+	$(OPTIMUM_VENV)/bin/python -m pip --disable-pip-version-check --quiet install torch==2.13.0 optimum-onnx==0.1.0 onnxruntime==1.32.0
 	@touch $@

@@ -1,5 +1,7 @@
 """The door of the heavy package: imports it here first, and says which extra is missing instead of a traceback."""
 
+import sys
+
 from maskedge.extras import exit_without_extra
 
 __all__ = ["main"]
@@ -11,6 +13,8 @@ def main() -> None:
         from maskedge_export.cli import main as run
     except ModuleNotFoundError as error:
         exit_without_extra("mlm-export", "export", error)
+    except KeyboardInterrupt:  # during the imports, before the command line takes signals over
+        sys.exit(130)
     run()
 
 

@@ -1,7 +1,7 @@
 """Checkpoint -> verified bundle on disk: every step of an export, in order."""
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,34 +12,48 @@ import onnx_ir as ir
 from maskedge.bundle import MANIFEST_NAME, FileEntry, GoldenVector, GraphEntry, Manifest, file_sha256
 from maskedge.encoding import TextEncoder
 from maskedge.engine import Graph, OnnxGraph
-from maskedge_export.calibration import Batch, masked_cells, read_texts, split_texts, too_few, verification_cells
+from maskedge_export.calibration import (
+    Batch,
+    calibration_record,
+    masked_cells,
+    read_texts,
+    split_texts,
+    too_few,
+    verification_cells,
+)
 from maskedge_export.card import write_card
 from maskedge_export.checkpoint import Checkpoint, load_checkpoint
+from maskedge_export.encoder import Encoder
 from maskedge_export.errors import CalibrationTextError, ExportError, GateError
-from maskedge_export.graph import add_scoring_outputs, encoder_graph
-from maskedge_export.minimal_pairs import MinimalPair, minimal_pairs
-from maskedge_export.quantization import matmul_inputs, observe_activations, quantize
-from maskedge_export.sensitivity import finer_activations
-from maskedge_export.smoothing import smoothed
+from maskedge_export.external_weights import save_graphs
+from maskedge_export.generic import WrappedEncoder, check_sizes
+from maskedge_export.graph import add_scoring_outputs, encoder_graph, forget_weights
+from maskedge_export.limits import GATE, Gate
+from maskedge_export.minimal_pairs import MinimalPair, minimal_pairs, preferences
+from maskedge_export.precisions import parse_precisions, quantized_graphs
 from maskedge_export.staging import staging
+from maskedge_export.standard import (
+    STANDARD_FILES,
+    STANDARD_OUTPUTS,
+    compare_standard_graphs,
+    save_standard_graphs,
+    standard_inputs,
+)
+from maskedge_export.tokenizer_files import save_tokenizer
 from maskedge_export.verification import (
     Comparison,
-    Limits,
     Logprobs,
+    cells_for_fp32,
     compare,
     graph_logprobs,
     ladder_batches,
     model_logprobs,
+    remembered,
 )
 
-__all__ = ["PRECISIONS", "ExportOptions", "export_bundle"]
-
-PRECISIONS = {"int8": ("int8",), "fp32": ("fp32",), "both": ("int8", "fp32")}
-"""What each choice puts into the bundle; the first is the bundle's default."""
+__all__ = ["ExportOptions", "export_bundle"]
 
 GOLDEN_VECTORS = 8
-SMOOTHING_SHARE = 4
-"""One batch in so many is enough to see which channels are outliers; ranges need more text."""
 GOLDEN_TOP_K = 5
 
 Progress = Callable[[str], None]
@@ -50,10 +64,10 @@ class ExportOptions:
     """How a checkpoint becomes a bundle."""
 
     precision: str = "int8"
-    """A key of PRECISIONS."""
+    """One of PRECISIONS, or several with commas; the first is the bundle's default."""
     calibration: tuple[Path, ...] = ()
-    """Text and Parquet files: int8 is calibrated on some of their texts, and verified on others."""
-    limits: Limits = field(default_factory=Limits)
+    """Text and Parquet files: quantized graphs are calibrated on some of their texts, and verified on others."""
+    limits: Gate = field(default_factory=lambda: GATE)
     gate: bool = True
     """False writes a bundle that failed, and says so in its manifest and card."""
     name: str | None = None
@@ -64,6 +78,8 @@ class ExportOptions:
     few_texts: bool = False
     """Accept too few texts to divide: int8 is calibrated on all their tokens and verified on the same ones, and the
     proof says so. For a model that knows no more text than this."""
+    standard: bool = False
+    """Add the graphs that Optimum and transformers.js load."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +90,8 @@ class _Text:
     verification: list[Batch]
     ladder: list[Batch]
     """One text of each of many lengths."""
+    record: Mapping[str, Any]
+    """What calibration ran on, for the manifest."""
     pairs: list[MinimalPair]
     held_out: bool = True
     """Whether verification has texts that calibration has not."""
@@ -91,21 +109,22 @@ def export_bundle(
     progress("Loading the checkpoint")
     source = load_checkpoint(checkpoint, revision=options.revision)
     with staging(out, options.overwrite) as directory:
-        source.tokenizer.save_pretrained(directory)
+        save_tokenizer(source.tokenizer, directory)
         source.model.config.save_pretrained(directory)  # type: ignore[operator, union-attr]
         encoder = TextEncoder.from_file(directory / "tokenizer.json", source.tokenizer.mask_token, source.max_length)
-        text = _masked_text(encoder, options, source.encoder.config.vocab_size)
+        text = _masked_text(encoder, options, source.vocab_size)
         graphs = _export_graphs(source, text, directory, options, progress)
+        standard = _prove_standard(source, text, directory, options, progress)
         progress("Writing manifest and model card")
-        return _write_manifest(source, directory, graphs, options)
+        return _write_manifest(source, directory, graphs, standard, text.record, options)
 
 
 def _check_options(out: Path, options: ExportOptions) -> None:
-    if options.precision not in PRECISIONS:
-        raise ExportError(f"precision {options.precision!r} is unknown; choose one of {', '.join(PRECISIONS)}")
-    if "int8" in PRECISIONS[options.precision] and not options.calibration:
+    quantized = [precision for precision in parse_precisions(options.precision) if precision != "fp32"]
+    if quantized and not options.calibration:
         raise CalibrationTextError(
-            "int8 needs text to calibrate on: give --calibration FILE (text or Parquet), or export --precision fp32"
+            f"{quantized[0]} needs text to calibrate on: give --calibration FILE (text or Parquet), or export "
+            "--precision fp32"
         )
     if out.exists() and not options.overwrite:
         raise ExportError(f"{out} exists; choose another --out, or replace it with --overwrite")
@@ -117,17 +136,18 @@ def _masked_text(encoder: TextEncoder, options: ExportOptions, vocab_size: int) 
     if not options.calibration:
         ids = np.random.default_rng(0).integers(0, vocab_size, encoder.max_length).tolist()
         ladder = ladder_batches(ids, encoder.mask_id, encoder.max_length)
-        return _Text([], ladder, ladder, [])
+        return _Text([], ladder, ladder, {}, [])
     texts = read_texts(options.calibration)
     if few := options.few_texts and bool(texts) and too_few(texts):
-        verification = texts
+        verification = calibration = texts
         cells = calibration_cells = verification_cells(texts, encoder)
     else:
         calibration, verification = split_texts(texts)
         cells, calibration_cells = verification_cells(verification, encoder), masked_cells(calibration, encoder)
     running = np.concatenate([batch.input_ids.ravel() for batch in cells]).tolist()
     ladder = ladder_batches(running, encoder.mask_id, encoder.max_length)
-    return _Text(calibration_cells, cells, ladder, minimal_pairs(verification, encoder), held_out=not few)
+    pairs, record = minimal_pairs(verification, encoder), calibration_record(calibration, calibration_cells)
+    return _Text(calibration_cells, cells, ladder, record, pairs, held_out=not few)
 
 
 def _export_graphs(
@@ -135,57 +155,78 @@ def _export_graphs(
 ) -> dict[str, GraphEntry]:
     """Each precision's graph, written below `directory`, verified, with golden vectors. Raises GateError."""
     (directory / "onnx").mkdir()
-    vocab_size = source.encoder.config.vocab_size
-    wanted = PRECISIONS[options.precision]
+    vocab_size = source.vocab_size
+    wanted = parse_precisions(options.precision)
 
     progress("Exporting the fp32 graph")
-    fp32 = _save(encoder_graph(source.encoder), directory, "fp32")
-    progress("Comparing fp32 with PyTorch")
-    fp32_logprobs = graph_logprobs(fp32, vocab_size)
-    against_torch = compare(model_logprobs(source.model), fp32_logprobs, [*text.ladder, *text.verification], text.pairs)
+    with tempfile.TemporaryDirectory(dir=directory) as scratch:
+        torch_logprobs = _asked(model_logprobs(source.model, vocab_size), text, Path(scratch))
+        _write(encoder_graph(source.encoder), directory, "fp32", vocab_size)
+        if wanted == ("fp32",) and isinstance(source.encoder, Encoder) and not options.standard:
+            source.release()  # onnxruntime's copy of the weights takes its place
+        progress("Comparing fp32 with PyTorch")
+        fp32 = OnnxGraph(directory / graph_file("fp32"))
+        if isinstance(source.encoder, WrappedEncoder):
+            check_sizes(fp32, source.encoder, vocab_size)
+        fp32_logprobs = graph_logprobs(fp32, vocab_size)
+        cells = cells_for_fp32(text.ladder, text.verification)
+        against_torch = compare(torch_logprobs, fp32_logprobs, cells, text.pairs)
     entries = {"fp32": _entry("fp32", fp32, against_torch, "PyTorch", text, options)}
 
-    if "int8" in wanted:
-        int8 = _quantized(source, text, fp32_logprobs, directory, progress)
-        progress("Comparing int8 with fp32")
-        against_fp32 = compare(fp32_logprobs, graph_logprobs(int8, vocab_size), text.verification, text.pairs)
-        entries["int8"] = _entry("int8", int8, against_fp32, "fp32", text, options)
+    max_kl = {name: limits.mean_kl for name, limits in options.limits.items()} if options.gate else {}
+    models = quantized_graphs(source, wanted, text.calibration, fp32_logprobs, max_kl, progress)
+    for precision, graph in _save_quantized(models, directory, vocab_size).items():
+        progress(f"Comparing {precision} with fp32")
+        against_fp32 = compare(fp32_logprobs, graph_logprobs(graph, vocab_size), text.verification, text.pairs)
+        entries[precision] = _entry(precision, graph, against_fp32, "fp32", text, options)
+    if options.standard:
+        progress("Writing the standard graphs")
+        save_standard_graphs(source, directory, {name: graph_file(name) for name in entries})
     if "fp32" not in wanted:
         for file in (directory / "onnx").glob("fp32.onnx*"):
             file.unlink()
     return {precision: entries[precision] for precision in wanted}
 
 
-def _quantized(source: Checkpoint, text: _Text, fp32_logprobs: Logprobs, directory: Path, progress: Progress) -> Graph:
-    progress("Smoothing outlier channels")
-    encoder = smoothed(source.encoder, text.calibration[::SMOOTHING_SHARE])
-    model = encoder_graph(encoder)
-    progress("Finding the activations' ranges")
-    with tempfile.TemporaryDirectory(dir=directory) as scratch:
-        samples = observe_activations(_with_outputs(model, Path(scratch)), matmul_inputs(model), text.calibration)
-    progress("Measuring which activations need finer steps")
-    fine = finer_activations(model, samples, fp32_logprobs, text.calibration)
-    progress("Quantizing to int8")
-    quantize(model, samples, fine)
-    return _save(model, directory, "int8")
+def _prove_standard(
+    source: Checkpoint, text: _Text, directory: Path, options: ExportOptions, progress: Progress
+) -> dict[str, GraphEntry]:
+    """The standard graphs that lie in `directory`, each compared with what it was made from. Raises GateError."""
+    if not options.standard:
+        return {}
+    progress("Comparing the standard graphs, with padding")
+    entries = {}
+    for precision, comparison in compare_standard_graphs(source, directory, text.verification, text.pairs).items():
+        reference = "PyTorch" if precision == "fp32" else STANDARD_FILES["fp32"]
+        verification = _verification(precision, comparison, reference, text, options)
+        inputs, outputs = standard_inputs(source), dict(STANDARD_OUTPUTS)
+        entries[precision] = GraphEntry(STANDARD_FILES[precision], verification, (), inputs, outputs)
+    return entries
 
 
-def _with_outputs(model: ir.Model, directory: Path) -> Path:
-    """The graph saved with the inputs of its weighted products as outputs."""
-    probe = model.clone()
-    outputs = probe.graph.outputs
-    outputs.extend(value for value in matmul_inputs(probe).values() if value not in outputs)
-    path = directory / "probe.onnx"
-    ir.save(probe, path, external_data="probe.onnx.data")
-    return path
+def _save_quantized(models: Mapping[str, ir.Model], directory: Path, vocab_size: int) -> dict[str, Graph]:
+    """Write the scoring graphs of all quantized precisions, sharing what weights they can, and open them."""
+    for model in models.values():
+        add_scoring_outputs(model, vocab_size)
+    save_graphs({directory / graph_file(precision): model for precision, model in models.items()})
+    return {precision: OnnxGraph(directory / graph_file(precision)) for precision in models}
 
 
-def _save(model: ir.Model, directory: Path, precision: str) -> Graph:
-    """Write the scoring graph of a precision, and open it as the runtime will."""
-    add_scoring_outputs(model)
+def _asked(logprobs: Logprobs, text: _Text, directory: Path) -> Logprobs:
+    """A model's answers to all that it will be asked, kept in the directory."""
+    answers = remembered(logprobs, directory)
+    for batch in [*text.ladder, *text.verification]:
+        answers(batch)
+    preferences(text.pairs, answers)
+    return answers
+
+
+def _write(model: ir.Model, directory: Path, precision: str, vocab_size: int) -> None:
+    """Write the scoring graph of a precision."""
+    add_scoring_outputs(model, vocab_size)
     path = directory / graph_file(precision)
     ir.save(model, path, external_data=f"{path.name}.data")
-    return OnnxGraph(path)
+    forget_weights(model.graph.initializers.values())
 
 
 def graph_file(precision: str) -> str:
@@ -196,20 +237,27 @@ def graph_file(precision: str) -> str:
 def _entry(
     precision: str, graph: Graph, comparison: Comparison, reference: str, text: _Text, options: ExportOptions
 ) -> GraphEntry:
-    failures = options.limits.failures(precision, comparison)
+    verification = _verification(precision, comparison, reference, text, options)
+    return GraphEntry(graph_file(precision), verification, _golden(graph, text.ladder))
+
+
+def _verification(
+    precision: str, comparison: Comparison, reference: str, text: _Text, options: ExportOptions
+) -> dict[str, Any]:
+    """What a manifest says of a comparison. Raises GateError where it is outside its limits and there is a gate."""
+    failures = [f"{precision}: {failure}" for failure in options.limits[precision].failures(comparison)]
     if failures and options.gate:
         raise GateError(
             "; ".join(failures) + ". Nothing was written. Give calibration text closer to the model's own, relax the "
             "limit, or write it all the same with --no-gate"
         )
-    verification = {
+    return {
         "reference": reference,
         "passed": not failures,
         "failures": failures,
         "held_out": text.held_out,
         **comparison.as_figures(),
     }
-    return GraphEntry(graph_file(precision), verification, _golden(graph, text.ladder))
 
 
 def _golden(graph: Graph, batches: Sequence[Batch]) -> tuple[GoldenVector, ...]:
@@ -233,21 +281,28 @@ def _golden_vector(graph: Graph, batch: Batch) -> GoldenVector:
 
 
 def _write_manifest(
-    source: Checkpoint, directory: Path, graphs: dict[str, GraphEntry], options: ExportOptions
+    source: Checkpoint,
+    directory: Path,
+    graphs: dict[str, GraphEntry],
+    standard: dict[str, GraphEntry],
+    calibration: Mapping[str, Any],
+    options: ExportOptions,
 ) -> Manifest:
     name = options.name or source.name
-    write_card(directory / "README.md", name, source, graphs, options.limits)
+    write_card(directory / "README.md", name, source, graphs, standard, options.limits)
     files = sorted(path for path in directory.rglob("*") if path.is_file())
     manifest = Manifest(
         name=name,
         source={"name": source.name, "model_type": source.model_type, "fingerprint": source.fingerprint},
         mask_token=source.tokenizer.mask_token,
         max_length=source.max_length,
-        vocab_size=source.encoder.config.vocab_size,
+        vocab_size=source.vocab_size,
         graphs=graphs,
         files={
             path.relative_to(directory).as_posix(): FileEntry(file_sha256(path), path.stat().st_size) for path in files
         },
+        standard=standard,
+        calibration=calibration if any(precision != "fp32" for precision in graphs) else {},
     )
     (directory / MANIFEST_NAME).write_text(manifest.to_json(), encoding="utf-8")
     return manifest

@@ -1,7 +1,8 @@
 """The bundle's model card: README.md as the Hub reads it, with the proof's figures."""
 
+import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,100 +10,130 @@ from huggingface_hub import ModelCard, ModelCardData
 
 from maskedge.bundle import GraphEntry
 from maskedge_export.checkpoint import Checkpoint
-from maskedge_export.verification import Limits
+from maskedge_export.errors import CheckpointError
+from maskedge_export.figures import FIGURES
+from maskedge_export.limits import Gate
 
 __all__ = ["write_card"]
 
 BODY = """
 # {name}
 
-A masked language model for plain CPUs, made from `{source}` ({model_type}) by maskedge: it needs numpy, onnxruntime and
+A masked language model for plain CPUs, made from {source} ({model_type}) by maskedge: it needs numpy, onnxruntime and
 tokenizers, not PyTorch.
 
 ```python
 from maskedge import Predictor
 
 predictor = Predictor.load("path/to/this/directory")
-for candidate in predictor("Paris is the {mask} of France."):
+for candidate in predictor({example}):
     print(f"{{candidate['score']:.3f}} {{candidate['token_str']}}")
 ```
-
+{standard}
 ## How it was proved
 
 Each graph was compared with what it was made from, on masked tokens of {text}.
 
 {table}
 
-KL divergence and log-probabilities are in nats; perplexity is the masked perplexity, exp(-mean log p(target)).
+In parentheses are 95 % intervals. KL divergence and log-probabilities are in nats; perplexity is the masked perplexity,
+exp(-mean log p(target)).
 {verdict}
 {source_card}"""
 
-COLUMNS = (
-    "Graph", "Compared with", "Cells", "Max log-prob. difference", "Mean KL", "99 % KL", "Top-1 agreement",
-    "Perplexity", "Change",
-)  # fmt: skip
+STANDARD = """
+For other programs there are standard graphs, with padded batches and an attention mask as inputs and all logits as
+output: transformers.js loads this directory as it is, Optimum with
+`ORTModelForMaskedLM.from_pretrained(directory, subfolder="onnx", file_name="model.onnx")`.
+"""
 
 
-def write_card(path: Path, name: str, source: Checkpoint, graphs: Mapping[str, GraphEntry], limits: Limits) -> None:
-    """Write the card. What the checkpoint's own card says of licence, language and text goes along."""
-    own = ModelCard.load(source.card, ignore_metadata_errors=True) if source.card.is_file() else None
+def write_card(
+    path: Path,
+    name: str,
+    source: Checkpoint,
+    graphs: Mapping[str, GraphEntry],
+    standard: Mapping[str, GraphEntry],
+    gate: Gate,
+) -> None:
+    """Write the card. What the checkpoint's own card says of licence, language and text goes along.
+
+    Raises CheckpointError where that card's metadata cannot be read.
+    """
+    own, own_text = _own_card(source.card)
     data = ModelCardData(
-        license=getattr(own.data, "license", None) if own else None,
-        language=getattr(own.data, "language", None) if own else None,
+        **{key: own[key] for key in ("license", "license_name", "license_link", "language") if key in own},
         library_name="maskedge",
         pipeline_tag="fill-mask",
-        tags=["onnx", "fill-mask", "masked-lm", *sorted(graphs)],
-        base_model=source.name if re.fullmatch(r"[\w.-]+/[\w.-]+", source.name) else None,
+        tags=["onnx", "fill-mask", "masked-lm", *sorted(graphs), *(["transformers.js", "optimum"] if standard else [])],
+        base_model=source.name if re.fullmatch(r"[\w.-]+/[\w.-]+", source.name, re.ASCII) else None,
         ignore_metadata_errors=True,
     )
+    proved = [*graphs.values(), *standard.values()]
     body = BODY.format(
-        name=name,
-        source=source.name,
-        model_type=source.model_type,
-        mask=source.tokenizer.mask_token,
-        text=_verification_text(graphs),
-        table=_table(graphs),
-        verdict=_verdict(graphs, limits),
-        source_card=f"\n## The source model's card\n\n{_demoted(own.text)}\n" if own else "",
+        name=_plain(name),
+        source=_code(source.name),
+        model_type=_plain(source.model_type),
+        example=json.dumps(f"Paris is the {source.tokenizer.mask_token} of France.", ensure_ascii=False),
+        standard=STANDARD if standard else "",
+        text=_verification_text(proved),
+        table=_table({**graphs, **{Path(entry.file).name: entry for entry in standard.values()}}),
+        verdict=_verdict(proved, graphs, gate),
+        source_card=f"\n## The source model's card\n\n{_demoted(own_text)}\n" if own_text else "",
     )
     path.write_text(f"---\n{data.to_yaml()}\n---\n{body}", encoding="utf-8")
 
 
-def _verification_text(graphs: Mapping[str, GraphEntry]) -> str:
-    if all(entry.verification["held_out"] for entry in graphs.values()):
+def _own_card(path: Path) -> tuple[dict[str, Any], str]:
+    """Metadata and text of the checkpoint's card; empty where it has none."""
+    if not path.is_file():
+        return {}, ""
+    try:
+        text = path.read_text(encoding="utf-8")
+        if not text.startswith("---"):  # the parser would say so on standard error
+            return {}, text
+        card = ModelCard(text, ignore_metadata_errors=True)
+        return card.data.to_dict(), card.text  # type: ignore[no-untyped-call]
+    except Exception as error:  # it and its YAML parser each raise their own
+        raise CheckpointError(
+            f"the metadata of {path} cannot be read: {error}; correct it, or remove the file"
+        ) from error
+
+
+def _plain(text: str) -> str:
+    """A name as Markdown that shows it as it is, on one line."""
+    return re.sub(r"([\\`*_{}\[\]<>()#+!|~&])", r"\\\1", " ".join(text.split()))
+
+
+def _code(text: str) -> str:
+    """A name as a Markdown code span, whatever it holds."""
+    text = " ".join(text.split())
+    fence = "`" * (1 + max((len(run) for run in re.findall("`+", text)), default=0))
+    padding = " " if "`" in text else ""
+    return f"{fence}{padding}{text}{padding}{fence}"
+
+
+def _verification_text(proved: list[GraphEntry]) -> str:
+    if all(entry.verification["held_out"] for entry in proved):
         return "text that was not used to calibrate it"
     return "the few texts that it was calibrated on: there were no others"
 
 
 def _table(graphs: Mapping[str, GraphEntry]) -> str:
-    rows = [COLUMNS, ("---",) * len(COLUMNS), *(_row(name, entry.verification) for name, entry in graphs.items())]
+    """A column for each graph, a row for each figure."""
+    columns = [entry.verification for entry in graphs.values()]
+    rows = [("", *graphs), ("---", *("--:" for _ in columns))]
+    rows += [("Compared with", *(str(figures["reference"]) for figures in columns))]
+    rows += [(label, *(show(figures) for figures in columns)) for label, show in FIGURES.items()]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
-def _row(name: str, figures: Mapping[str, Any]) -> tuple[str, ...]:
-    return (
-        name,
-        figures["reference"],
-        str(figures["cells"]),
-        f"{figures['max_logprob_difference']:.2g}",
-        f"{figures['mean_kl']:.2g}",
-        f"{figures['p99_kl']:.2g}",
-        f"{figures['top1_agreement']:.1%}",
-        f"{figures['reference_perplexity']:.2f} → {figures['candidate_perplexity']:.2f}",
-        f"{figures['perplexity_change']:+.2%}",
-    )
-
-
-def _verdict(graphs: Mapping[str, GraphEntry], limits: Limits) -> str:
-    failures = [failure for entry in graphs.values() for failure in entry.verification["failures"]]
+def _verdict(proved: list[GraphEntry], precisions: Iterable[str], gate: Gate) -> str:
+    failures = [failure for entry in proved for failure in entry.verification["failures"]]
     if failures:
         return "\n**This bundle failed its gate and was written all the same:** " + "; ".join(failures) + ".\n"
-    return (
-        f"\nThe gate: fp32 within {limits.fp32_logprob_difference:g} nats of PyTorch at the target and the "
-        f"five best tokens; int8 with a mean KL of at most "
-        f"{limits.int8_mean_kl:g}, top-1 agreement of at least {limits.int8_top1_agreement:.0%}, and a perplexity at "
-        f"most {limits.int8_perplexity_change:.0%} higher.\n"
-    )
+    asked = "".join(f"- {precision}: {gate[precision].describe()}\n" for precision in precisions)
+    return f"\nIt had to pass this gate:\n\n{asked}"
 
 
 def _demoted(text: str) -> str:

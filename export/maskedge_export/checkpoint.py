@@ -1,5 +1,6 @@
 """A Hugging Face checkpoint, from a directory or the Hub: safetensors and JSON only, never pickles or remote code."""
 
+import gc
 import hashlib
 import json
 from dataclasses import dataclass
@@ -10,9 +11,11 @@ import torch
 from torch import nn
 
 from maskedge.bundle import file_sha256
+from maskedge.hub import looks_like_path
 from maskedge_export.encoder import Encoder
-from maskedge_export.errors import CheckpointError
-from maskedge_export.families import family_of, native_encoder
+from maskedge_export.errors import CheckpointError, UnsupportedModelError
+from maskedge_export.families import FAMILIES, native_encoder
+from maskedge_export.generic import WrappedEncoder
 
 __all__ = ["Checkpoint", "find_checkpoint", "load_checkpoint", "load_tokenizer"]
 
@@ -29,8 +32,8 @@ class Checkpoint:
     path: Path
     model: nn.Module
     """The transformers model, fp32: what an export is compared with."""
-    encoder: Encoder
-    """The native encoder with the same weights."""
+    encoder: Encoder | WrappedEncoder
+    """The native encoder with the same weights, or, where the architecture has none, the transformers model itself."""
     tokenizer: Any
     """A transformers fast tokenizer."""
     fingerprint: str
@@ -40,6 +43,26 @@ class Checkpoint:
     def model_type(self) -> str:
         """The architecture's name in transformers."""
         return str(self.model.config.model_type)  # type: ignore[union-attr]
+
+    @property
+    def vocab_size(self) -> int:
+        """Tokens that can be predicted: the head may have more rows, to a round number, that stand for nothing."""
+        return min(self.encoder.config.vocab_size, _last_id(self.tokenizer) + 1)
+
+    def native(self) -> Encoder:
+        """The native encoder. Raises UnsupportedModelError where the architecture has none."""
+        if isinstance(self.encoder, Encoder):
+            return self.encoder
+        raise UnsupportedModelError(
+            f"{self.name} is a model of type {self.model_type!r}, which can be exported but not trained on; training "
+            f"takes {', '.join(sorted(FAMILIES))}"
+        )
+
+    def release(self) -> None:
+        """Give the weights' memory back; everything else stays."""
+        self.model.to("meta")
+        self.encoder.to("meta")
+        gc.collect()  # what the exporter leaves behind refers to them in circles
 
     @property
     def max_length(self) -> int:
@@ -60,17 +83,44 @@ def load_checkpoint(name_or_path: str, *, revision: str | None = None) -> Checkp
     """
     path = find_checkpoint(name_or_path, revision=revision)
     _check_files(path)
-    _check_model_type(path)
+    _check_config(path)
     model = _load_model(path)
     name = name_or_path if not Path(name_or_path).is_dir() else path.resolve().name
-    encoder = native_encoder(model.config, model.state_dict())
-    return Checkpoint(name, path, model, encoder, load_tokenizer(path), _fingerprint(path))
+    checkpoint = Checkpoint(name, path, model, _encoder(model), load_tokenizer(path), _fingerprint(path))
+    _check_vocabulary(checkpoint)
+    return checkpoint
+
+
+def _encoder(model: Any) -> Encoder | WrappedEncoder:
+    """The native encoder where there is one, else the model itself, wrapped."""
+    try:
+        return native_encoder(model.config, model.state_dict())
+    except UnsupportedModelError:
+        return WrappedEncoder(model)
+
+
+def _check_vocabulary(checkpoint: Checkpoint) -> None:
+    last, rows = _last_id(checkpoint.tokenizer), checkpoint.encoder.config.vocab_size
+    token = checkpoint.tokenizer.convert_ids_to_tokens(last)
+    if last >= rows:
+        raise CheckpointError(
+            f"the tokenizer of {checkpoint.path} has the id {last} ({token!r}), but the model only {rows} rows; add "
+            f"rows with model.resize_token_embeddings({last + 1}), and train them"
+        )
+
+
+def _last_id(tokenizer: Any) -> int:
+    return int(max(tokenizer.get_vocab().values()))
 
 
 def find_checkpoint(name_or_path: str, *, revision: str | None = None) -> Path:
     """Where a directory's or Hub id's files are; those of the Hub are downloaded. Raises CheckpointError."""
     path = Path(name_or_path)
-    return path if path.is_dir() else _download(name_or_path, revision)
+    if path.is_dir():
+        return path
+    if looks_like_path(name_or_path):
+        raise CheckpointError(f"{name_or_path!r} is neither a directory nor a Hub id such as 'org/name'")
+    return _download(name_or_path, revision)
 
 
 def _download(repo_id: str, revision: str | None) -> Path:
@@ -104,13 +154,26 @@ def _check_tokenizer_files(path: Path) -> None:
         )
 
 
-def _check_model_type(path: Path) -> None:
+def _check_config(path: Path) -> None:
     """Refuse what cannot be exported before any of it is loaded."""
+    from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES as MASKED_LMS
+
+    file = path / "config.json"
     try:
-        model_type = json.loads((path / "config.json").read_text(encoding="utf-8"))["model_type"]
+        config = json.loads(file.read_text(encoding="utf-8"))
+        model_type = config["model_type"]
     except (ValueError, TypeError, LookupError) as error:
-        raise CheckpointError(f"{path / 'config.json'} is no JSON object with a model_type ({error!r})") from error
-    family_of(model_type)
+        raise CheckpointError(f"{file} is no JSON object with a model_type ({error!r})") from error
+    if config.get("auto_map"):
+        raise UnsupportedModelError(
+            f"{file} names code of the checkpoint's own (auto_map), which is never run; if transformers itself has "
+            f"the architecture, here {model_type!r}, remove auto_map from a copy of the checkpoint and export that"
+        )
+    if model_type not in MASKED_LMS:
+        raise UnsupportedModelError(
+            f"model type {model_type!r} of {file} is no masked language model that the installed transformers knows; "
+            f"it knows: {', '.join(sorted(MASKED_LMS))}"
+        )
 
 
 def _load_model(path: Path) -> nn.Module:

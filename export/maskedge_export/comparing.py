@@ -33,4 +33,4 @@ def compare_bundles(candidate: Bundle, reference: Bundle, paths: Sequence[Path])
 
 def _logprobs(bundle: Bundle, precision: str) -> Logprobs:
     _, entry = bundle.graph(precision)
-    return graph_logprobs(OnnxGraph(bundle.file(entry.file)), bundle.manifest.vocab_size)
+    return graph_logprobs(OnnxGraph(bundle.graph_file(entry)), bundle.manifest.vocab_size)

@@ -27,6 +27,7 @@ class EncoderConfig:
     vocab_size: int
     hidden_size: int
     num_layers: int
+    """Blocks with weights of their own."""
     num_heads: int
     intermediate_size: int
     max_length: int
@@ -39,6 +40,12 @@ class EncoderConfig:
     """Base of the rotary frequencies of each layer; empty: learned absolute positions."""
     windows: tuple[int | None, ...] = ()
     """How far each layer sees to either side; None: the whole text. Empty: all layers do."""
+    passes: int = 1
+    """How often each block is applied before the next one; ALBERT (Lan et al. 2020) applies one block many times."""
+    embedding_size: int | None = None
+    """Width of the token table and of the head's output, where narrower than the hidden vectors (ELECTRA, ALBERT)."""
+    embedding_projection: bool = False
+    """Whether a linear layer leads from the embedding to the first block."""
     position_padding_id: int | None = None
     """RoBERTa counts positions from this id + 1 and skips tokens of this id; None: positions start at 0."""
     norm_eps: float = 1e-5
@@ -53,6 +60,11 @@ class EncoderConfig:
     def head_size(self) -> int:
         """Units of one attention head."""
         return self.hidden_size // self.num_heads
+
+    @property
+    def embedding_width(self) -> int:
+        """Units of an embedded token."""
+        return self.embedding_size or self.hidden_size
 
 
 def take(x: Tensor, positions: Tensor) -> Tensor:
@@ -87,6 +99,13 @@ def rotate(x: Tensor, positions: Tensor, cos: Tensor, sin: Tensor, num_heads: in
     return torch.cat((first * c - second * s, second * c + first * s), dim=-1).flatten(2)
 
 
+def rotary_angles(config: EncoderConfig, layer: int) -> Tensor:
+    """A layer's rotation of each pair of units at each position [max_length, head_size / 2], radians."""
+    with torch.device("cpu"):  # no checkpoint holds them: made even where weights are only announced
+        exponents = torch.arange(0, config.head_size, 2).float() / config.head_size
+        return torch.outer(torch.arange(config.max_length).float(), 1.0 / config.rope_thetas[layer] ** exponents)
+
+
 class Scale(nn.Module):
     """Multiplies each channel by a constant. Smoothing puts one where no norm takes its factors."""
 
@@ -99,15 +118,17 @@ class Scale(nn.Module):
 
 
 class Embedding(nn.Module):
-    """Token ids [B, L] -> normed vectors [B, L, D]."""
+    """Token ids [B, L] -> vectors [B, L, D]."""
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
         self.padding_id = config.position_padding_id
-        self.tokens = nn.Embedding(config.vocab_size, config.hidden_size)
+        width = config.embedding_width
+        self.tokens = nn.Embedding(config.vocab_size, width)
         offset = 0 if self.padding_id is None else self.padding_id + 1
-        self.positions = None if config.rope_thetas else nn.Embedding(config.max_length + offset, config.hidden_size)
-        self.norm = nn.LayerNorm(config.hidden_size, config.norm_eps, bias=config.norm_bias)
+        self.positions = None if config.rope_thetas else nn.Embedding(config.max_length + offset, width)
+        self.norm = nn.LayerNorm(width, config.norm_eps, bias=config.norm_bias)
+        self.project = nn.Linear(width, config.hidden_size) if config.embedding_projection else nn.Identity()
 
     def position_ids(self, input_ids: Tensor) -> Tensor:
         if self.padding_id is None:
@@ -119,7 +140,7 @@ class Embedding(nn.Module):
         x = self.tokens(input_ids)
         if self.positions is not None:
             x = x + self.positions(self.position_ids(input_ids))
-        return self.norm(x)
+        return self.project(self.norm(x))
 
 
 class Attention(nn.Module):
@@ -139,8 +160,7 @@ class Attention(nn.Module):
         )
         self.rotary = bool(config.rope_thetas)
         if self.rotary:
-            exponents = torch.arange(0, config.head_size, 2).float() / config.head_size
-            angles = torch.outer(torch.arange(config.max_length).float(), 1.0 / config.rope_thetas[layer] ** exponents)
+            angles = rotary_angles(config, layer)
             self.register_buffer("cos", angles.cos(), persistent=False)
             self.register_buffer("sin", angles.sin(), persistent=False)
 
@@ -212,10 +232,11 @@ class Head(nn.Module):
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
-        self.dense = nn.Linear(config.hidden_size, config.hidden_size, bias=config.head_dense_bias)
+        width = config.embedding_width
+        self.dense = nn.Linear(config.hidden_size, width, bias=config.head_dense_bias)
         self.activation = ACTIVATIONS[config.head_activation]
-        self.norm = nn.LayerNorm(config.hidden_size, config.norm_eps, bias=config.norm_bias)
-        self.decoder = nn.Linear(config.hidden_size, config.vocab_size, bias=config.decoder_bias)
+        self.norm = nn.LayerNorm(width, config.norm_eps, bias=config.norm_bias)
+        self.decoder = nn.Linear(width, config.vocab_size, bias=config.decoder_bias)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.decoder(self.norm(self.activation(self.dense(x))))
@@ -239,7 +260,7 @@ class Encoder(nn.Module):
         `causal`, which only training uses, no position sees those after it.
         """
         x = self.embedding(input_ids)
-        *others, last = self.blocks
+        *others, last = (block for block in self.blocks for _ in range(self.config.passes))
         for block in others:
             x = block(x, causal=causal)
         return self.head(self.final_norm(last(x, mask_positions, causal)))

@@ -5,7 +5,8 @@ MaskedgeError
 │   ├── CheckpointError          a checkpoint cannot be read, or is no masked language model
 │   ├── UnsupportedModelError    its architecture cannot be exported
 │   ├── CalibrationTextError     the calibration text cannot be used
-│   └── GateError                the exported bundle is further from its source than allowed
+│   ├── GateError                the exported bundle is further from its source than allowed
+│   └── PushError                a bundle cannot be put on the Hub
 └── TrainingError
     ├── RecipeError              a recipe has a key, a type or a value that is not allowed
     ├── CorpusError              the text to train on cannot be read, or is too little for what is asked
@@ -20,6 +21,7 @@ __all__ = [
     "CorpusError",
     "ExportError",
     "GateError",
+    "PushError",
     "RecipeError",
     "ResumeError",
     "TrainingError",
@@ -45,6 +47,10 @@ class CalibrationTextError(ExportError):
 
 class GateError(ExportError):
     """A figure of the exported graph lies outside the gate's limits; nothing was written."""
+
+
+class PushError(ExportError):
+    """The Hub did not take a bundle; what it held before is as it was."""
 
 
 class TrainingError(MaskedgeError):

@@ -31,7 +31,8 @@ class Family:
     config: Callable[[Any], EncoderConfig]
     stem: dict[str, str]
     """Native module -> checkpoint module, outside the layers."""
-    layer_prefix: str
+    block: str
+    """Where a block's modules lie in the checkpoint; {} is its number."""
     layer: dict[str, "str | Part"]
     """Native module of a block -> checkpoint module, or a part of one."""
 
@@ -60,6 +61,30 @@ def _roberta_config(hf: Any) -> EncoderConfig:
         max_length=hf.max_position_embeddings - hf.pad_token_id - 1,
         position_padding_id=hf.pad_token_id,
         head_activation="gelu",
+    )
+
+
+def _electra_config(hf: Any) -> EncoderConfig:
+    return replace(
+        _bert_config(hf),
+        embedding_size=hf.embedding_size,
+        embedding_projection=hf.embedding_size != hf.hidden_size,
+        head_activation="gelu",
+    )
+
+
+def _albert_config(hf: Any) -> EncoderConfig:
+    if hf.inner_group_num != 1 or hf.num_hidden_layers % hf.num_hidden_groups:
+        raise UnsupportedModelError(
+            f"ALBERT with {hf.num_hidden_layers} layers in {hf.num_hidden_groups} groups of {hf.inner_group_num} is "
+            "not supported"
+        )
+    return replace(
+        _bert_config(hf),
+        num_layers=hf.num_hidden_groups,
+        passes=hf.num_hidden_layers // hf.num_hidden_groups,
+        embedding_size=hf.embedding_size,
+        embedding_projection=True,
     )
 
 
@@ -107,16 +132,19 @@ def _modernbert_config(hf: Any) -> EncoderConfig:
     )
 
 
+def _embedding(prefix: str) -> dict[str, str]:
+    return {
+        "embedding.tokens": f"{prefix}.embeddings.word_embeddings",
+        "embedding.positions": f"{prefix}.embeddings.position_embeddings",
+        "embedding.norm": f"{prefix}.embeddings.LayerNorm",
+    }
+
+
 def _bert_like(prefix: str, head: dict[str, str], config: Callable[[Any], EncoderConfig]) -> Family:
     return Family(
         config=config,
-        stem={
-            "embedding.tokens": f"{prefix}.embeddings.word_embeddings",
-            "embedding.positions": f"{prefix}.embeddings.position_embeddings",
-            "embedding.norm": f"{prefix}.embeddings.LayerNorm",
-            **head,
-        },
-        layer_prefix=f"{prefix}.encoder.layer",
+        stem={**_embedding(prefix), **head},
+        block=f"{prefix}.encoder.layer.{{}}",
         layer={
             "attention.query": "attention.self.query",
             "attention.key": "attention.self.key",
@@ -140,13 +168,43 @@ _ROBERTA_HEAD = {
     "head.norm": "lm_head.layer_norm",
     "head.decoder": "lm_head.decoder",
 }
+_ELECTRA_HEAD = {
+    "embedding.project": "electra.embeddings_project",
+    "head.dense": "generator_predictions.dense",
+    "head.norm": "generator_predictions.LayerNorm",
+    "head.decoder": "generator_lm_head",
+}
 _ROBERTA = _bert_like("roberta", _ROBERTA_HEAD, _roberta_config)
 
 FAMILIES: dict[str, Family] = {
     "bert": _bert_like("bert", _BERT_HEAD, _bert_config),
+    "ernie": _bert_like("ernie", _BERT_HEAD, _bert_config),
     "roberta": _ROBERTA,
     "xlm-roberta": _ROBERTA,
     "camembert": _ROBERTA,
+    "data2vec-text": _bert_like("data2vec_text", _ROBERTA_HEAD, _roberta_config),
+    "electra": _bert_like("electra", _ELECTRA_HEAD, _electra_config),
+    "albert": Family(
+        config=_albert_config,
+        stem={
+            **_embedding("albert"),
+            "embedding.project": "albert.encoder.embedding_hidden_mapping_in",
+            "head.dense": "predictions.dense",
+            "head.norm": "predictions.LayerNorm",
+            "head.decoder": "predictions.decoder",
+        },
+        block="albert.encoder.albert_layer_groups.{}.albert_layers.0",
+        layer={
+            "attention.query": "attention.query",
+            "attention.key": "attention.key",
+            "attention.value": "attention.value",
+            "attention.out": "attention.dense",
+            "attention_norm": "attention.LayerNorm",
+            "mlp.up": "ffn",
+            "mlp.down": "ffn_output",
+            "mlp_norm": "full_layer_layer_norm",
+        },
+    ),
     "distilbert": Family(
         config=_distilbert_config,
         stem={
@@ -157,7 +215,7 @@ FAMILIES: dict[str, Family] = {
             "head.norm": "vocab_layer_norm",
             "head.decoder": "vocab_projector",
         },
-        layer_prefix="distilbert.transformer.layer",
+        block="distilbert.transformer.layer.{}",
         layer={
             "attention.query": "attention.q_lin",
             "attention.key": "attention.k_lin",
@@ -179,7 +237,7 @@ FAMILIES: dict[str, Family] = {
             "head.norm": "head.norm",
             "head.decoder": "decoder",
         },
-        layer_prefix="model.layers",
+        block="model.layers.{}",
         layer={
             "attention.query": Part("attn.Wqkv", 0, of=3),
             "attention.key": Part("attn.Wqkv", 1, of=3),
@@ -204,7 +262,7 @@ def family_of(model_type: str) -> Family:
 
 
 def native_encoder(hf_config: Any, weights: Weights) -> Encoder:
-    """The native encoder with a Hugging Face model's weights, in evaluation mode.
+    """The native encoder with a Hugging Face model's weights, in evaluation mode. The two share their memory.
 
     Raises UnsupportedModelError for a family, or an option of one, that has no native form.
     """
@@ -213,8 +271,10 @@ def native_encoder(hf_config: Any, weights: Weights) -> Encoder:
     for name in (config.activation, config.head_activation):
         if name not in ACTIVATIONS:
             raise UnsupportedModelError(f"activation {name!r} is not supported; supported: {', '.join(ACTIVATIONS)}")
-    encoder = Encoder(config)
-    encoder.load_state_dict({name: _weight(name, family, weights) for name in encoder.state_dict()})
+    with torch.device("meta"):  # weights that take no memory, to be replaced
+        encoder = Encoder(config)
+    own = {name: _weight(name, family, weights) for name in encoder.state_dict()}
+    encoder.load_state_dict(own, assign=True)
     return encoder.eval()
 
 
@@ -233,13 +293,14 @@ def _source(name: str, family: Family) -> tuple[str, int, int]:
     _, layer, inner = module.split(".", 2)
     source = family.layer[inner]
     part = source if isinstance(source, Part) else Part(source, 0, of=1)
-    return f"{family.layer_prefix}.{layer}.{part.module}.{kind}", part.index, part.of
+    return f"{family.block.format(layer)}.{part.module}.{kind}", part.index, part.of
 
 
 def _with_token_type(positions: Tensor, family: Family, weights: Weights) -> Tensor:
-    """Every token is of type 0 here, so that type's vector is folded into the positions."""
-    types = weights.get(family.stem["embedding.tokens"].replace("word_embeddings", "token_type_embeddings") + ".weight")
-    return positions if types is None else positions + types[0]
+    """Every token is of type 0 here, as is ERNIE's task, so that type's vector is folded into the positions."""
+    tokens = family.stem["embedding.tokens"]
+    names = [tokens.replace("word_embeddings", f"{kind}_type_embeddings.weight") for kind in ("token", "task")]
+    return sum((weights[name][0] for name in names if name in weights), start=positions)
 
 
 def checkpoint_weights(encoder: Encoder, model_type: str) -> dict[str, Tensor]:

@@ -1,234 +1,181 @@
 """fp32 graph -> static int8 graph: unsigned 8-bit activations times signed 8-bit weights, in QDQ form.
 
-Every activation has one fixed scale, found on calibration text, so a row's score does not depend on its batch. Weights
-have a scale for each output channel. The embedding table is stored as int8 rows with a scale each.
+An activation has fixed scales, found on calibration text, or one for each row that depends on that row alone: either
+way a row's score does not depend on its batch. Weights have a scale for each output channel. The embedding table is
+stored as int8 rows with a scale each.
 """
 
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
-from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import onnx_ir as ir
-import onnxruntime
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
-from maskedge_export.calibration import Batch
+from maskedge_export.products import (
+    Product,
+    constant_array,
+    insert,
+    named_constant,
+    replace,
+    token_table,
+    weight_products,
+)
+from maskedge_export.ranges import ActivationSample, Range
+from maskedge_export.rounding import FloatArray, RoundedWeight, Rounding, compensated
 
-__all__ = ["ActivationSample", "Range", "observe_activations", "quantize"]
+__all__ = ["LEVELS", "SEVEN_BIT_LEVELS", "Plan", "quantize", "round_weights"]
 
-FloatArray = npt.NDArray[np.float32]
+LEVELS = 127
+"""A weight's 8 bits: integers from -127 to 127."""
 
-SAMPLED_ROWS = 8
-"""Rows of each activation kept from a batch, to choose its range by."""
+SEVEN_BIT_LEVELS = 63
+"""What a weight may be for two of its products with activations of 8 bits to stay below 2^15: 2 * 255 * 63."""
 
-SHRINKAGE = np.linspace(1.0, 0.3, 15)
-"""How far each end of the observed range is tried to be pulled in: a few clipped outliers buy finer steps."""
+SEVEN_BITS = 127
+"""Steps of an activation whose products with 8-bit weights, added in pairs, stay below 2^15: 2 * 127 * 127."""
 
 
 @dataclass(frozen=True, slots=True)
-class Range:
-    """What an activation's 256 steps cover; contains 0."""
+class Plan:
+    """What becomes of a graph's numbers."""
 
-    low: float
-    high: float
-
-    @property
-    def scale(self) -> np.float32:
-        """Width of a step."""
-        return np.float32(max(self.high - self.low, 1e-8) / 255)
-
-    @property
-    def zero_point(self) -> np.uint8:
-        """The step that stands for 0."""
-        return np.uint8(np.clip(np.rint(-self.low / self.scale), 0, 255))
-
-    def rounded(self, x: FloatArray) -> FloatArray:
-        """x as the 8-bit steps represent it."""
-        zero = np.float32(self.zero_point)
-        steps = np.clip(np.rint(x / self.scale) + zero, 0, 255)
-        return np.asarray((steps - zero) * self.scale, np.float32)
+    samples: Mapping[str, ActivationSample]
+    """Of each activation, by name."""
+    weights: Mapping[str, RoundedWeight]
+    """By the stored weight's name; as `round_weights` makes them."""
+    fine: frozenset[str] = frozenset()
+    """Activations of two terms of 8 bits, x = a + b, where b covers what rounding left of a: twice the integer work for
+    their products, for an error 256 times smaller. Still one fixed scale a term."""
+    by_row: frozenset[str] = frozenset()
+    """Activations whose rows are each divided by their largest magnitude first, and the products multiplied with it:
+    for those of which a few rows are many times larger than the others."""
+    exact: frozenset[str] = frozenset()
+    """Activations whose products stay in fp32."""
+    seven_bit_head: bool = False
+    """Whether a tied head takes activations of two terms of 7 bits, the table having weights of 8."""
 
 
-@dataclass
-class ActivationSample:
-    """What was seen of one activation."""
+def round_weights(
+    model: ir.Model,
+    samples: Mapping[str, ActivationSample],
+    table_moment: FloatArray | None = None,
+    rounding: Rounding = compensated,
+    levels: int = LEVELS,
+) -> dict[str, RoundedWeight]:
+    """Every weight of a product, and the embedding table as [hidden, vocabulary], rounded to -levels..levels.
 
-    low: float = 0.0
-    high: float = 0.0
-    rows: list[FloatArray] = field(default_factory=list)
-
-    def add(self, values: FloatArray, rng: np.random.Generator) -> None:
-        """Take note of a batch's values [.., channels]."""
-        flat = values.reshape(-1, values.shape[-1])
-        self.low, self.high = min(self.low, float(flat.min())), max(self.high, float(flat.max()))
-        self.rows.append(flat[rng.permutation(len(flat))[:SAMPLED_ROWS]])
-
-    @cached_property
-    def best_range(self) -> Range:
-        """The range with the least squared rounding and clipping error on the sampled rows."""
-        x = np.concatenate(self.rows).ravel()
-        candidates = [Range(self.low * a, self.high * b) for a in SHRINKAGE for b in SHRINKAGE[:: 2 if self.low else 1]]
-        return min(candidates, key=lambda range_: float(np.square(range_.rounded(x) - x).sum()))
-
-
-def observe_activations(graph: Path, names: Iterable[str], batches: Iterable[Batch]) -> dict[str, ActivationSample]:
-    """Samples of the named values while the fp32 graph, which has them as outputs, runs over the batches."""
-    options = onnxruntime.SessionOptions()
-    options.enable_mem_pattern = False
-    session = onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
-    samples = {name: ActivationSample() for name in names}
-    rng = np.random.default_rng(0)
-    for batch in batches:
-        inputs = {"input_ids": batch.input_ids, "mask_positions": batch.mask_positions}
-        for sample, values in zip(samples.values(), session.run(list(samples), inputs), strict=True):
-            sample.add(values, rng)
-    return samples
-
-
-def matmul_inputs(model: ir.Model) -> dict[str, ir.Value]:
-    """The activations that are multiplied with weights, by name."""
-    return {str(x.name): x for node in weight_matmuls(model) if (x := node.inputs[0]) is not None}
-
-
-def weight_matmuls(model: ir.Model) -> list[ir.Node]:
-    """The nodes that multiply an activation with a weight, or with the transposed embedding table."""
-    return [node for node in model.graph if node.op_type == "MatMul" and _weight(node) is not None]
-
-
-def _weight(node: ir.Node) -> FloatArray | None:
-    """The weight [in, out] of a MatMul node; None where it multiplies two activations."""
-    value = node.inputs[1]
-    if value is not None and value.const_value is not None:
-        return np.asarray(value.const_value.numpy())
-    table = _transposed_table(node)
-    return None if table is None or table.const_value is None else np.asarray(table.const_value.numpy()).T
-
-
-def _transposed_table(node: ir.Node) -> ir.Value | None:
-    producer = None if node.inputs[1] is None else node.inputs[1].producer()
-    return producer.inputs[0] if producer is not None and producer.op_type == "Transpose" else None
-
-
-def quantize(model: ir.Model, samples: Mapping[str, ActivationSample], fine: Container[str] = ()) -> None:
-    """Turn each product of an activation with a weight, and the embedding, into its int8 form, in place.
-
-    An activation named in `fine` is given two terms of 8 bits, x = a + b, where b covers what rounding left of a: twice
-    the integer work for its products, for an error 256 times smaller. Still one fixed scale a term.
+    The table has 8 bits, and is rounded for what is read from it (`table_moment`, see `maskedge_export.importance`),
+    not for a head that shares it: rounding it for the head's inputs raised the first model's divergence by a third.
     """
-    nodes = weight_matmuls(model)
-    table = _quantize_embedding(model)
-    terms: dict[str, list[ir.Value]] = {}
-    for node in nodes:
-        x = node.inputs[0]
-        assert x is not None
-        name = str(x.name)
-        if name not in terms:
-            terms[name] = (_two_terms if name in fine else _one_term)(model, node, x, samples[name])
-        weight = _head_weight(model, node, table) or _quantized_weight(model, node)
-        products = [_insert(model, node, "MatMul", [term, weight]) for term in terms[name]]
-        product = products[0] if len(products) == 1 else _insert(model, node, "Add", products)
-        ir.convenience.replace_all_uses_with(node.outputs[0], product)
-        model.graph.remove(node, safe=True)
+    gather = token_table(model)
+    rounded = {}
+    if gather is not None and gather.inputs[0] is not None:
+        table = gather.inputs[0]
+        rounded[str(table.name)] = rounding(constant_array(table).T, table_moment, LEVELS)
+    for product in weight_products(model):
+        if product.name not in rounded:
+            rounded[product.name] = rounding(product.weight, samples[product.input].moment, levels)
+    return rounded
+
+
+def quantize(model: ir.Model, plan: Plan) -> None:
+    """Turn each product of an activation with a weight, and the embedding, into its int8 form, in place."""
+    products = [product for product in weight_products(model) if _is_quantized(model, product, plan)]
+    _quantize_embedding(model, plan)
+    terms: dict[str, _Terms] = {}
+    for product in products:
+        if product.input not in terms:
+            terms[product.input] = _terms(model, product, plan)
+        x = terms[product.input]
+        weight = _weight(model, product, plan.weights[product.name])
+        parts = [insert(model, product.node, "MatMul", [term, weight]) for term in x.values]
+        result = parts[0] if len(parts) == 1 else insert(model, product.node, "Add", parts)
+        if x.row_scale is not None:
+            result = insert(model, product.node, "Mul", [result, x.row_scale])
+        replace(model, product.node, result)
     RemoveUnusedNodesPass()(model)
 
 
-def _one_term(model: ir.Model, before: ir.Node, x: ir.Value, sample: ActivationSample) -> list[ir.Value]:
-    return [_quantized_activation(model, before, x, str(x.name), sample.best_range)]
-
-
-def _two_terms(model: ir.Model, before: ir.Node, x: ir.Value, sample: ActivationSample) -> list[ir.Value]:
-    coarse = Range(sample.low, sample.high)  # nothing clipped, so that the rest stays within half a step
-    first = _quantized_activation(model, before, x, str(x.name), coarse)
-    rest = _insert(model, before, "Sub", [x, first])
-    half = float(coarse.scale) / 2
-    return [first, _quantized_activation(model, before, rest, f"{x.name}.rest", Range(-half, half))]
-
-
-def channel_scales(weight: FloatArray, axis: int) -> FloatArray:
-    """The scale of each output channel: its largest magnitude becomes 127. `axis` is the input channels'."""
-    return np.asarray(np.maximum(np.abs(weight).max(axis), 1e-12) / 127, np.float32)
-
-
-def _quantized_activation(model: ir.Model, before: ir.Node, x: ir.Value, name: str, range_: Range) -> ir.Value:
-    scale = _constant(model, f"{name}.scale", np.array(range_.scale))
-    zero = _constant(model, f"{name}.zero_point", np.array(range_.zero_point))
-    quantized = _insert(model, before, "QuantizeLinear", [x, scale, zero])
-    return _insert(model, before, "DequantizeLinear", [quantized, scale, zero])
-
-
-def _quantized_weight(model: ir.Model, node: ir.Node) -> ir.Value:
-    weight = _weight(node)
-    assert weight is not None
-    assert node.inputs[1] is not None
-    name, scales = node.inputs[1].name, channel_scales(weight, axis=0)
-    integers = _constant(model, f"{name}.int8", _integers(weight, scales))
-    return _insert(model, node, "DequantizeLinear", [integers, _constant(model, f"{name}.scale", scales)], {"axis": 1})
+def _is_quantized(model: ir.Model, product: Product, plan: Plan) -> bool:
+    """A tied head always is: its weight is the table, of which there are only the int8 rows."""
+    gather = token_table(model)
+    tied = gather is not None and gather.inputs[0] is product.stored
+    return tied or product.input not in plan.exact
 
 
 @dataclass(frozen=True, slots=True)
-class _Table:
-    source: ir.Value
-    integers: ir.Value
-    scales: ir.Value
+class _Terms:
+    """An activation as its products take it."""
+
+    values: list[ir.Value] = field(default_factory=list)
+    row_scale: ir.Value | None = None
+    """[.., 1]: what its rows were divided by."""
 
 
-def _quantize_embedding(model: ir.Model) -> _Table:
+def _terms(model: ir.Model, product: Product, plan: Plan) -> _Terms:
+    sample = plan.samples[product.input]
+    if product.transposed and plan.seven_bit_head:
+        return _Terms(_two_terms(model, product, Range(sample.low, sample.high, SEVEN_BITS)))
+    if product.input in plan.fine:
+        # nothing clipped, so that the rest stays within half a step
+        return _Terms(_two_terms(model, product, Range(sample.low, sample.high)))
+    if product.input in plan.by_row:
+        return _divided_by_row(model, product)
+    return _Terms([_rounded(model, product.node, product.factor, product.input, sample.best_range)])
+
+
+def _two_terms(model: ir.Model, product: Product, coarse: Range) -> list[ir.Value]:
+    x, node, name = product.factor, product.node, product.input
+    first = _rounded(model, node, x, name, coarse)
+    rest = insert(model, node, "Sub", [x, first])
+    half = float(coarse.scale) / 2
+    return [first, _rounded(model, node, rest, f"{name}.rest", Range(-half, half, coarse.steps))]
+
+
+def _divided_by_row(model: ir.Model, product: Product) -> _Terms:
+    node, last = product.node, named_constant(model, "quantization.last_axis", np.array([-1]))
+    peak = insert(model, node, "ReduceMax", [insert(model, node, "Abs", [product.factor]), last], {"keepdims": 1})
+    tiny = named_constant(model, "quantization.tiny", np.array(1e-8, np.float32))  # a row of zeros stays one
+    scale = insert(model, node, "Max", [peak, tiny])
+    divided = insert(model, node, "Div", [product.factor, scale])
+    return _Terms([_rounded(model, node, divided, f"{product.input}.by_row", Range(-1.0, 1.0))], scale)
+
+
+def _rounded(model: ir.Model, before: ir.Node, x: ir.Value, name: str, range_: Range) -> ir.Value:
+    scale = named_constant(model, f"{name}.scale", np.array(range_.scale))
+    zero = named_constant(model, f"{name}.zero_point", np.array(range_.zero_point))
+    if range_.steps < 255:  # QuantizeLinear itself only stops at 0 and 255
+        names = (f"{name}.low", f"{name}.high")
+        ends = [named_constant(model, end, np.array(at)) for end, at in zip(names, range_.ends, strict=True)]
+        x = insert(model, before, "Clip", [x, *ends])
+    quantized = insert(model, before, "QuantizeLinear", [x, scale, zero])
+    return insert(model, before, "DequantizeLinear", [quantized, scale, zero])
+
+
+def _weight(model: ir.Model, product: Product, rounded: RoundedWeight) -> ir.Value:
+    """The weight of a product; a tied head's is the table's int8 rows, transposed when the session loads them."""
+    integers = rounded.integers.T if product.transposed else rounded.integers
+    stored = named_constant(model, f"{product.name}.int8", np.ascontiguousarray(integers))
+    scales = named_constant(model, f"{product.name}.scale", rounded.scales)
+    if product.transposed:
+        stored = insert(model, product.node, "Transpose", [stored], {"perm": [1, 0]})
+    return insert(model, product.node, "DequantizeLinear", [stored, scales], {"axis": 1})
+
+
+def _quantize_embedding(model: ir.Model, plan: Plan) -> None:
     """Store the token table as int8 rows; a gathered row is cast and multiplied with its scale."""
-    node = next(
-        n for n in model.graph if n.op_type == "Gather" and n.inputs[1] is not None and n.inputs[1].name == "input_ids"
-    )
-    source, ids = node.inputs[0], node.inputs[1]
+    node = token_table(model)
+    if node is None:
+        return
+    source, ids = node.inputs
     assert source is not None
-    assert source.const_value is not None
-    rows = np.asarray(source.const_value.numpy())
-    scales = channel_scales(rows, axis=1)
-    table = _Table(
-        source,
-        _constant(model, f"{source.name}.int8", _integers(rows, scales[:, np.newaxis])),
-        _constant(model, f"{source.name}.scale", scales),
-    )
-    gathered = _insert(model, node, "Gather", [table.integers, ids], {"axis": 0})
-    floats = _insert(model, node, "Cast", [gathered], {"to": ir.DataType.FLOAT})
-    gathered_scales = _insert(model, node, "Gather", [table.scales, ids], {"axis": 0})
-    last = _constant(model, "embedding.last_axis", np.array([-1]))
-    column = _insert(model, node, "Unsqueeze", [gathered_scales, last])
-    scaled = _insert(model, node, "Mul", [floats, column])
-    ir.convenience.replace_all_uses_with(node.outputs[0], scaled)
-    model.graph.remove(node, safe=True)
-    return table
-
-
-def _head_weight(model: ir.Model, node: ir.Node, table: _Table) -> ir.Value | None:
-    """The tied head's weight: the same int8 rows, transposed when the session loads them."""
-    if _transposed_table(node) is not table.source:
-        return None
-    transposed = _insert(model, node, "Transpose", [table.integers], {"perm": [1, 0]})
-    return _insert(model, node, "DequantizeLinear", [transposed, table.scales], {"axis": 1})
-
-
-def _integers(weight: FloatArray, scales: FloatArray) -> npt.NDArray[np.int8]:
-    return np.asarray(np.clip(np.rint(weight / scales), -127, 127), np.int8)
-
-
-def _constant(model: ir.Model, name: str, array: npt.NDArray[np.generic]) -> ir.Value:
-    if name not in model.graph.initializers:
-        tensor = ir.tensor(array, name=name)
-        value = ir.Value(name=name, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype), const_value=tensor)
-        model.graph.register_initializer(value)
-    return model.graph.initializers[name]
-
-
-def _insert(
-    model: ir.Model,
-    before: ir.Node,
-    op: str,
-    inputs: Sequence[ir.Value | None],
-    attributes: Mapping[str, Any] | None = None,
-) -> ir.Value:
-    node = ir.node(op, inputs, attributes)
-    model.graph.insert_before(before, node)
-    return node.outputs[0]
+    rounded = plan.weights[str(source.name)]
+    integers = named_constant(model, f"{source.name}.int8", np.ascontiguousarray(rounded.integers.T))
+    scales = named_constant(model, f"{source.name}.scale", rounded.scales)
+    gathered = insert(model, node, "Gather", [integers, ids], {"axis": 0})
+    floats = insert(model, node, "Cast", [gathered], {"to": ir.DataType.FLOAT})
+    gathered_scales = insert(model, node, "Gather", [scales, ids], {"axis": 0})
+    last = named_constant(model, "quantization.last_axis", np.array([-1]))
+    column = insert(model, node, "Unsqueeze", [gathered_scales, last])
+    replace(model, node, insert(model, node, "Mul", [floats, column]))

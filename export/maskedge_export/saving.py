@@ -11,7 +11,7 @@ from maskedge_export.encoder import Encoder
 from maskedge_export.families import checkpoint_weights, family_of
 from maskedge_export.recipe import ModelRecipe
 
-__all__ = ["TrainedModel", "new_model", "trainable"]
+__all__ = ["TrainedModel", "new_model", "tie", "trainable"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class TrainedModel:
         model = AutoModelForMaskedLM.from_config(self.config)  # type: ignore[no-untyped-call]
         weights = checkpoint_weights(self.encoder, self.config.model_type)
         # what the native encoder has no use for: the types of tokens
-        others = {name: value.zero_() for name, value in model.state_dict().items() if "token_type_embeddings" in name}
+        others = {name: value.zero_() for name, value in model.state_dict().items() if "_type_embeddings" in name}
         model.load_state_dict({**model.state_dict(), **others, **weights})
         model.save_pretrained(directory)
         self.tokenizer.save_pretrained(directory)
@@ -48,19 +48,22 @@ def new_model(recipe: ModelRecipe, tokenizer: Any) -> TrainedModel:
             nn.init.normal_(module.weight, std=recipe.initializer_range)
         if isinstance(module, nn.Linear) and module.bias is not None:
             nn.init.zeros_(module.bias)
-    _tie(encoder)
+    tie(encoder)
     return TrainedModel(encoder, config, tokenizer)
 
 
 def trainable(checkpoint: Checkpoint) -> TrainedModel:
-    """A loaded checkpoint's model, its head tied to the embedding where the checkpoint's is."""
+    """A loaded checkpoint's model, its head tied to the embedding where the checkpoint's is.
+
+    Raises UnsupportedModelError for an architecture without a native encoder.
+    """
     config: Any = checkpoint.model.config
     if config.tie_word_embeddings:
-        _tie(checkpoint.encoder)
-    return TrainedModel(checkpoint.encoder, config, checkpoint.tokenizer)
+        tie(checkpoint.native())
+    return TrainedModel(checkpoint.native(), config, checkpoint.tokenizer)
 
 
-def _tie(encoder: Encoder) -> None:
+def tie(encoder: Encoder) -> None:
     """Let the head's decoder be the token embedding (Press & Wolf 2017): fewer weights, learned sooner."""
     encoder.head.decoder.weight = encoder.embedding.tokens.weight
 

@@ -3,6 +3,8 @@
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
+from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,14 +17,19 @@ from maskedge_export.bootstrap import Estimate, estimate, perplexity_ratio
 from maskedge_export.calibration import Batch
 from maskedge_export.minimal_pairs import MinimalPair, preferences
 
-__all__ = ["Comparison", "Limits", "compare", "graph_logprobs", "ladder_batches", "model_logprobs"]
+__all__ = [
+    "Comparison",
+    "cells_for_fp32",
+    "compare",
+    "graph_logprobs",
+    "ladder_batches",
+    "model_logprobs",
+    "remembered",
+]
 
 FloatArray = npt.NDArray[np.float64]
 Logprobs = Callable[[Batch], FloatArray]
 """A batch -> log-probabilities [batch, vocabulary] at its one mask a row."""
-
-Check = tuple[str, float, float]
-"""A figure's name, its value, and the most that it may be."""
 
 
 BEST_TOKENS = 5
@@ -61,49 +68,6 @@ class Comparison:
         estimates = {name: value for name in names if isinstance(value := getattr(self, name), Estimate)}
         values = {name: estimates[name].value if name in estimates else getattr(self, name) for name in names}
         return {**values, "intervals": {name: [found.low, found.high] for name, found in estimates.items()}}
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """The gate. A graph outside any of these is not written."""
-
-    fp32_logprob_difference: float = 1e-3
-    """Most that the fp32 graph may differ from PyTorch in `Comparison.max_logprob_difference`, nats."""
-    int8_mean_kl: float = 0.05
-    """Most that a quantized graph may diverge from fp32 on average, nats."""
-    int8_top1_agreement: float = 0.85
-    """Least share of cells on which it predicts the same token as fp32."""
-    int8_perplexity_change: float = 0.02
-    """Most that it may raise the masked perplexity, relative, at the upper end of the interval."""
-    int8_pair_agreement: float = 0.9
-    """Least share of minimal pairs that it ranks as fp32 does."""
-
-    def failures(self, precision: str, comparison: Comparison) -> list[str]:
-        """What lies outside the limits, a sentence each; none where the graph passes."""
-        return [
-            f"{precision}: {name} is {value:.4g}, above its limit of {limit:.4g}"
-            for name, value, limit in (self._fp32 if precision == "fp32" else self._quantized)(comparison)
-            if not value <= limit  # a NaN fails
-        ]
-
-    def _fp32(self, comparison: Comparison) -> list[Check]:
-        difference = comparison.max_logprob_difference
-        return [("largest log-probability difference", difference, self.fp32_logprob_difference)]
-
-    def _quantized(self, comparison: Comparison) -> list[Check]:
-        checks = [
-            ("mean KL divergence", comparison.mean_kl.value, self.int8_mean_kl),
-            ("top-1 disagreement", 1 - comparison.top1_agreement.value, 1 - self.int8_top1_agreement),
-            (
-                "change in masked perplexity (upper end of its interval)",
-                comparison.perplexity_change.high,
-                self.int8_perplexity_change,
-            ),
-        ]
-        if comparison.pair_agreement:
-            disagreement = 1 - comparison.pair_agreement.value
-            checks.append(("disagreement on minimal pairs", disagreement, 1 - self.int8_pair_agreement))
-        return checks
 
 
 def compare(
@@ -163,16 +127,37 @@ def graph_logprobs(graph: Graph, vocab_size: int) -> Logprobs:
     return logprobs
 
 
-def model_logprobs(model: nn.Module) -> Logprobs:
-    """A transformers model as a function of batches."""
+def model_logprobs(model: nn.Module, vocab_size: int | None = None) -> Logprobs:
+    """A transformers model as a function of batches; of its vocabulary only the first `vocab_size` tokens."""
 
     @torch.no_grad()
     def logprobs(batch: Batch) -> FloatArray:
         logits = model(torch.from_numpy(batch.input_ids)).logits
         at_masks = logits[torch.arange(len(logits)), torch.from_numpy(batch.mask_positions[:, 0])]
-        return torch.log_softmax(at_masks.double(), -1).numpy()
+        return torch.log_softmax(at_masks.double(), -1)[:, :vocab_size].numpy()
 
     return logprobs
+
+
+def remembered(logprobs: Logprobs, directory: Path) -> Logprobs:
+    """The same function, its answers kept in the directory's files: what was asked once is not computed again, so
+    that the model need not stay in memory until all that it is compared with are there."""
+
+    def recall(batch: Batch) -> FloatArray:
+        texts = np.concatenate([batch.input_ids, batch.mask_positions], axis=1)
+        file = directory / f"{sha256(texts.tobytes() + str(texts.shape).encode()).hexdigest()}.npy"
+        if not file.exists():
+            np.save(file, logprobs(batch))
+        answer: FloatArray = np.load(file)
+        return answer
+
+    return recall
+
+
+def cells_for_fp32(ladder: list[Batch], cells: list[Batch]) -> list[Batch]:
+    """What fp32 is compared with PyTorch on: every length, and one batch in four of the text, since PyTorch is slow and
+    rounding differs little from text to text."""
+    return [*ladder, *cells[::4]]
 
 
 def ladder_batches(token_ids: list[int], mask_id: int, max_length: int) -> list[Batch]:

@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from maskedge.errors import BundleCorruptError, BundleNotFoundError
@@ -34,8 +34,11 @@ FORMAT_VERSION = 1
 MANIFEST_NAME = "maskedge.json"
 DEFAULT_BUNDLE = Path(__file__).parent / "default_bundle"
 
-EXTERNAL_DATA = re.compile(rb"\x0a\x08location\x12(?P<length>[\x01-\x7f])", re.DOTALL)
-"""How a graph's protobuf names the file that weights lie in: the key, then the length of the value that follows."""
+EXTERNAL_DATA = re.compile(rb"\x6a(?P<entry>[\x0d-\x7f])\x0a\x08location\x12(?P<length>[\x01-\x73])", re.DOTALL)
+"""How a graph's protobuf names the file that weights lie in: the length of an entry, its key, and the length of the
+value that follows and ends the entry."""
+LOCATION_KEY = re.compile(rb"[\x00\x08]location")
+"""That key however the lengths around it are written: a string of 8 bytes."""
 
 GRAPH_INPUTS = {
     "input_ids": "int64 [batch, length]",
@@ -100,6 +103,11 @@ class Manifest:
     graphs: Mapping[str, GraphEntry]
     """By precision; the first is the default."""
     files: Mapping[str, FileEntry]
+    standard: Mapping[str, GraphEntry] = field(default_factory=dict)
+    """By precision: graphs in the form that Optimum and transformers.js load. This runtime does not open them."""
+    calibration: Mapping[str, Any] = field(default_factory=dict)
+    """What the quantized graphs were calibrated on: texts, rows and tokens, the seed they were drawn with, and the
+    text's sha256. Empty where there are none, or an earlier version wrote the bundle."""
     format_version: int = FORMAT_VERSION
 
     def to_json(self) -> str:
@@ -115,6 +123,8 @@ class Manifest:
         if not fields["graphs"]:
             raise ValueError("it names no graph")
         fields["graphs"] = {name: _graph_entry(entry) for name, entry in fields["graphs"].items()}
+        standard = fields.get("standard", {})  # the first bundles have none
+        fields["standard"] = {name: _graph_entry(entry) for name, entry in standard.items()}
         fields["files"] = {name: FileEntry(**entry) for name, entry in fields["files"].items()}
         return cls(**fields)
 
@@ -184,18 +194,24 @@ class Bundle:
         manifest, path, root = self.path / MANIFEST_NAME, self.path / name, self.path.resolve()
         if name not in self.manifest.files:
             raise BundleCorruptError(f"{path} is used, but {manifest} does not list it; export the bundle again")
-        stays = not PurePosixPath(name).is_absolute() and ".." not in PurePosixPath(name).parts
         roots = [root, root.parents[1] / "blobs"] if root.parent.name == "snapshots" else [root]
-        if not stays or not any(path.resolve().is_relative_to(inside) for inside in roots):
+        if not _stays_within(name) or not any(path.resolve().is_relative_to(inside) for inside in roots):
             raise BundleCorruptError(f"{manifest} names {name!r}, which lies outside the bundle")
         return path
 
     def graph_file(self, entry: GraphEntry) -> Path:
         """Where a graph lies. Raises BundleCorruptError as `file`, for the graph and for the weights that it names."""
-        path = self.file(entry.file)
-        for name in _weights_files(path.read_bytes()):
-            self.file((PurePosixPath(entry.file).parent / name).as_posix())
+        path, *_ = [self.file(name) for name in self.graph_files(entry)]
         return path
+
+    def graph_files(self, entry: GraphEntry) -> list[str]:
+        """Names of a graph's file and of the weights files that it reads, which other graphs may read too."""
+        path = self.file(entry.file)
+        try:
+            names = _weights_files(path.read_bytes())
+        except ValueError as error:
+            raise BundleCorruptError(f"{path}: {error}; export the bundle again") from error
+        return [entry.file, *((PurePosixPath(entry.file).parent / name).as_posix() for name in sorted(names))]
 
     def graph(self, precision: str | None = None) -> tuple[str, GraphEntry]:
         """A precision and its graph; the bundle's default where None. Raises BundleError for one it does not hold."""
@@ -212,10 +228,23 @@ class Bundle:
         return hashlib.sha256(json.dumps(hashes).encode()).hexdigest()
 
 
+def _stays_within(name: str) -> bool:
+    """Whether a name cannot lead out of the directory it is relative to, on this system or another."""
+    path = PurePosixPath(name)
+    return not (path.is_absolute() or ".." in path.parts or "\\" in name or PureWindowsPath(name).drive)
+
+
 def _weights_files(graph: bytes) -> set[str]:
-    """Names of the external files that a graph's weights lie in, relative to the graph."""
-    values = ((match.end(), match["length"][0]) for match in EXTERNAL_DATA.finditer(graph))
-    return {graph[start : start + length].decode(errors="replace") for start, length in values}
+    """Names of the external files that a graph's weights lie in, relative to the graph.
+
+    Raises ValueError where one is written so that another reader of the same bytes might find another name.
+    """
+    plain = {match.end("entry") + len(b"\x0a\x08") - 1: match for match in EXTERNAL_DATA.finditer(graph)}
+    for match in LOCATION_KEY.finditer(graph):
+        found = plain.get(match.start())
+        if found is None or found["entry"][0] != found["length"][0] + len(b"\x0a\x08location\x12?"):
+            raise ValueError("it names a file of weights in a way that export does not write")
+    return {graph[match.end() : match.end() + match["length"][0]].decode(errors="replace") for match in plain.values()}
 
 
 def _read_manifest(path: Path) -> Manifest:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
+from maskedge.bundle import Bundle, GraphEntry
 from maskedge.cpu import CpuFeatures, cpu_features
 from maskedge.predictor import Predictor
 
@@ -58,7 +59,7 @@ def describe(predictor: Predictor) -> Description:
         mask_token=manifest.mask_token,
         size=sum(entry.size for entry in manifest.files.values()),
         graphs=tuple(
-            GraphDescription(precision, _graph_size(predictor, graph.file), dict(graph.verification))
+            GraphDescription(precision, _graph_size(bundle, graph), dict(graph.verification))
             for precision, graph in manifest.graphs.items()
         ),
         cpu=cpu_features(),
@@ -67,7 +68,6 @@ def describe(predictor: Predictor) -> Description:
     )
 
 
-def _graph_size(predictor: Predictor, file: str) -> int:
-    """Bytes of a graph and of the weights beside it."""
-    files = predictor.bundle.manifest.files
-    return sum(entry.size for name, entry in files.items() if name in (file, f"{file}.data"))
+def _graph_size(bundle: Bundle, graph: GraphEntry) -> int:
+    """Bytes of a graph and of the weights that it reads."""
+    return sum(bundle.manifest.files[name].size for name in bundle.graph_files(graph))

@@ -10,7 +10,7 @@ from pathlib import Path
 from maskedge.bundle import DEFAULT_BUNDLE, MANIFEST_NAME, Bundle
 from maskedge.errors import BundleError, BundleNotFoundError
 
-__all__ = ["find_bundle"]
+__all__ = ["find_bundle", "looks_like_path"]
 
 HUB_ID = re.compile(r"[A-Za-z0-9_][\w.-]*/[\w.-]+", re.ASCII)
 
@@ -18,15 +18,28 @@ HUB_ID = re.compile(r"[A-Za-z0-9_][\w.-]*/[\w.-]+", re.ASCII)
 def find_bundle(source: str | Path | None, revision: str | None = None) -> Path:
     """The directory of a bundle, downloaded where `source` is a Hub id; the bundled model's where it is None.
 
-    A string such as `org/name` is a Hub id unless a file or directory of that name exists; a Path never is. `revision`
-    is a branch, tag or commit on the Hub. Raises BundleNotFoundError where the Hub or its cache has no such bundle, or
-    huggingface_hub is not installed, and ValueError for a revision of what is not on the Hub.
+    A string such as `org/name` is a Hub id unless a file or directory of that name exists, or a directory `org`; a Path
+    never is. `revision` is a branch, tag or commit on the Hub. Raises BundleNotFoundError where there is no such path,
+    the Hub or its cache has no such bundle, or huggingface_hub is not installed, and ValueError for a revision of what
+    is not on the Hub.
     """
     if isinstance(source, str) and HUB_ID.fullmatch(source) and not Path(source).exists():
+        if looks_like_path(source):
+            raise BundleNotFoundError(
+                f"there is no {source}; it was taken for a path and not for a Hub id, since {Path(source).parent} is a "
+                "directory here: correct it, or start elsewhere to load that id from the Hub"
+            )
         return _download(source, revision)
     if revision is not None:
         raise ValueError(f"revision {revision!r} belongs to a Hub id such as 'org/name', and {source!r} is none")
     return DEFAULT_BUNDLE if source is None else Path(source)
+
+
+def looks_like_path(name: str) -> bool:
+    """Whether somebody who names what does not exist meant a path, such as a mistyped `build/bundel`, and no Hub id."""
+    path = Path(name)
+    deep = len(path.parts) > 2 or "\\" in name
+    return deep or name.startswith((".", "/", "~")) or (len(path.parts) == 2 and path.parent.is_dir())
 
 
 def _download(hub_id: str, revision: str | None) -> Path:

@@ -4,46 +4,14 @@ import socket
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 import transformers
-from tokenizers import (
-    AddedToken,
-    BertWordPieceTokenizer,
-    ByteLevelBPETokenizer,
-    Tokenizer,
-    decoders,
-    models,
-    pre_tokenizers,
-    processors,
-    trainers,
-)
+from tiny_families import MAX_LENGTH, NATIVE, SENTENCES, make_model, save_checkpoint
 
 from maskedge_export.bundling import ExportOptions, export_bundle
 from maskedge_export.checkpoint import Checkpoint, load_checkpoint
-
-SENTENCES = Path(__file__).parents[2] / "examples" / "sentences.txt"
-MAX_LENGTH = 48
-SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
-DISTILBERT_SIZES = {"dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 64}
-FAMILIES = {
-    "bert": (transformers.BertForMaskedLM, {**SIZES, "max_position_embeddings": MAX_LENGTH}),
-    "roberta": (transformers.RobertaForMaskedLM, {**SIZES, "max_position_embeddings": MAX_LENGTH + 2}),
-    "xlm-roberta": (transformers.XLMRobertaForMaskedLM, {**SIZES, "max_position_embeddings": MAX_LENGTH + 2}),
-    "camembert": (transformers.CamembertForMaskedLM, {**SIZES, "max_position_embeddings": MAX_LENGTH + 2}),
-    "distilbert": (transformers.DistilBertForMaskedLM, {**DISTILBERT_SIZES, "max_position_embeddings": MAX_LENGTH}),
-    "modernbert": (
-        transformers.ModernBertForMaskedLM,
-        {
-            **SIZES,
-            "max_position_embeddings": MAX_LENGTH,
-            "global_attn_every_n_layers": 2,
-            "local_attention": 8,
-        },
-    ),
-}
 
 MakeModel = Callable[..., transformers.PreTrainedModel]
 MakeCheckpoint = Callable[..., Path]
@@ -88,36 +56,16 @@ def max_length() -> int:
     return MAX_LENGTH
 
 
-@pytest.fixture(scope="session")
-def make_model() -> MakeModel:
+@pytest.fixture(scope="session", name="make_model")
+def _make_model() -> MakeModel:
     """Makes a family's model, with weights large enough for its predictions to differ from place to place."""
-
-    def make(family: str, **options: Any) -> transformers.PreTrainedModel:
-        tokenizer = _tokenizer(family)
-        model_class, sizes = FAMILIES[family]
-        config = model_class.config_class(
-            **{"vocab_size": len(tokenizer), **_special_ids(tokenizer), **sizes, **options}
-        )
-        torch.manual_seed(0)
-        model = model_class(config).eval()
-        with torch.no_grad():
-            for parameter in model.parameters():
-                parameter += 0.2 * torch.randn_like(parameter)
-        return model
-
-    return make
+    return make_model
 
 
 @pytest.fixture(scope="session")
-def make_checkpoint(make_model: MakeModel) -> MakeCheckpoint:
+def make_checkpoint() -> MakeCheckpoint:
     """Saves a family's model and tokenizer in a directory."""
-
-    def make(family: str, directory: Path, **options: Any) -> Path:
-        make_model(family, **options).save_pretrained(directory)
-        _tokenizer(family).save_pretrained(directory)
-        return directory
-
-    return make
+    return save_checkpoint
 
 
 @pytest.fixture(scope="session")
@@ -126,9 +74,9 @@ def checkpoints(make_checkpoint: MakeCheckpoint, tmp_path_factory: pytest.TempPa
     return cache(lambda family: make_checkpoint(family, tmp_path_factory.mktemp("checkpoints") / f"tiny-{family}"))
 
 
-@pytest.fixture(scope="session", params=FAMILIES)
+@pytest.fixture(scope="session", params=NATIVE)
 def family(request: pytest.FixtureRequest) -> str:
-    """Each of the supported families in turn."""
+    """Each of the families with a native encoder in turn."""
     return str(request.param)
 
 
@@ -181,59 +129,3 @@ def masked_ids() -> MaskedIds:
         return ids, positions
 
     return make
-
-
-def _special_ids(tokenizer: Any) -> dict[str, int | None]:
-    return {
-        "pad_token_id": tokenizer.pad_token_id,
-        "bos_token_id": tokenizer.cls_token_id,
-        "eos_token_id": tokenizer.sep_token_id,
-        "cls_token_id": tokenizer.cls_token_id,
-        "sep_token_id": tokenizer.sep_token_id,
-    }
-
-
-@cache
-def _tokenizer(family: str) -> Any:
-    """A tokenizer of the family's kind, trained on the example sentences."""
-    if family == "roberta":
-        return _byte_level_bpe()
-    return _unigram() if family in ("xlm-roberta", "camembert") else _word_piece()
-
-
-def _word_piece() -> Any:
-    trained = BertWordPieceTokenizer(lowercase=True)
-    trained.train([str(SENTENCES)], vocab_size=400, show_progress=False)
-    return transformers.BertTokenizerFast(vocab=trained.get_vocab(), model_max_length=MAX_LENGTH)
-
-
-def _byte_level_bpe() -> Any:
-    trained = ByteLevelBPETokenizer()
-    specials = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
-    trained.train([str(SENTENCES)], vocab_size=500, special_tokens=specials, show_progress=False)
-    trained.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0))
-    return transformers.PreTrainedTokenizerFast(tokenizer_object=trained._tokenizer, **_roberta_specials())
-
-
-def _unigram() -> Any:
-    trained = Tokenizer(models.Unigram())
-    trained.pre_tokenizer = pre_tokenizers.Metaspace()
-    trained.decoder = decoders.Metaspace()
-    specials = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
-    trainer = trainers.UnigramTrainer(vocab_size=300, special_tokens=specials, unk_token="<unk>", show_progress=False)
-    trained.train([str(SENTENCES)], trainer)
-    trained.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0))
-    return transformers.PreTrainedTokenizerFast(tokenizer_object=trained, **_roberta_specials())
-
-
-def _roberta_specials() -> dict[str, Any]:
-    return {
-        "bos_token": "<s>",
-        "cls_token": "<s>",
-        "eos_token": "</s>",
-        "sep_token": "</s>",
-        "unk_token": "<unk>",
-        "pad_token": "<pad>",
-        "mask_token": AddedToken("<mask>", lstrip=True, special=True),
-        "model_max_length": MAX_LENGTH,
-    }

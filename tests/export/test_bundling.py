@@ -21,7 +21,7 @@ from maskedge.engine import OnnxGraph
 from maskedge_export import bundling
 from maskedge_export.bundling import ExportOptions, export_bundle
 from maskedge_export.errors import CalibrationTextError, CheckpointError, ExportError, GateError
-from maskedge_export.verification import Limits
+from maskedge_export.limits import Limits
 
 TEXTS = [
     "The {} is known for its black and white stripes.",
@@ -30,7 +30,7 @@ TEXTS = [
     "If you travel from {} to Japan, you must set your watch forward.",
     "A novel is longer than a short {}.",
 ]
-IMPOSSIBLE = Limits(fp32_logprob_difference=-1.0)
+IMPOSSIBLE = {"fp32": Limits(logprob_difference=-1.0)}
 
 
 @pytest.fixture(scope="module")
@@ -77,11 +77,6 @@ def test_int8_without_calibration_text_is_refused_before_anything_is_read(tmp_pa
     with pytest.raises(CalibrationTextError, match="int8 needs text to calibrate on"):
         export_bundle("no such checkpoint", tmp_path / "out", ExportOptions())
     assert names(tmp_path) == []
-
-
-def test_unknown_precision_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ExportError, match="precision 'int4' is unknown; choose one of int8, fp32, both"):
-        export_bundle("no such checkpoint", tmp_path / "out", ExportOptions(precision="int4"))
 
 
 def test_int8_is_the_default_of_both(int8_bundle: Path) -> None:
@@ -135,16 +130,21 @@ def test_the_same_export_gives_the_same_bytes_wherever_it_is_written(
 def test_card_says_what_the_hub_needs_and_the_figures_of_the_manifest(int8_bundle: Path) -> None:
     card = ModelCard.load(int8_bundle / "README.md")
     assert (card.data.pipeline_tag, card.data.library_name) == ("fill-mask", "maskedge")
-    rows = {row.split(" | ")[0].strip("| "): row.strip("| ").split(" | ") for row in card.text.splitlines()}
-    for precision, graph in manifest_of(int8_bundle)["graphs"].items():
+    rows = {row.split(" | ")[0].strip("| "): row.strip("| ").split(" | ")[1:] for row in card.text.splitlines()}
+    for column, graph in enumerate(manifest_of(int8_bundle)["graphs"].values()):
         figures = graph["verification"]
-        _, reference, cells, difference, kl, _, top1, perplexity, change = rows[precision]
-        assert (reference, int(cells)) == (figures["reference"], figures["cells"])
-        assert float(difference) == pytest.approx(figures["max_logprob_difference"], rel=0.06)
-        assert float(kl) == pytest.approx(figures["mean_kl"], rel=0.06)
-        assert float(top1.rstrip("%")) == pytest.approx(100 * figures["top1_agreement"], abs=0.06)
-        assert float(change.rstrip("%")) == pytest.approx(100 * figures["perplexity_change"], abs=0.006)
-        assert [float(part) for part in perplexity.split(" → ")] == pytest.approx(
+        shown = {label: row[column] for label, row in rows.items() if column < len(row)}
+        assert shown["Compared with"] == figures["reference"]
+        assert shown["Masked tokens"] == f"{figures['cells']:,}"
+        assert float(shown["Largest log-prob. difference"]) == pytest.approx(
+            figures["max_logprob_difference"], rel=0.06
+        )
+        for label, name in (("Mean KL divergence", "mean_kl"), ("Same best token", "top1_agreement")):
+            low, high = figures["intervals"][name]
+            numbers = [float(part.strip("()%")) for part in shown[label].split() if part != "to"]
+            scale = 100 if "%" in shown[label] else 1
+            assert numbers == pytest.approx([scale * figure for figure in (figures[name], low, high)], rel=0.06)
+        assert [float(part) for part in shown["Perplexity"].split(" → ")] == pytest.approx(
             [figures["reference_perplexity"], figures["candidate_perplexity"]], abs=0.006
         )
 
@@ -169,10 +169,14 @@ def test_without_a_card_of_its_own_the_source_has_no_licence(fp32_bundle: Path) 
 
 
 def test_failed_int8_names_every_figure_and_writes_nothing(tiny: str, few_sentences: Path, tmp_path: Path) -> None:
-    limits = Limits(int8_mean_kl=0.0, int8_top1_agreement=1.1, int8_perplexity_change=-1.0)
+    limits = {"fp32": Limits(), "int8": Limits(mean_kl=0.0, top1_agreement=1.1, perplexity_change=-1.0)}
     with pytest.raises(GateError) as caught:
         export_bundle(tiny, tmp_path / "out", ExportOptions(calibration=(few_sentences,), limits=limits))
-    for figure in ("mean KL divergence", "top-1 disagreement", "change in masked perplexity"):
+    for figure in (
+        "mean KL divergence",
+        "top-1 disagreement",
+        "change in masked perplexity (upper end of its interval)",
+    ):
         assert f"int8: {figure} is " in str(caught.value)
     assert "--no-gate" in str(caught.value)
     assert names(tmp_path) == []

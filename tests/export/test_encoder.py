@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from maskedge_export.checkpoint import Checkpoint
+from maskedge_export.errors import UnsupportedModelError
 from maskedge_export.families import native_encoder
 
 TOLERANCE = 1e-4
@@ -57,6 +58,11 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("roberta", {"hidden_act": "relu"}),
     ("roberta", {"type_vocab_size": 1}),
     ("distilbert", {"activation": "relu"}),
+    ("electra", {"embedding_size": 32, "tie_word_embeddings": False}),
+    ("electra", {"hidden_act": "relu"}),
+    ("albert", {"num_hidden_groups": 1, "tie_word_embeddings": False}),
+    ("albert", {"num_hidden_groups": 4, "embedding_size": 32, "hidden_act": "gelu"}),
+    ("ernie", {"use_task_id": False}),
     ("distilbert", {"sinusoidal_pos_embds": True}),
     ("modernbert", {"tie_word_embeddings": False}),
     ("modernbert", MODERNBERT_BIASES),
@@ -106,3 +112,16 @@ def test_attention_with_and_without_gradients_is_the_same(loaded: Checkpoint, ma
     assert trained.requires_grad
     with torch.no_grad():
         torch.testing.assert_close(trained.detach(), loaded.encoder(ids, positions), atol=TOLERANCE, rtol=0)
+
+
+def test_albert_s_blocks_are_applied_many_times(make_model: Callable[..., Any]) -> None:
+    model = make_model("albert", num_hidden_layers=6, num_hidden_groups=2)
+    encoder = native_encoder(model.config, model.state_dict())
+    assert (len(encoder.blocks), encoder.config.passes) == (2, 3)
+
+
+@pytest.mark.parametrize("options", [{"inner_group_num": 2}, {"num_hidden_layers": 5}], ids=str)
+def test_albert_in_uneven_groups_has_no_native_form(options: dict[str, Any], make_model: Callable[..., Any]) -> None:
+    model = make_model("albert", **options)
+    with pytest.raises(UnsupportedModelError, match=r"ALBERT with . layers in 2 groups of . is not supported"):
+        native_encoder(model.config, model.state_dict())

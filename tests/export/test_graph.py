@@ -133,7 +133,7 @@ def test_each_layer_is_one_attention_node_and_nothing_is_split_or_transposed(
     onnx_model: onnx.ModelProto, loaded: Checkpoint
 ) -> None:
     counts = Counter(node.op_type for node in onnx_model.graph.node)
-    assert counts["Attention"] == loaded.encoder.config.num_layers
+    assert counts["Attention"] == loaded.encoder.config.num_layers * loaded.encoder.config.passes
     assert counts["Split"] == 0
     assert counts["Transpose"] == 1  # the tied head's, folded when the session loads
 
@@ -141,7 +141,7 @@ def test_each_layer_is_one_attention_node_and_nothing_is_split_or_transposed(
 def test_weights_are_stored_once(onnx_model: onnx.ModelProto, loaded: Checkpoint) -> None:
     config = loaded.encoder.config
     sizes = [math.prod(tensor.dims) for tensor in onnx_model.graph.initializer]
-    assert sizes.count(config.vocab_size * config.hidden_size) == 1
+    assert sizes.count(config.vocab_size * config.embedding_width) == 1
     parameters = sum(parameter.numel() for parameter in loaded.model.parameters())  # a tied one counts once
     rotary = 2 * len(set(config.rope_thetas)) * config.max_length * config.head_size // 2
     assert sum(sizes) <= parameters + rotary + 32  # and a few constants

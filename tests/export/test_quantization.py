@@ -12,13 +12,16 @@ import onnx_ir as ir
 import onnxruntime
 import pytest
 import torch
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 from maskedge.bundle import Bundle
 from maskedge.engine import SLOW_OPTIMIZERS, OnnxGraph
 from maskedge_export.graph import encoder_graph
-from maskedge_export.quantization import ActivationSample, Range, matmul_inputs, quantize
+from maskedge_export.products import matmul_inputs, separate_gemms
+from maskedge_export.quantization import Plan, quantize, round_weights
+from maskedge_export.ranges import ActivationSample, Range, uneven
+from maskedge_export.rounding import nearest
 
 OUTPUTS = ["top_logprobs", "top_ids", "entropy", "target_logprobs", "target_ranks"]
 RANGES = [Range(-3.0, 5.0), Range(0.0, 6.0), Range(-4.0, 0.0), Range(-0.17, 0.02), Range(-1e-3, 800.0), Range(0.0, 0.0)]
@@ -125,17 +128,79 @@ def test_two_terms_round_an_activation_a_hundred_times_finer(tmp_path: Path) -> 
     sample.add(model.table.weight.detach().numpy(), np.random.default_rng(0))
     ids, positions = np.arange(30)[np.newaxis], np.arange(30)[np.newaxis]
     exact = slow_linear(model, ids, None)
-    one, two = (quantized_logits(model, sample, tmp_path, ids, positions, fine=fine) for fine in (False, True))
+    one, two = (quantized_logits(model, sample, tmp_path, ids, positions, kind) for kind in ("", "fine"))
     assert np.abs(two - exact).max() < np.abs(one - exact).max() / 100
 
 
+def test_rows_divided_by_their_largest_magnitude_keep_small_rows_fine(tmp_path: Path) -> None:
+    model = Bigram(tied=False)
+    with torch.no_grad():
+        model.table.weight[3] *= 1000
+    sample = ActivationSample()
+    sample.add(model.table.weight.detach().numpy(), np.random.default_rng(0))
+    assert uneven(sample)
+    ids, positions = np.arange(30)[np.newaxis], np.arange(30)[np.newaxis]
+    exact = slow_linear(model, ids, None)
+    one, by_row = (quantized_logits(model, sample, tmp_path, ids, positions, kind) for kind in ("", "by_row"))
+    size = np.abs(exact[0] - model.head.bias.detach().numpy()).max(-1)  # [row]
+    assert (np.abs(by_row - exact)[0].max(-1) < 0.02 * size).all()
+    assert (np.abs(one - exact)[0].max(-1) > 0.2 * size).sum() > 20
+
+
+def test_a_row_of_zeros_stays_one(tmp_path: Path) -> None:
+    model = Bigram(tied=False)
+    with torch.no_grad():
+        model.table.weight[4] = 0
+    sample = ActivationSample()
+    sample.add(model.table.weight.detach().numpy(), np.random.default_rng(0))
+    logits = quantized_logits(model, sample, tmp_path, np.array([[4, 5]]), np.array([[0]]), "by_row")
+    np.testing.assert_array_equal(logits[0, 0], model.head.bias.detach().numpy())
+
+
+def test_rows_of_one_size_are_not_uneven() -> None:
+    sample = ActivationSample()
+    sample.add(np.random.default_rng(0).uniform(-1, 1, (64, 32)).astype(np.float32), np.random.default_rng(0))
+    assert not uneven(sample)
+
+
+def test_products_left_exact_are_those_of_fp32(tmp_path: Path) -> None:
+    model = Bigram(tied=False)
+    sample = ActivationSample()
+    sample.add(model.table.weight.detach().numpy(), np.random.default_rng(0))
+    ids, positions = np.arange(30)[np.newaxis], np.arange(30)[np.newaxis]
+    table, weight = model.table.weight.detach().numpy(), model.head.weight.detach().numpy()
+    rows = signed(table)[ids] * scales(table)[ids][..., np.newaxis]
+    actual = quantized_logits(model, sample, tmp_path, ids, positions, "exact")
+    np.testing.assert_allclose(actual, rows @ weight.T + model.head.bias.detach().numpy(), atol=2e-5)
+
+
+@pytest.mark.parametrize("transposed", [0, 1])
+def test_a_gemm_becomes_a_product_that_can_be_quantized(transposed: int) -> None:
+    weight = np.random.default_rng(0).normal(size=(6, 4) if transposed else (4, 6)).astype(np.float32)
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", size]) for name, size in (("x", 4), ("y", 6))]
+    constants = [numpy_helper.from_array(weight, "w"), numpy_helper.from_array(np.ones(6, np.float32), "b")]
+    node = helper.make_node("Gemm", ["x", "w", "b"], ["y"], transB=transposed)
+    graph = helper.make_graph([node], "gemm", ends[:1], ends[1:], constants)
+    before = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 23)], ir_version=10)
+    model = ir.from_proto(before)
+    separate_gemms(model)
+    assert list(matmul_inputs(model)) == ["x"]
+    x = np.random.default_rng(1).normal(size=(3, 4)).astype(np.float32)
+    outputs = [
+        onnxruntime.InferenceSession(proto.SerializeToString()).run(["y"], {"x": x})[0]
+        for proto in (before, ir.to_proto(model))
+    ]
+    np.testing.assert_allclose(outputs[1], outputs[0], atol=1e-6)
+
+
 def quantized_logits(
-    model: Bigram, sample: ActivationSample, directory: Path, ids: Any, positions: Any, *, fine: bool = False
+    model: Bigram, sample: ActivationSample, directory: Path, ids: Any, positions: Any, kind: str = ""
 ) -> npt.NDArray[np.float32]:
     """What onnxruntime computes of the quantized model."""
     graph = encoder_graph(model)
-    names = matmul_inputs(graph).keys()
-    quantize(graph, dict.fromkeys(names, sample), names if fine else ())
+    samples = dict.fromkeys(matmul_inputs(graph), sample)
+    chosen = {kind: frozenset(samples)} if kind else {}
+    quantize(graph, Plan(samples, round_weights(graph, samples, rounding=nearest), **chosen))
     ir.save(graph, directory / "int8.onnx")
     session = onnxruntime.InferenceSession(directory / "int8.onnx")
     (logits,) = session.run(None, {"input_ids": ids, "mask_positions": positions})

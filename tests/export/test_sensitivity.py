@@ -1,4 +1,4 @@
-"""Two terms go where one loses most, and no further than the extra work allowed."""
+"""Two terms go where one loses most, no further than the extra work allowed, unless the gate asks for more."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -12,8 +12,19 @@ from maskedge.engine import OnnxGraph
 from maskedge_export.calibration import Batch
 from maskedge_export.families import native_encoder
 from maskedge_export.graph import add_scoring_outputs, encoder_graph
-from maskedge_export.quantization import ActivationSample, matmul_inputs, observe_activations, quantize, weight_matmuls
-from maskedge_export.sensitivity import MOST_EXTRA_WORK, TOKENS_PER_MASK, finer_activations
+from maskedge_export.products import matmul_inputs, weight_products
+from maskedge_export.quantization import Plan, quantize, round_weights
+from maskedge_export.ranges import ActivationSample, Range, observe_activations
+from maskedge_export.sensitivity import (
+    AT_ONCE,
+    MOST_EXTRA_WORK,
+    TOKENS_PER_MASK,
+    Divergence,
+    Sensitivity,
+    measure_sensitivity,
+    refined,
+    until_close,
+)
 from maskedge_export.verification import Logprobs, compare, graph_logprobs
 
 TOO_WIDE = 64
@@ -32,27 +43,25 @@ def model(make_model: Callable[..., Any]) -> ir.Model:
     return encoder_graph(native_encoder(bert.config, bert.state_dict()))
 
 
-@pytest.fixture(scope="module")
-def samples(model: ir.Model, batches: list[Batch], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What is seen of every activation; the first attention's output is said to reach much further than it does."""
-    probe = model.clone()
-    probe.graph.outputs.extend(matmul_inputs(probe).values())
-    path = tmp_path_factory.mktemp("probe") / "probe.onnx"
-    ir.save(probe, path)
-    samples = observe_activations(path, matmul_inputs(model), batches)
-    seen = samples[attention_output(model)]
-    samples[attention_output(model)] = Spoilt(seen.low * TOO_WIDE, seen.high * TOO_WIDE, seen.rows)
-    return samples
-
-
 class Spoilt(ActivationSample):
     """An activation whose range is taken as it is said to be."""
 
     @property
     def best_range(self) -> Any:
-        from maskedge_export.quantization import Range
-
         return Range(self.low, self.high)
+
+
+@pytest.fixture(scope="module")
+def plan(model: ir.Model, batches: list[Batch], tmp_path_factory: pytest.TempPathFactory) -> Plan:
+    """One term each; the first attention's output is said to reach much further than it does."""
+    probe = model.clone()
+    probe.graph.outputs.extend(matmul_inputs(probe).values())
+    path = tmp_path_factory.mktemp("probe") / "probe.onnx"
+    ir.save(probe, path)
+    samples = observe_activations(path, matmul_inputs(model), batches)
+    seen, name = samples[attention_output(model)], attention_output(model)
+    samples[name] = Spoilt(seen.low * TOO_WIDE, seen.high * TOO_WIDE, seen.rows, seen.count, seen.moment)
+    return Plan(samples, round_weights(model, samples))
 
 
 def attention_output(model: ir.Model) -> str:
@@ -70,10 +79,29 @@ def logprobs(model: ir.Model, directory: Path) -> Logprobs:
 
 
 @pytest.fixture(scope="module")
-def chosen(
-    model: ir.Model, samples: dict[str, Any], batches: list[Batch], tmp_path_factory: pytest.TempPathFactory
-) -> frozenset[str]:
-    return finer_activations(model, samples, logprobs(model, tmp_path_factory.mktemp("fp32")), batches)
+def divergence(model: ir.Model, batches: list[Batch], tmp_path_factory: pytest.TempPathFactory) -> Divergence:
+    return Divergence(model, logprobs(model, tmp_path_factory.mktemp("fp32")), batches)
+
+
+@pytest.fixture(scope="module")
+def sensitivities(model: ir.Model, plan: Plan, divergence: Divergence) -> dict[str, Sensitivity]:
+    return measure_sensitivity(model, plan, divergence)
+
+
+@pytest.fixture(scope="module")
+def chosen(plan: Plan, sensitivities: dict[str, Sensitivity]) -> frozenset[str]:
+    return refined(plan, sensitivities).fine
+
+
+def test_divergence_is_that_of_the_comparison(
+    model: ir.Model, plan: Plan, batches: list[Batch], divergence: Divergence, tmp_path: Path
+) -> None:
+    reference = logprobs(model, tmp_path)
+    (tmp_path / "int8").mkdir()
+    candidate = model.clone()
+    quantize(candidate, plan)
+    expected = compare(reference, logprobs(candidate, tmp_path / "int8"), batches).mean_kl.value
+    assert divergence(plan) == pytest.approx(expected)
 
 
 def test_the_activation_that_loses_most_is_chosen(model: ir.Model, chosen: frozenset[str]) -> None:
@@ -82,28 +110,30 @@ def test_the_activation_that_loses_most_is_chosen(model: ir.Model, chosen: froze
 
 def test_extra_work_stays_within_its_share(model: ir.Model, chosen: frozenset[str]) -> None:
     work = {str(name): 0.0 for name in matmul_inputs(model)}
-    for node in weight_matmuls(model):
-        x, weight = node.inputs[0], node.inputs[1]
-        assert x is not None
-        assert weight is not None
-        if weight.shape is None:
-            continue  # the tied head, which runs at masks and was not chosen
-        elements = float(np.prod([int(str(size)) for size in weight.shape]))  # type: ignore[union-attr]
-        work[str(x.name)] += elements / (TOKENS_PER_MASK if x.shape[1] == "masks" else 1)  # type: ignore[index]
-
+    for product in weight_products(model):
+        assert product.activation.shape is not None
+        share = TOKENS_PER_MASK if product.activation.shape[1] == "masks" else 1
+        work[product.input] += product.weight.size / share
     assert 0 < sum(work[name] for name in chosen) <= MOST_EXTRA_WORK * sum(work.values())
 
 
 def test_two_terms_bring_the_predictions_closer(
-    model: ir.Model, samples: dict[str, Any], batches: list[Batch], chosen: frozenset[str], tmp_path: Path
+    plan: Plan, chosen: frozenset[str], divergence: Divergence, sensitivities: dict[str, Sensitivity]
 ) -> None:
-    divergences = []
-    for name, fine in (("coarse", frozenset[str]()), ("fine", chosen)):
-        directory = tmp_path / name
-        directory.mkdir()
-        candidate = model.clone()
-        quantize(candidate, samples, fine)
-        reference = logprobs(model, directory)
-        divergences.append(compare(reference, logprobs(candidate, directory), batches).mean_kl.value)
+    assert divergence(refined(plan, sensitivities)) < divergence(plan) / 2
 
-    assert divergences[1] < divergences[0] / 2
+
+def test_the_gate_is_approached_with_second_terms_then_with_fp32(
+    plan: Plan, sensitivities: dict[str, Sensitivity], divergence: Divergence
+) -> None:
+    order = list(sensitivities)
+    coarse = divergence(plan)
+    assert until_close(plan, order, divergence, coarse) == plan
+    finer = until_close(plan, order, divergence, coarse / 2)
+    assert divergence(finer) <= coarse / 2
+    assert finer.fine == frozenset(order[: len(finer.fine)])
+    assert len(finer.fine) % AT_ONCE == 0
+    assert not finer.exact
+    best = until_close(plan, order, divergence, -1.0)
+    assert best.exact == best.fine == frozenset(order)
+    assert divergence(best) < divergence(finer)

@@ -10,8 +10,9 @@ import pytest
 
 from maskedge_export.bootstrap import Estimate, estimate
 from maskedge_export.calibration import Batch
+from maskedge_export.limits import GATE, Limits, changed
 from maskedge_export.minimal_pairs import MinimalPair
-from maskedge_export.verification import Comparison, Limits, compare, ladder_batches
+from maskedge_export.verification import Comparison, compare, ladder_batches
 
 
 def exactly(value: float) -> Estimate:
@@ -46,13 +47,10 @@ OUTSIDE = [
     ),
     ("int8", {"pair_agreement": exactly(0.89)}, "disagreement on minimal pairs is 0.11, above its limit of 0.1"),
 ]
-LIMITS = Limits(
-    fp32_logprob_difference=0.001,
-    int8_mean_kl=0.05,
-    int8_top1_agreement=0.85,
-    int8_perplexity_change=0.02,
-    int8_pair_agreement=0.9,
-)
+LIMITS = {
+    "fp32": Limits(logprob_difference=0.001),
+    "int8": Limits(mean_kl=0.05, top1_agreement=0.85, perplexity_change=0.02, pair_agreement=0.9),
+}
 
 
 def batch(*targets: int) -> Batch:
@@ -102,7 +100,7 @@ def test_p99_lies_among_the_worst_cells() -> None:
 
 @pytest.mark.parametrize(("precision", "figures", "failure"), OUTSIDE)
 def test_a_figure_outside_its_limit_is_named(precision: str, figures: dict[str, Any], failure: str) -> None:
-    assert LIMITS.failures(precision, replace(PERFECT, **figures)) == [f"{precision}: {failure}"]
+    assert LIMITS[precision].failures(replace(PERFECT, **figures)) == [failure]
 
 
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
@@ -115,32 +113,48 @@ def test_figures_within_the_limits_pass(precision: str) -> None:
         perplexity_change=Estimate(0.0, -0.01, 0.02),
         pair_agreement=exactly(0.9),
     )
-    assert LIMITS.failures(precision, PERFECT) == LIMITS.failures(precision, at_the_limits) == []
+    assert LIMITS[precision].failures(PERFECT) == LIMITS[precision].failures(at_the_limits) == []
+
+
+def test_limits_are_changed_for_all_quantized_graphs() -> None:
+    gate = changed(GATE, mean_kl=0.5, top1_agreement=None)
+    assert gate["fp32"] == GATE["fp32"]
+    assert {limits.mean_kl for name, limits in gate.items() if name != "fp32"} == {0.5}
+    assert [limits.top1_agreement for limits in gate.values()] == [limits.top1_agreement for limits in GATE.values()]
+
+
+def test_what_is_asked_is_told_in_words() -> None:
+    assert LIMITS["fp32"].describe() == "log-probabilities of the target and the five best tokens within 0.001 nats"
+    assert LIMITS["int8"].describe() == (
+        "a mean KL divergence of at most 0.05 nats, the same best token on at least 85% of the masks, a masked "
+        "perplexity at most 2% higher (upper end of the interval), at least 90% of minimal pairs ranked the same"
+    )
+    assert Limits().describe() == "nothing"
 
 
 def test_a_lower_perplexity_passes() -> None:
-    assert LIMITS.failures("int8", replace(PERFECT, perplexity_change=exactly(-0.5))) == []
+    assert LIMITS["int8"].failures(replace(PERFECT, perplexity_change=exactly(-0.5))) == []
 
 
 def test_each_precision_has_limits_of_its_own() -> None:
     bad_int8 = replace(PERFECT, mean_kl=exactly(1.0), top1_agreement=exactly(0.0), perplexity_change=exactly(1.5))
-    assert LIMITS.failures("fp32", bad_int8) == []
-    assert len(LIMITS.failures("int8", bad_int8)) == 3
-    assert LIMITS.failures("int8", replace(PERFECT, max_logprob_difference=1.0)) == []
+    assert LIMITS["fp32"].failures(bad_int8) == []
+    assert len(LIMITS["int8"].failures(bad_int8)) == 3
+    assert LIMITS["int8"].failures(replace(PERFECT, max_logprob_difference=1.0)) == []
 
 
 @pytest.mark.parametrize(("precision", "figures", "failure"), OUTSIDE)
 def test_nan_fails(precision: str, figures: dict[str, Any], failure: str) -> None:
     nan = {name: exactly(math.nan) if isinstance(value, Estimate) else math.nan for name, value in figures.items()}
-    (found,) = LIMITS.failures(precision, replace(PERFECT, **nan))
+    (found,) = LIMITS[precision].failures(replace(PERFECT, **nan))
     assert "is nan" in found
-    assert found.split(" is ")[0] in f"{precision}: {failure}"
+    assert found.split(" is ")[0] in failure
 
 
 def test_a_graph_that_gives_nan_fails() -> None:
     result = compared([[[0.5, 0.5]]], [[[math.nan, math.nan]]], batch(0))
-    assert LIMITS.failures("fp32", result)
-    assert LIMITS.failures("int8", result)
+    assert LIMITS["fp32"].failures(result)
+    assert LIMITS["int8"].failures(result)
 
 
 def test_ladder_tries_every_size_up_to_the_longest_text() -> None:

@@ -13,34 +13,7 @@ from maskedge import Predictor
 
 HERE = Path(__file__).parent
 BUNDLE = HERE.parent / "tiny_bundle"
-INSTALLED = HERE.parents[1] / "build" / "node"
-SOURCES = ("package.json", "package-lock.json", "fill.mjs")
 TEXTS = ["the [MASK] water", "[MASK] flows from the [MASK] .", "water is a <mask>, and the sea [MASK] from [MASK]."]
-
-
-@pytest.fixture(scope="module")
-def node() -> Path:
-    """The directory with the script and its packages, which are installed once."""
-    for program in ("node", "npm"):
-        if shutil.which(program) is None:
-            pytest.skip(f"{program} is not installed")
-    INSTALLED.mkdir(parents=True, exist_ok=True)
-    for name in SOURCES:
-        shutil.copyfile(HERE / name, INSTALLED / name)
-    lock = (HERE / "package-lock.json").read_bytes()
-    stamp = INSTALLED / "installed-lock.json"
-    if not stamp.is_file() or stamp.read_bytes() != lock:
-        install()
-        stamp.write_bytes(lock)
-    return INSTALLED
-
-
-def install() -> None:
-    """The packages that the lock names. Their install script is left out: it only fetches GPU libraries."""
-    command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
-    ran = subprocess.run(command, cwd=INSTALLED, capture_output=True, text=True, check=False, timeout=600)
-    if ran.returncode:
-        pytest.skip(f"npm could not install onnxruntime-node: {ran.stderr.strip()[-200:]}")
 
 
 @pytest.mark.parametrize("precision", ["int8", "fp32"])

@@ -1,0 +1,245 @@
+"""What each step of quantization keeps of a checkpoint's quality, and what it costs: onnxruntime's ways and ours.
+
+    .venv/bin/python benchmarks/ablations.py --checkpoint my-checkpoint --text my-text.parquet
+
+All graphs are calibrated on the same texts and compared with the fp32 graph on the same cells of others. Speed is that
+of one thread, in turns with fp32 and relative to it. Writes quantization.json, quantization.md and quantization.png;
+with --redraw the last two only, from the first.
+"""
+
+import json
+import math
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import onnx_ir as ir
+import typer
+from ablation_report import draw, report
+from onnxruntime_quantizers import onnxruntime_variants
+from rich.console import Console
+
+from maskedge.encoding import TextEncoder
+from maskedge.engine import OnnxGraph
+from maskedge_export.calibration import masked_cells, read_texts, split_texts, verification_cells
+from maskedge_export.checkpoint import Checkpoint, load_checkpoint
+from maskedge_export.encoder import Encoder
+from maskedge_export.external_weights import save_graphs
+from maskedge_export.graph import add_scoring_outputs, encoder_graph
+from maskedge_export.layer_names import activation_name
+from maskedge_export.precisions import SHARE, Calibrated, blocks_graph, calibrate, observe, seven_bit
+from maskedge_export.products import separate_gemms, weight_products
+from maskedge_export.quantization import Plan, quantize, round_weights
+from maskedge_export.ranges import ActivationSample, Range
+from maskedge_export.rounding import nearest
+from maskedge_export.sensitivity import Divergence, Sensitivity, measure_sensitivity, refined
+from maskedge_export.smoothing import smoothed
+from maskedge_export.verification import Logprobs, compare, graph_logprobs
+
+HERE = Path(__file__).parents[1]
+CHECKPOINT = HERE / "checkpoints" / "english-small"
+SENTENCES = HERE / "examples" / "sentences.txt"
+TIMED_TOKENS = 512
+LENGTHS = (16, 64)
+"""Tokens of the texts that speed is measured on."""
+
+Figures = dict[str, Any]
+Write = Callable[[Path], None]
+"""Writes a graph that ends in logits."""
+
+
+def main(
+    checkpoint: Annotated[Path, typer.Option(help="A Hugging Face checkpoint.")] = CHECKPOINT,
+    text: Annotated[
+        list[Path] | None, typer.Option(help="Text or Parquet: some to calibrate on, other to compare on.")
+    ] = None,
+    rounds: Annotated[int, typer.Option(help="Times that each graph is timed.")] = 15,
+    out: Annotated[Path, typer.Option(help="Directory of the three files.")] = Path("build"),
+    redraw: Annotated[bool, typer.Option(help="Measure nothing: page and picture from the figures there.")] = False,
+) -> None:
+    """Quantize in every way, compare, and write the figures."""
+    stored = out / "quantization.json"
+    if not redraw:
+        out.mkdir(parents=True, exist_ok=True)
+        stored.write_text(json.dumps(measured(checkpoint, text or [SENTENCES], rounds), indent=1) + "\n", "utf-8")
+    figures = json.loads(stored.read_text(encoding="utf-8"))
+    (out / "quantization.md").write_text(report(figures), encoding="utf-8")
+    draw(figures, out / "quantization.png")
+
+
+def measured(checkpoint: Path, text: list[Path], rounds: int) -> Figures:
+    """The figures of every way and every step of a checkpoint's quantization."""
+    console, source = Console(), load_checkpoint(str(checkpoint))
+    with tempfile.TemporaryDirectory() as scratch:
+        bench = Bench(source, text, Path(scratch), rounds)
+        rows = {name: bench.measure(name, write, console) for name, write in bench.variants()}
+        trade = [bench.measure(f"{count} finer", write, console) for count, write in bench.trade()]
+        return bench.figures(checkpoint.name, rows, trade)
+
+
+class Bench:
+    """One checkpoint, its fp32 graph, and the cells that everything is measured on."""
+
+    def __init__(self, source: Checkpoint, text: list[Path], scratch: Path, rounds: int) -> None:
+        self.source, self.scratch, self.rounds = source, scratch, rounds
+        source.tokenizer.save_pretrained(scratch)
+        encoder = TextEncoder.from_file(scratch / "tokenizer.json", source.tokenizer.mask_token, source.max_length)
+        calibration, held_out = split_texts(read_texts(text))
+        self.calibration = masked_cells(calibration, encoder)
+        self.cells = verification_cells(held_out, encoder)
+        self.plain = encoder_graph(source.encoder)
+        separate_gemms(self.plain)
+        self.fp32 = self.open("fp32", lambda path: ir.save(self.plain.clone(), path))
+        self.expected = [self.logprobs(self.fp32)(batch) for batch in self.cells]
+        self.reference: Logprobs = self.logprobs(self.fp32)
+        self.calibrated = calibrate(source, self.calibration)
+        self.divergence = Divergence(self.calibrated.model, self.reference, self.calibration)
+        self.sensitivities = measure_sensitivity(self.calibrated.model, self.calibrated.plan, self.divergence.typical)
+        self.chosen = refined(self.calibrated.plan, self.sensitivities)
+
+    def logprobs(self, graph: OnnxGraph) -> Logprobs:
+        """A graph's predictions."""
+        return graph_logprobs(graph, self.source.vocab_size)
+
+    def open(self, name: str, write: Write) -> OnnxGraph:
+        """A graph, written, given its scoring outputs, and opened as the runtime does."""
+        directory = self.scratch / name.replace(" ", "_").replace("/", "_")
+        directory.mkdir()
+        write(directory / "logits.onnx")
+        model = ir.load(directory / "logits.onnx")
+        ir.external_data.load_to_model(model)
+        add_scoring_outputs(model, self.source.vocab_size)
+        save_graphs({directory / "graph.onnx": model})
+        for file in directory.glob("logits*"):
+            file.unlink()
+        return OnnxGraph(directory / "graph.onnx")
+
+    def measure(self, name: str, write: Write, console: Console) -> Figures:
+        """How near a graph is to fp32, its size, and its speed relative to fp32's."""
+        graph = self.fp32 if name == "fp32" else self.open(name, write)
+        remaining = iter(self.expected)
+        comparison = compare(lambda batch: next(remaining), self.logprobs(graph), self.cells)
+        size = sum(file.stat().st_size for file in (self.scratch / name.replace(" ", "_").replace("/", "_")).iterdir())
+        found = {"megabytes": size / 1e6, "times_faster": self.speed(graph), **comparison.as_figures()}
+        console.print(f"{name}: KL {found['mean_kl']:.4f}, {found['times_faster']:.2f} x", highlight=False)
+        return found
+
+    def speed(self, graph: OnnxGraph) -> float:
+        """fp32's time over a graph's: each the least of its rounds, the geometric mean over LENGTHS."""
+        ratios = []
+        for length in (min(length, self.source.max_length) for length in LENGTHS):
+            inputs = self._timed_inputs(length)
+            times = {id(one): math.inf for one in (self.fp32, graph)}
+            for _ in range(self.rounds):
+                for one in (self.fp32, graph):
+                    started = time.perf_counter()
+                    one.run(["top_logprobs", "top_ids"], inputs)
+                    times[id(one)] = min(times[id(one)], time.perf_counter() - started)
+            ratios.append(times[id(self.fp32)] / times[id(graph)])
+        return math.exp(sum(map(math.log, ratios)) / len(ratios))
+
+    def _timed_inputs(self, length: int) -> dict[str, Any]:
+        rows = TIMED_TOKENS // length
+        ids = np.random.default_rng(0).integers(0, self.source.vocab_size, (rows, length))
+        middle = np.full((rows, 1), length // 2)
+        return {
+            "input_ids": ids,
+            "mask_positions": middle,
+            "target_ids": ids[:, :1, np.newaxis],
+            "top_k": np.array([5]),
+        }
+
+    def variants(self) -> Iterator[tuple[str, Write]]:
+        """Every way of quantizing, by the name it has in the report."""
+        yield "fp32", lambda path: None
+        yield from onnxruntime_variants(self.plain, self.calibration)
+        yield from self.steps()
+        chosen, calibrated = self.chosen, self.calibrated
+        yield "int8", self.quantized(calibrated.model, chosen)
+        yield "int8-avx2", self.quantized(calibrated.model, seven_bit(calibrated, chosen))
+        yield "int8-weights", lambda path: ir.save(blocks_graph(calibrated, 8), path)
+        yield "int4-weights", lambda path: ir.save(blocks_graph(calibrated, 4), path)
+
+    def steps(self) -> Iterator[tuple[str, Write]]:
+        """Our own graph with one improvement after another, ending where `int8` takes over."""
+        plain = Calibrated(self.plain, observe(self.plain, self.calibration), None)
+        full = {name: WholeRange(s.low, s.high, s.rows) for name, s in plain.samples.items()}
+        rounded = round_weights(self.plain, plain.samples, rounding=nearest)
+        yield "ours: ranges min to max", self.quantized(self.plain, Plan(full, rounded))
+        yield "+ ranges of least error", self.quantized(self.plain, Plan(plain.samples, rounded))
+        model, samples = self.calibrated.model, self.calibrated.samples
+        if isinstance(self.source.encoder, Encoder):
+            fixed = encoder_graph(smoothed(self.source.encoder, self.calibration[::SHARE], strength=0.5))
+            separate_gemms(fixed)
+            seen = observe(fixed, self.calibration)
+            fixed_plan = Plan(seen, round_weights(fixed, seen, rounding=nearest))
+            yield "+ SmoothQuant, strength 0.5", self.quantized(fixed, fixed_plan)
+            smooth = Plan(samples, round_weights(model, samples, rounding=nearest))
+            yield "+ each layer's own strength", self.quantized(model, smooth)
+        table = Plan(samples, round_weights(model, samples))
+        yield "+ compensated rounding", self.quantized(model, table)
+        yield (
+            "+ table rounded for what reads it",
+            self.quantized(model, replace(self.calibrated.plan, by_row=frozenset())),
+        )
+        yield "+ row scales", self.quantized(model, self.calibrated.plan)
+
+    def quantized(self, model: ir.Model, plan: Plan) -> Write:
+        """The plan's int8 graph."""
+
+        def write(path: Path) -> None:
+            graph = model.clone()
+            quantize(graph, plan)
+            ir.save(graph, path)
+
+        return write
+
+    def trade(self) -> Iterator[tuple[int, Write]]:
+        """The graph with two terms for ever more activations, those that gain most for their work first."""
+        order = list(self.sensitivities)
+        for count in sorted({0, *(round(len(order) * share) for share in (0.1, 0.2, 0.35, 0.6, 1.0))}):
+            yield (
+                count,
+                self.quantized(self.calibrated.model, replace(self.calibrated.plan, fine=frozenset(order[:count]))),
+            )
+
+    def figures(self, checkpoint: str, rows: dict[str, Figures], trade: list[Figures]) -> Figures:
+        """All that was measured, as the JSON has it."""
+        counts = [count for count, _ in self.trade()]
+        return {
+            "checkpoint": checkpoint,
+            "cells": sum(len(batch.targets) for batch in self.cells),
+            "versions": {name: version(name) for name in ("maskedge", "onnxruntime", "onnx")},
+            "timing": {"tokens": TIMED_TOKENS, "lengths": LENGTHS, "rounds": self.rounds, "threads": 1},
+            "graphs": rows,
+            "activations": [self._activation(name, found) for name, found in self.sensitivities.items()],
+            "trade": [{"finer": count, **row} for count, row in zip(counts, trade, strict=True)],
+        }
+
+    def _activation(self, name: str, found: Sensitivity) -> Figures:
+        weights = [product.name for product in weight_products(self.calibrated.model) if product.input == name]
+        return {
+            "name": activation_name(weights),
+            "weights": weights,
+            "gain": found.gain,
+            "work": found.work,
+            "two_terms": name in self.chosen.fine,
+            "row_scales": name in self.chosen.by_row - self.chosen.fine,
+        }
+
+
+class WholeRange(ActivationSample):
+    """An activation of which nothing is clipped."""
+
+    @property
+    def best_range(self) -> Range:  # type: ignore[override]
+        return Range(self.low, self.high)
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,143 @@
+"""What becomes of each family of masked language models that transformers knows: its path, its parity, or its refusal.
+
+    .venv/bin/python benchmarks/families.py
+
+Exports a tiny checkpoint of each family, with random weights: fp32 is compared with PyTorch at every size, int8 with
+fp32. Random weights make int8 look worse than trained ones would: its figures say that it works, not how well. Writes
+the figures as JSON, and a table of them as Markdown. With --only, the other families' rows are left as they are.
+"""
+
+import json
+import os
+import sys
+import tempfile
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, Any
+
+import onnx_ir as ir
+import torch
+import typer
+from rich.console import Console
+
+from maskedge.bundle import Manifest
+from maskedge_export.bundling import ExportOptions, export_bundle
+from maskedge_export.errors import ExportError
+from maskedge_export.families import FAMILIES as NATIVE
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "tests" / "export"))
+from tiny_families import FAMILIES, SENTENCES, save_checkpoint  # noqa: E402
+
+TEXTS = 80
+"""Lines to calibrate on and to verify with: enough for models that know nothing."""
+
+INTRODUCTION = """\
+# Which models can be exported
+
+Every family that `AutoModelForMaskedLM` of transformers {transformers} knows, as `benchmarks/families.py` found it with
+PyTorch {torch} and onnxruntime {onnxruntime}: a tiny checkpoint of each, with random weights. *Native* families have an
+encoder of maskedge's own, with the leanest graphs, and can be trained; the others are exported as transformers has
+them. Parity is the largest difference of a log-probability from PyTorch, in nats, over texts of 3 tokens to the
+longest. Random weights make int8 look worse than trained ones would: here it only shows that int8 works.
+
+| Family | Path | fp32 parity | int8 mean KL | int8 same best token | ONNX nodes |
+| --- | --- | --: | --: | --: | --: |
+"""
+REFUSALS = """
+## Refused
+
+| Family | Why |
+| --- | --- |
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One family."""
+
+    path: str
+    """`native`, `generic` or `refused`."""
+    fp32_logprob_difference: float | None = None
+    """Largest, nats."""
+    int8_mean_kl: float | None = None
+    """Nats."""
+    int8_top1_agreement: float | None = None
+    nodes: int | None = None
+    """Of the fp32 graph."""
+    reason: str | None = None
+    """Why it is refused."""
+
+
+def main(
+    out: Annotated[Path, typer.Option(help="Where families.json and families.md go.")] = Path("build"),
+    only: Annotated[
+        list[str] | None, typer.Option(help="A family to do again; may be repeated.", show_default="all")
+    ] = None,
+) -> None:
+    """Export a checkpoint of each family, print a line for each, and write the figures."""
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    torch.set_num_threads(1)  # models so small only lose by being divided
+    figures_file = out / "families.json"
+    rows = _earlier(figures_file) if only else {}
+    for family in only or sorted(FAMILIES):
+        rows[family] = outcome(family)
+        Console().print(f"{family}: {rows[family]}", highlight=False)
+    out.mkdir(parents=True, exist_ok=True)
+    versions = {package: version(package) for package in ("transformers", "torch", "onnxruntime")}
+    figures: dict[str, Any] = {
+        "versions": versions,
+        "families": {name: asdict(row) for name, row in sorted(rows.items())},
+    }
+    figures_file.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    (out / "families.md").write_text(markdown(figures), encoding="utf-8")
+
+
+def _earlier(figures_file: Path) -> dict[str, Row]:
+    """What an earlier run found."""
+    if not figures_file.exists():
+        return {}
+    return {name: Row(**row) for name, row in json.loads(figures_file.read_text(encoding="utf-8"))["families"].items()}
+
+
+def outcome(family: str) -> Row:
+    """The family's checkpoint exported, or why it cannot be."""
+    with tempfile.TemporaryDirectory() as scratch:
+        texts = Path(scratch) / "texts.txt"
+        texts.write_text("\n".join(SENTENCES.read_text(encoding="utf-8").splitlines()[:TEXTS]), encoding="utf-8")
+        checkpoint = save_checkpoint(family, Path(scratch) / family)
+        try:
+            bundle = Path(scratch) / "bundle"
+            manifest = export_bundle(str(checkpoint), bundle, ExportOptions("both", (texts,), gate=False))
+        except ExportError as error:
+            return Row("refused", reason=" ".join(str(error).split()))
+        return _figures(family, manifest, bundle)
+
+
+def _figures(family: str, manifest: Manifest, bundle: Path) -> Row:
+    fp32, int8 = (manifest.graphs[precision].verification for precision in ("fp32", "int8"))
+    return Row(
+        "native" if family in NATIVE else "generic",
+        fp32["max_logprob_difference"],
+        int8["mean_kl"],
+        int8["top1_agreement"],
+        len(list(ir.load(bundle / manifest.graphs["fp32"].file).graph)),
+    )
+
+
+def markdown(figures: dict[str, Any]) -> str:
+    """The page of the figures."""
+    rows: dict[str, dict[str, Any]] = figures["families"]
+    exported = [_line(name, row) for name, row in rows.items() if row["path"] != "refused"]
+    refused = [f"| {name} | {row['reason'].replace('|', '/')} |\n" for name, row in rows.items() if row["reason"]]
+    return "".join([INTRODUCTION.format(**figures["versions"]), *exported, REFUSALS, *refused])
+
+
+def _line(name: str, row: dict[str, Any]) -> str:
+    figures = f"{row['fp32_logprob_difference']:.1e} | {row['int8_mean_kl']:.4f} | {row['int8_top1_agreement']:.0%}"
+    return f"| {name} | {row['path']} | {figures} | {row['nodes']} |\n"
+
+
+if __name__ == "__main__":
+    typer.run(main)

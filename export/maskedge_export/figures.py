@@ -1,0 +1,37 @@
+"""The proof's figures as a person reads them, in the model card and at the prompt."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+__all__ = ["FIGURES", "Figures"]
+
+Figures = Mapping[str, Any]
+"""As `Comparison.as_figures()` gives them; `reference` may be there besides."""
+
+
+def _with_interval(name: str, form: str) -> Callable[[Figures], str]:
+    """Shows a figure with its interval, where it has one."""
+
+    def show(figures: Figures) -> str:
+        if figures.get(name) is None:
+            return "-"
+        low, high = figures["intervals"].get(name, (None, None))
+        interval = "" if low is None else f" ({low:{form}} to {high:{form}})"
+        return f"{figures[name]:{form}}{interval}"
+
+    return show
+
+
+FIGURES: dict[str, Callable[[Figures], str]] = {
+    "Masked tokens": lambda figures: f"{figures['cells']:,}",
+    "Largest log-prob. difference": _with_interval("max_logprob_difference", ".2g"),
+    "Mean KL divergence": _with_interval("mean_kl", ".2g"),
+    "99 % of KL divergences below": _with_interval("p99_kl", ".2g"),
+    "Same best token": _with_interval("top1_agreement", ".1%"),
+    "Shared among the five best": _with_interval("top5_agreement", ".1%"),
+    "Perplexity": lambda figures: f"{figures['reference_perplexity']:.2f} → {figures['candidate_perplexity']:.2f}",
+    "Change of perplexity": _with_interval("perplexity_change", "+.2%"),
+    "Minimal pairs": lambda figures: f"{figures['pairs']:,}",
+    "Minimal pairs ranked the same": _with_interval("pair_agreement", ".1%"),
+}
+"""What each is called, and how it is shown; in parentheses its 95 % interval."""

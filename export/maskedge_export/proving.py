@@ -1,0 +1,101 @@
+"""The proof repeated: a bundle's graphs compared with the checkpoint that they say they come from."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from maskedge.bundle import Bundle
+from maskedge.encoding import TextEncoder
+from maskedge.engine import OnnxGraph
+from maskedge_export.calibration import read_texts, split_texts, too_few, verification_cells
+from maskedge_export.checkpoint import Checkpoint, load_checkpoint
+from maskedge_export.errors import CheckpointError
+from maskedge_export.limits import Gate
+from maskedge_export.minimal_pairs import minimal_pairs
+from maskedge_export.standard import standard_logprobs
+from maskedge_export.verification import (
+    Comparison,
+    Logprobs,
+    cells_for_fp32,
+    compare,
+    graph_logprobs,
+    ladder_batches,
+    model_logprobs,
+)
+
+__all__ = ["Proof", "prove_bundle"]
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """One graph compared with PyTorch."""
+
+    file: str
+    """The graph's path in the bundle."""
+    comparison: Comparison
+    failures: tuple[str, ...]
+    """What lies outside the limits, a sentence each."""
+
+
+def prove_bundle(
+    bundle: Bundle,
+    checkpoint: str,
+    paths: Sequence[Path],
+    gate: Gate,
+    *,
+    revision: str | None = None,
+    other_checkpoint: bool = False,
+    progress: Progress = lambda step: None,
+) -> list[Proof]:
+    """Every graph of the bundle, the standard ones padded, compared with the checkpoint's model in PyTorch.
+
+    The cells are those of the text that an export with this text holds out; all of them where it is too short to
+    divide. Raises CheckpointError where the checkpoint is another than the bundle was made of, unless
+    `other_checkpoint` allows it, and CalibrationTextError for text that cannot be used.
+    """
+    texts = read_texts(paths)
+    held_out = texts if too_few(texts) else split_texts(texts)[1]
+    progress("Loading the checkpoint")
+    source = load_checkpoint(checkpoint, revision=revision)
+    _check_source(bundle, source, other_checkpoint)
+    manifest = bundle.manifest
+    encoder = TextEncoder.from_file(bundle.file("tokenizer.json"), manifest.mask_token, manifest.max_length)
+    cells, pairs = verification_cells(held_out, encoder), minimal_pairs(held_out, encoder)
+    running = np.concatenate([batch.input_ids.ravel() for batch in cells]).tolist()
+    ladder = ladder_batches(running, encoder.mask_id, encoder.max_length)
+    proofs = []
+    for precision, file, logprobs in _graphs(bundle, source):
+        progress(f"Comparing {file} with PyTorch")
+        batches = cells_for_fp32(ladder, cells) if precision == "fp32" else cells
+        comparison = compare(model_logprobs(source.model, source.vocab_size), logprobs, batches, pairs)
+        proofs.append(Proof(file, comparison, tuple(gate[precision].failures(comparison))))
+    return proofs
+
+
+def _check_source(bundle: Bundle, source: Checkpoint, other_checkpoint: bool) -> None:
+    said, found = bundle.manifest.source["fingerprint"], source.fingerprint
+    if said != found and not other_checkpoint:
+        raise CheckpointError(
+            f"{source.path} is not the checkpoint that {bundle.path} was made of: its fingerprint is {found[:12]}, not "
+            f"{said[:12]}; name that one ({bundle.manifest.source['name']}), or compare with this one all the same "
+            "with --other-checkpoint"
+        )
+    if source.vocab_size != bundle.manifest.vocab_size:
+        raise CheckpointError(
+            f"{source.path} predicts {source.vocab_size} tokens, and {bundle.path} {bundle.manifest.vocab_size}: they "
+            "cannot be compared"
+        )
+
+
+def _graphs(bundle: Bundle, source: Checkpoint) -> Iterator[tuple[str, str, Logprobs]]:
+    """Each graph's precision, file and function."""
+    for precision, entry in bundle.manifest.graphs.items():
+        yield precision, entry.file, graph_logprobs(OnnxGraph(bundle.graph_file(entry)), bundle.manifest.vocab_size)
+    for precision, entry in bundle.manifest.standard.items():
+        padding_id = int(source.tokenizer.pad_token_id or 0)
+        graph = standard_logprobs(bundle.graph_file(entry), padding_id, bundle.manifest.max_length)
+        yield precision, entry.file, graph

@@ -1,0 +1,24 @@
+"""A tokenizer's files as every version of transformers, and transformers.js, reads them."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+__all__ = ["save_tokenizer"]
+
+OLDER_NAMES = {"TokenizersBackend": "PreTrainedTokenizerFast"}
+"""Classes by the name that transformers before 5 knows too; Optimum still asks for such a version."""
+OF_LOADING = ("is_local", "local_files_only")
+"""What transformers writes down of how the tokenizer was loaded, which is nobody's business later."""
+
+
+def save_tokenizer(tokenizer: Any, directory: Path) -> None:
+    """Write tokenizer.json and tokenizer_config.json of a transformers fast tokenizer."""
+    tokenizer.save_pretrained(directory)
+    path = directory / "tokenizer_config.json"
+    fields = {
+        name: value for name, value in json.loads(path.read_text(encoding="utf-8")).items() if name not in OF_LOADING
+    }
+    if fields.get("tokenizer_class") in OLDER_NAMES:
+        fields["tokenizer_class"] = OLDER_NAMES[fields["tokenizer_class"]]
+    path.write_text(json.dumps(fields, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -1,0 +1,59 @@
+"""A command that is stopped says so in one line, exits as a shell expects, and leaves nothing half written."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="module")
+def tiny(make_checkpoint: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(make_checkpoint("distilbert", tmp_path_factory.mktemp("checkpoints") / "tiny", n_layers=1))
+
+
+@pytest.mark.parametrize(
+    ("number", "reached"),
+    [
+        (signal.SIGTERM, ".out.*"),  # while the graph is traced
+        (signal.SIGINT, ".out.*/onnx/fp32.onnx"),  # while it is compared and quantized
+    ],
+)
+def test_a_stopped_export_leaves_nothing(
+    tiny: str, few_sentences: Path, tmp_path: Path, number: signal.Signals, reached: str
+) -> None:
+    command = [sys.executable, "-m", "maskedge_export", "bundle", tiny, "--out", "out", "--calibration", few_sentences]
+    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
+        deadline = time.monotonic() + 120
+        while not list(tmp_path.glob(reached)) and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.01)
+        process.send_signal(number)
+        _, stderr = process.communicate(timeout=120)
+    assert process.returncode == 128 + number
+    *steps, last = stderr.splitlines()
+    assert last == "Stopped before the end: nothing is left half written."
+    assert all(step.startswith("✓") for step in steps), stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_mistyped_checkpoint_is_not_looked_for_on_the_hub(tmp_path: Path) -> None:
+    (tmp_path / "build").mkdir()
+    with socket.create_server(("127.0.0.1", 0)) as hub:
+        hub.setblocking(False)
+        ran = subprocess.run(
+            [sys.executable, "-m", "maskedge_export", "bundle", "build/bundel", "--out", "out", "--precision", "fp32"],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+            env={**os.environ, "HF_ENDPOINT": f"http://127.0.0.1:{hub.getsockname()[1]}"},
+        )
+        with pytest.raises(BlockingIOError):  # nobody called
+            hub.accept()
+    assert (ran.returncode, len(ran.stderr.splitlines())) == (1, 1), ran.stderr
+    assert "'build/bundel' is neither a directory nor a Hub id" in ran.stderr
