@@ -65,16 +65,17 @@ class Limits:
 Gate = Mapping[str, Limits]
 """The limits of each precision: of fp32 against PyTorch, of the others against fp32."""
 
-_CLOSE = Limits(mean_kl=0.01, top1_agreement=0.95, perplexity_change=0.01, pair_agreement=0.9)
+_CLOSE = Limits(mean_kl=0.02, top1_agreement=0.92, perplexity_change=0.02, pair_agreement=0.9)
 
 GATE: Gate = {
     "fp32": Limits(logprob_difference=1e-3),
     "int8": _CLOSE,
     "int8-weights": _CLOSE,
-    "int8-avx2": Limits(mean_kl=0.02, top1_agreement=0.92, perplexity_change=0.02, pair_agreement=0.9),
+    "int8-avx2": Limits(mean_kl=0.03, top1_agreement=0.9, perplexity_change=0.03, pair_agreement=0.9),
     "int4-weights": Limits(mean_kl=0.15, top1_agreement=0.75, perplexity_change=0.08, pair_agreement=0.8),
 }
-"""What is asked by default. 7 bits hold less than 8, and 4 bits are for where memory matters more than predictions."""
+"""What is asked by default: of a model that is unsure of its predictions, rounding changes the best one more often than
+of a good one. 7 bits hold less than 8, and 4 bits are for where memory matters more than predictions."""
 
 
 def changed(gate: Gate, **options: float | None) -> Gate:
