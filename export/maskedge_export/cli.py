@@ -105,18 +105,9 @@ def bundle(
     ] = False,
 ) -> None:
     """Export a checkpoint to ONNX, quantize it, prove that it still says the same, and write the bundle."""
-    limits = _gate(max_kl, min_top1, max_perplexity_change, min_pairs)
-    options = ExportOptions(
-        ",".join(precision or ["int8"]),
-        tuple(calibration or ()),
-        limits,
-        gate,
-        name,
-        revision,
-        overwrite,
-        few_texts,
-        standard,
-    )
+    limits, precisions = _gate(max_kl, min_top1, max_perplexity_change, min_pairs), ",".join(precision or ["int8"])
+    texts = tuple(calibration or ())
+    options = ExportOptions(precisions, texts, limits, gate, name, revision, overwrite, few_texts, standard)
     with Steps() as steps:
         manifest = export_bundle(checkpoint, out, options, steps.begin)
     console = Console()
