@@ -158,9 +158,10 @@ def _export_graphs(
     vocab_size = source.vocab_size
     wanted = parse_precisions(options.precision)
 
-    progress("Exporting the fp32 graph")
     with tempfile.TemporaryDirectory(dir=directory) as scratch:
+        progress("Asking PyTorch")
         torch_logprobs = _asked(model_logprobs(source.model, vocab_size), text, Path(scratch))
+        progress("Exporting the fp32 graph")
         _write(encoder_graph(source.encoder), directory, "fp32", vocab_size)
         if wanted == ("fp32",) and isinstance(source.encoder, Encoder) and not options.standard:
             source.release()  # onnxruntime's copy of the weights takes its place

@@ -35,7 +35,7 @@ def test_bundle_shows_its_steps_and_the_proof(
     assert "fp32 / PyTorch" in result.stdout
     assert f"{perplexity:.2f}" in result.stdout
     assert "out: mine, 0." in result.stdout
-    assert [line.split(" ", 1)[0] for line in result.stderr.splitlines()] == ["✓"] * 4
+    assert [line.split(" ", 1)[0] for line in result.stderr.splitlines()] == ["✓"] * 5
     assert "Comparing fp32 with PyTorch" in result.stderr
 
 
