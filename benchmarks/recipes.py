@@ -5,13 +5,14 @@
 
 `run` trains each variant (all, where none is named) for as many steps as it makes in the given minutes of training,
 and measures -log p of the same held-out words, whatever the vocabulary. Variants whose result is in --out already are
-left alone. Give each run the same cores, with nothing else running. `table` writes docs/recipes.json and
-docs/recipes.md.
+left alone. It computes on one thread and counts its processor time, so that two can run side by side and other work
+hardly matters. `table` writes docs/recipes.json and docs/recipes.md.
 """
 
 import json
 import math
 import shutil
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -71,6 +72,7 @@ def run(
     out: Annotated[Path, typer.Option()] = ROOT / "build" / "recipes",
 ) -> None:
     """Train variants and write a result file for each."""
+    torch.set_num_threads(1)  # so that processor time is what an idle machine would take
     out.mkdir(parents=True, exist_ok=True)
     for name in variants or VARIANTS:
         result = out / f"{name}.json"
@@ -81,11 +83,13 @@ def run(
 
 
 def variant(name: str, files: tuple[str, ...]) -> Recipe:
-    """The base recipe with a variant's changes."""
+    """The default recipe without what was chosen by this comparison, and with a variant's changes."""
     recipe = load_recipe(BASE)
-    schedule = replace(recipe.schedule, lengths=(64,), length_shares=(1.0,), mask_rates=())
+    tokenizer = replace(recipe.tokenizer, vocab_size=12288)
+    schedule = replace(recipe.schedule, lengths=(64,), length_shares=(1.0,), mask_rates=(), warm_start=0.0)
     run = replace(recipe.run, batch_tokens=4096)  # many steps in a short time
-    recipe = replace(recipe, schedule=schedule, run=run, corpus=replace(recipe.corpus, files=files))
+    corpus = replace(recipe.corpus, files=files)
+    recipe = replace(recipe, tokenizer=tokenizer, schedule=schedule, run=run, corpus=corpus)
     for section, changes in VARIANTS[name][1].items():
         recipe = replace(recipe, **{section: replace(getattr(recipe, section), **changes)})
     return recipe
@@ -126,15 +130,13 @@ def step_seconds(recipe: Recipe, cache: Path, scratch: Path) -> float:
 
 
 def probe(recipe: Recipe, cache: Path, scratch: Path) -> float:
-    """Seconds of a step once everything is compiled."""
-    seconds: list[float] = []
-    options = TrainingOptions(
-        scratch, cache=cache, on_log=lambda entry: seconds.append(recipe.run.batch_tokens / entry.tokens_per_second)
-    )
+    """Seconds of processor time that a step takes once everything is compiled."""
+    times: list[float] = []
+    options = TrainingOptions(scratch, cache=cache, on_log=lambda _: times.append(time.process_time()))
     short = timed(recipe, PROBE_STEPS)
     train(replace(short, run=replace(short.run, log_every=1)), options)
     shutil.rmtree(scratch)
-    return float(np.median(seconds[UNTIMED_STEPS:-1]))
+    return float(np.median(np.diff(times)[UNTIMED_STEPS:-1]))
 
 
 def timed(recipe: Recipe, steps: int) -> Recipe:

@@ -132,7 +132,9 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been(
     keys = ("step", "loss", "learning_rate", "held_out_perplexity")
     first, second = ([[entry[key] for key in keys] for entry in log(run)] for run in (out, undisturbed.model.parent))
     assert [entry[0] for entry in first] == [entry[0] for entry in second]
-    assert first[-1] == second[-1]
+    assert first[-1][:3] == second[-1][:3]
+    # The evaluation's fp32 products may round otherwise where another process has its arrays elsewhere in memory.
+    assert first[-1][3] == pytest.approx(second[-1][3], rel=1e-6)
 
 
 def test_accumulated_parts_give_the_same_as_the_whole_batch(
