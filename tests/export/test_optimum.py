@@ -1,6 +1,6 @@
 """Optimum loads a bundle's standard graphs, in an environment of its own, since it asks for an older transformers.
 
-`make test-optimum` makes that environment in build/optimum and runs this file.
+`make test` makes that environment in build/optimum.
 """
 
 import json
@@ -30,7 +30,7 @@ print(json.dumps(answers))
 """
 TEXTS = ["The {} flows.", "A novel is longer than a short {}, as everybody knows, and dearer too."]
 
-pytestmark = pytest.mark.skipif(not PYTHON.is_file(), reason="no Optimum in build/optimum: make test-optimum")
+pytestmark = pytest.mark.skipif(not PYTHON.is_file(), reason="no Optimum in build/optimum: make test puts it there")
 
 
 @pytest.mark.parametrize("family", ["bert", "roberta", "modernbert"])

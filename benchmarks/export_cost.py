@@ -1,0 +1,73 @@
+"""Time and peak memory of exporting a BERT-base, as `mlm-export bundle` takes them in a process of its own.
+
+    .venv/bin/python benchmarks/export_cost.py
+
+The checkpoint has BERT-base's sizes (Devlin et al. 2019: 12 layers of 768, 30,522 entries) and random weights, so its
+quality figures mean nothing and its gate is off; int8 is calibrated on the example sentences. Writes JSON.
+"""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+from tokenizers import BertWordPieceTokenizer
+from transformers import BertConfig, BertForMaskedLM, PreTrainedTokenizerFast
+
+ROOT = Path(__file__).parents[1]
+SENTENCES = ROOT / "examples" / "sentences.txt"
+MEBIBYTE = 2**20
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def main(
+    precision: Annotated[list[str] | None, typer.Option()] = None,
+    json_file: Annotated[Path, typer.Option("--json")] = ROOT / "docs" / "export_cost.json",
+) -> None:
+    """Export the checkpoint in each precision."""
+    with tempfile.TemporaryDirectory() as scratch:
+        size = save_checkpoint(Path(scratch) / "bert-base")
+        exports = {name: export(Path(scratch), name) for name in precision or ("fp32", "int8")}
+    for cost in exports.values():
+        cost["times_checkpoint"] = cost["peak_mebibytes"] * MEBIBYTE / size
+    figures = {"cpu": platform.processor(), "cores": len(os.sched_getaffinity(0)), "checkpoint_bytes": size} | exports
+    json_file.write_text(json.dumps(figures, indent=1) + "\n")
+    print(json.dumps(figures, indent=1))
+
+
+def save_checkpoint(directory: Path) -> int:
+    """A BERT-base with random weights; returns the size of its fp32 weights, bytes."""
+    torch.manual_seed(0)
+    tokenizer = BertWordPieceTokenizer()
+    tokenizer.train([str(SENTENCES)], vocab_size=2000, show_progress=False)
+    tokenizer.add_tokens([f"entry{number}" for number in range(30522 - tokenizer.get_vocab_size())])
+    names = {f"{name}_token": f"[{name.upper()}]" for name in ("mask", "pad", "unk", "cls", "sep")}
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer._tokenizer, **names).save_pretrained(directory)
+    BertForMaskedLM(BertConfig()).save_pretrained(directory)
+    return (directory / "model.safetensors").stat().st_size
+
+
+def export(scratch: Path, precision: str) -> dict[str, Any]:
+    """Seconds and peak memory of one export, PyTorch's start included."""
+    command = [sys.executable, "-m", "maskedge_export", "bundle", str(scratch / "bert-base"), "--no-gate"]
+    command += ["--out", str(scratch / precision), "--precision", precision]
+    command += [] if precision == "fp32" else ["--calibration", str(SENTENCES)]
+    before = time.monotonic()
+    process = subprocess.Popen(command)
+    _, status, usage = os.wait4(process.pid, 0)
+    if status:
+        raise SystemExit(f"{' '.join(command)} failed: {status}")
+    return {"seconds": time.monotonic() - before, "peak_mebibytes": usage.ru_maxrss / 1024}
+
+
+if __name__ == "__main__":
+    app()
