@@ -3,10 +3,11 @@
     .venv/bin/python benchmarks/recipes.py run --text 'TEXT*.parquet' --minutes 6 --out build/recipes [VARIANT ...]
     .venv/bin/python benchmarks/recipes.py table build/recipes
 
-`run` trains each variant (all, where none is named) for as many steps as it makes in the given minutes of training,
-and measures -log p of the same held-out words, whatever the vocabulary. Variants whose result is in --out already are
-left alone. It computes on one thread and counts its processor time, so that two can run side by side and other work
-hardly matters. `table` writes docs/recipes.json and docs/recipes.md.
+`run` trains the base for as many steps as it makes in the given minutes, and each variant (all, where none is named)
+for as many as it makes in the same time, and measures -log p of the same held-out words, whatever the vocabulary.
+Variants whose result is in --out already are left alone. A variant's steps are timed beside the base's, on one thread
+and in processor time, so that other work on the machine hardly matters. `table` writes docs/recipes.json and
+docs/recipes.md.
 """
 
 import json
@@ -74,10 +75,13 @@ def run(
     """Train variants and write a result file for each."""
     torch.set_num_threads(1)  # so that processor time is what an idle machine would take
     out.mkdir(parents=True, exist_ok=True)
-    for name in variants or VARIANTS:
+    files = tuple(text or ())
+    for name in dict.fromkeys(["base", *(variants or VARIANTS)]):
         result = out / f"{name}.json"
         if not result.exists():
-            figures = measure(variant(name, tuple(text or ())), minutes, out / "cache", out / name)
+            recipe, base = variant(name, files), variant("base", files)
+            steps = steps_in(minutes, base, out) if name == "base" else steps_like(base, recipe, out)
+            figures = measure(recipe, steps, out / "cache", out / name)
             result.write_text(json.dumps(figures))
             print(name, {key: value for key, value in figures.items() if key != "losses"}, flush=True)
 
@@ -95,10 +99,20 @@ def variant(name: str, files: tuple[str, ...]) -> Recipe:
     return recipe
 
 
-def measure(recipe: Recipe, minutes: float, cache: Path, scratch: Path) -> dict[str, Any]:
-    """Train for about `minutes`, as many steps as a probe says, and score the held-out words."""
-    seconds_per_step = step_seconds(recipe, cache, scratch)
-    steps = round(60 * minutes / seconds_per_step)
+def steps_in(minutes: float, recipe: Recipe, out: Path) -> int:
+    """How many steps a recipe makes in so many minutes of one thread."""
+    return round(60 * minutes / step_seconds(recipe, out / "cache", out / "probe"))
+
+
+def steps_like(base: Recipe, recipe: Recipe, out: Path) -> int:
+    """How many steps a recipe makes in the time that the base took for its own: both are timed now."""
+    base_steps = json.loads((out / "base.json").read_text())["steps"]
+    first, own, last = (step_seconds(each, out / "cache", out / "probe") for each in (base, recipe, base))
+    return round(base_steps * (first + last) / 2 / own)
+
+
+def measure(recipe: Recipe, steps: int, cache: Path, scratch: Path) -> dict[str, Any]:
+    """Train for so many steps, and score the held-out words."""
     trained = train(timed(recipe, steps), TrainingOptions(scratch, cache=cache))
     assert trained
     checkpoint = load_checkpoint(str(trained.model))
@@ -109,7 +123,6 @@ def measure(recipe: Recipe, minutes: float, cache: Path, scratch: Path) -> dict[
     losses = word_losses(checkpoint.encoder, words, encoder.mask_id)
     shutil.rmtree(scratch)
     return {
-        "minutes": steps * seconds_per_step / 60,
         "steps": steps,
         "million_tokens": steps * recipe.run.batch_tokens / 1e6,
         "million_weights": sum(weight.numel() for weight in checkpoint.model.parameters()) / 1e6,
@@ -189,13 +202,13 @@ def markdown(rows: list[dict[str, Any]], words: int) -> str:
         "base, with its paired 95 % bootstrap interval: below 1 is better. Written by `benchmarks/recipes.py`, whose",
         "first lines say how to run it again.",
         "",
-        "| variant | what changes | million weights | million tokens | minutes | word perplexity | ratio |",
+        "| variant | what changes | million weights | steps | million tokens | word perplexity | ratio |",
         "|---|---|--:|--:|--:|--:|--:|",
     ]
     for row in sorted(rows, key=lambda row: row["word_perplexity"]):
         lines.append(
-            f"| {row['variant']} | {row['change']} | {row['million_weights']:.1f} | {row['million_tokens']:.2f} "
-            f"| {row['minutes']:.1f} | {row['word_perplexity']:.1f} "
+            f"| {row['variant']} | {row['change']} | {row['million_weights']:.1f} | {row['steps']:,} "
+            f"| {row['million_tokens']:.2f} | {row['word_perplexity']:.1f} "
             f"| {row['ratio']:.3f} ({row['ratio_low']:.3f} to {row['ratio_high']:.3f}) |"
         )
     return "\n".join(lines) + "\n"

@@ -43,11 +43,11 @@ from maskedge_export.tokenizer_files import save_tokenizer
 from maskedge_export.verification import (
     Comparison,
     Logprobs,
-    cells_for_fp32,
     compare,
     graph_logprobs,
     ladder_batches,
     model_logprobs,
+    questions_for_fp32,
     remembered,
 )
 
@@ -157,10 +157,11 @@ def _export_graphs(
     (directory / "onnx").mkdir()
     vocab_size = source.vocab_size
     wanted = parse_precisions(options.precision)
+    questions = questions_for_fp32(text.ladder, text.verification, text.pairs)
 
     with tempfile.TemporaryDirectory(dir=directory) as scratch:
         progress("Asking PyTorch")
-        torch_logprobs = _asked(model_logprobs(source.model, vocab_size), text, Path(scratch))
+        torch_logprobs = _asked(model_logprobs(source.model, vocab_size), *questions, Path(scratch))
         progress("Exporting the fp32 graph")
         _write(encoder_graph(source.encoder), directory, "fp32", vocab_size)
         if wanted == ("fp32",) and isinstance(source.encoder, Encoder) and not options.standard:
@@ -170,8 +171,7 @@ def _export_graphs(
         if isinstance(source.encoder, WrappedEncoder):
             check_sizes(fp32, source.encoder, vocab_size)
         fp32_logprobs = graph_logprobs(fp32, vocab_size)
-        cells = cells_for_fp32(text.ladder, text.verification)
-        against_torch = compare(torch_logprobs, fp32_logprobs, cells, text.pairs)
+        against_torch = compare(torch_logprobs, fp32_logprobs, *questions)
     entries = {"fp32": _entry("fp32", fp32, against_torch, "PyTorch", text, options)}
 
     max_kl = {name: limits.mean_kl for name, limits in options.limits.items()} if options.gate else {}
@@ -213,12 +213,12 @@ def _save_quantized(models: Mapping[str, ir.Model], directory: Path, vocab_size:
     return {precision: OnnxGraph(directory / graph_file(precision)) for precision in models}
 
 
-def _asked(logprobs: Logprobs, text: _Text, directory: Path) -> Logprobs:
+def _asked(logprobs: Logprobs, batches: Sequence[Batch], pairs: Sequence[MinimalPair], directory: Path) -> Logprobs:
     """A model's answers to all that it will be asked, kept in the directory."""
     answers = remembered(logprobs, directory)
-    for batch in [*text.ladder, *text.verification]:
+    for batch in batches:
         answers(batch)
-    preferences(text.pairs, answers)
+    preferences(pairs, answers)
     return answers
 
 

@@ -18,11 +18,11 @@ from maskedge_export.standard import standard_logprobs
 from maskedge_export.verification import (
     Comparison,
     Logprobs,
-    cells_for_fp32,
     compare,
     graph_logprobs,
     ladder_batches,
     model_logprobs,
+    questions_for_fp32,
 )
 
 __all__ = ["Proof", "prove_bundle"]
@@ -70,8 +70,8 @@ def prove_bundle(
     proofs = []
     for precision, file, logprobs in _graphs(bundle, source):
         progress(f"Comparing {file} with PyTorch")
-        batches = cells_for_fp32(ladder, cells) if precision == "fp32" else cells
-        comparison = compare(model_logprobs(source.model, source.vocab_size), logprobs, batches, pairs)
+        questions = questions_for_fp32(ladder, cells, pairs) if precision == "fp32" else (cells, pairs)
+        comparison = compare(model_logprobs(source.model, source.vocab_size), logprobs, *questions)
         proofs.append(Proof(file, comparison, tuple(gate[precision].failures(comparison))))
     return proofs
 

@@ -187,6 +187,8 @@ class RunRecipe:
     """Parts that a device works through before a step: less memory, the same result."""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     """auto: bf16 where the hardware multiplies it, fp32 elsewhere."""
+    weights: Literal["float32", "float16"] = "float32"
+    """What the model at the end is stored as; float16 is half as large, and loaded as float32 all the same."""
     compile: bool = False
     """Compile the model first: about a minute, then faster."""
     devices: int = 1

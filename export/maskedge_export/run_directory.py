@@ -11,8 +11,8 @@ from maskedge_export.snapshot import latest_snapshot, remove_partial_snapshots
 
 __all__ = ["RunDirectory"]
 
-FREE_KEYS = ("log_every", "evaluate_every", "save_every")
-"""Keys of [run] that change nothing about the model, so that a resumed run may change them."""
+FREE_KEYS = ("weights", "log_every", "evaluate_every", "save_every")
+"""Keys of [run] that change nothing about the training, so that a resumed run may change them."""
 
 
 @dataclass(frozen=True, slots=True)

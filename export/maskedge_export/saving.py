@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from maskedge_export.checkpoint import Checkpoint
@@ -24,8 +25,17 @@ class TrainedModel:
     tokenizer: Any
     """A transformers fast tokenizer."""
 
-    def save(self, directory: Path) -> None:
-        """Write configuration, weights (safetensors) and tokenizer, for `AutoModelForMaskedLM` and `AutoTokenizer`."""
+    @torch.no_grad()
+    def round_weights(self, dtype: torch.dtype) -> None:
+        """Round the weights to what `dtype` can hold, in place."""
+        for weight in self.encoder.parameters():
+            weight.copy_(weight.to(dtype))
+
+    def save(self, directory: Path, dtype: torch.dtype = torch.float32) -> None:
+        """Write configuration, weights (safetensors) and tokenizer, for `AutoModelForMaskedLM` and `AutoTokenizer`.
+
+        Weights stored as another `dtype` are still loaded as fp32, which is what the configuration asks for.
+        """
         from transformers import AutoModelForMaskedLM
         from transformers.utils import logging
 
@@ -35,7 +45,9 @@ class TrainedModel:
         # what the native encoder has no use for: the types of tokens
         others = {name: value.zero_() for name, value in model.state_dict().items() if "_type_embeddings" in name}
         model.load_state_dict({**model.state_dict(), **others, **weights})
-        model.save_pretrained(directory)
+        model.to(dtype).save_pretrained(directory)
+        model.config.dtype = torch.float32
+        model.config.save_pretrained(directory)
         self.tokenizer.save_pretrained(directory)
 
 

@@ -174,10 +174,12 @@ class _Run:
 
     def _publish(self, last: LogEntry | None) -> TrainingResult:
         self.options.on_stage("Writing the model")
+        dtype = getattr(torch, self.recipe.run.weights)
+        self.model.round_weights(dtype)
         held_out = evaluate(self.model.encoder, self.cells) if self.cells else None
         entries = self.directory.entries()
         with staging(self.directory.model, overwrite=True) as partial:
-            self.model.save(partial)
+            self.model.save(partial, dtype)
             name = self.directory.path.resolve().name
             start = self.options.start
             write_training_card(partial / "README.md", name, self.model, self.recipe, entries, held_out, start)

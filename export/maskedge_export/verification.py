@@ -19,11 +19,11 @@ from maskedge_export.minimal_pairs import MinimalPair, preferences
 
 __all__ = [
     "Comparison",
-    "cells_for_fp32",
     "compare",
     "graph_logprobs",
     "ladder_batches",
     "model_logprobs",
+    "questions_for_fp32",
     "remembered",
 ]
 
@@ -154,10 +154,12 @@ def remembered(logprobs: Logprobs, directory: Path) -> Logprobs:
     return recall
 
 
-def cells_for_fp32(ladder: list[Batch], cells: list[Batch]) -> list[Batch]:
-    """What fp32 is compared with PyTorch on: every length, and one batch in four of the text, since PyTorch is slow and
-    rounding differs little from text to text."""
-    return [*ladder, *cells[::4]]
+def questions_for_fp32(
+    ladder: list[Batch], cells: list[Batch], pairs: Sequence[MinimalPair]
+) -> tuple[list[Batch], Sequence[MinimalPair]]:
+    """What fp32 is compared with PyTorch on: every length, and one in four of a text's batches and minimal pairs, since
+    PyTorch is slow and rounding differs little from text to text."""
+    return [*ladder, *cells[::4]], pairs[::4]
 
 
 def ladder_batches(token_ids: list[int], mask_id: int, max_length: int) -> list[Batch]:

@@ -68,6 +68,21 @@ def test_a_saved_encoder_loads_bit_for_bit(
     assert all(torch.equal(loaded[name], saved[name]) for name in saved)
 
 
+def test_half_precision_takes_half_the_space_and_is_loaded_as_fp32(
+    make_trained: Callable[[str, str], TrainedModel], tmp_path: Path
+) -> None:
+    trained = make_trained("modernbert", "wordpiece")
+    trained.save(tmp_path / "full")
+    trained.round_weights(torch.float16)
+    trained.save(tmp_path / "half", torch.float16)
+    full, half = ((tmp_path / name / "model.safetensors").stat().st_size for name in ("full", "half"))
+    assert half < 0.6 * full
+    model = AutoModelForMaskedLM.from_pretrained(tmp_path / "half")
+    assert {weight.dtype for weight in model.parameters()} == {torch.float32}
+    loaded = load_checkpoint(str(tmp_path / "half")).encoder.state_dict()
+    assert all(torch.equal(weight, loaded[name]) for name, weight in trained.encoder.state_dict().items())
+
+
 def test_a_family_s_weights_there_and_back(family: str, loaded: Checkpoint, masked_ids: MaskedIds) -> None:
     weights = checkpoint_weights(loaded.encoder, family)
     again = native_encoder(loaded.model.config, weights)
