@@ -7,6 +7,7 @@ of one thread, in turns with fp32 and relative to it. Writes quantization.json, 
 with --redraw the last two only, from the first.
 """
 
+import copy
 import json
 import math
 import tempfile
@@ -37,8 +38,8 @@ from maskedge_export.products import separate_gemms, weight_products
 from maskedge_export.quantization import Plan, quantize, round_weights
 from maskedge_export.ranges import ActivationSample, Range
 from maskedge_export.rounding import nearest
-from maskedge_export.sensitivity import Divergence, Sensitivity, measure_sensitivity, refined
-from maskedge_export.smoothing import smoothed
+from maskedge_export.sensitivity import Answers, Divergence, Sensitivity, measure_sensitivity, refined
+from maskedge_export.smoothing import smooth
 from maskedge_export.verification import Logprobs, compare, graph_logprobs
 
 HERE = Path(__file__).parents[1]
@@ -82,6 +83,11 @@ def measured(checkpoint: Path, text: list[Path], rounds: int) -> Figures:
         return bench.figures(checkpoint.name, rows, trade)
 
 
+def save(model: ir.Model, path: Path) -> None:
+    """Write a graph with all its weights, wherever they are kept."""
+    ir.save(ir.external_data.load_to_model(model), path)
+
+
 class Bench:
     """One checkpoint, its fp32 graph, and the cells that everything is measured on."""
 
@@ -97,8 +103,8 @@ class Bench:
         self.fp32 = self.open("fp32", lambda path: ir.save(self.plain.clone(), path))
         self.expected = [self.logprobs(self.fp32)(batch) for batch in self.cells]
         self.reference: Logprobs = self.logprobs(self.fp32)
-        self.calibrated = calibrate(source, self.calibration)
-        self.divergence = Divergence(self.calibrated.model, self.reference, self.calibration)
+        self.calibrated = calibrate(source.reloaded(), self.calibration, self.directory("calibrated"))
+        self.divergence = Divergence(self.calibrated.model, Answers(self.reference, self.calibration))
         self.sensitivities = measure_sensitivity(self.calibrated.model, self.calibrated.plan, self.divergence.typical)
         self.chosen = refined(self.calibrated.plan, self.sensitivities)
 
@@ -106,10 +112,15 @@ class Bench:
         """A graph's predictions."""
         return graph_logprobs(graph, self.source.vocab_size)
 
+    def directory(self, name: str) -> Path:
+        """A directory of its own for a graph, or for what calibration leaves."""
+        directory = self.scratch / name.replace(" ", "_").replace("/", "_")
+        directory.mkdir(exist_ok=True)
+        return directory
+
     def open(self, name: str, write: Write) -> OnnxGraph:
         """A graph, written, given its scoring outputs, and opened as the runtime does."""
-        directory = self.scratch / name.replace(" ", "_").replace("/", "_")
-        directory.mkdir()
+        directory = self.directory(name)
         write(directory / "logits.onnx")
         model = ir.load(directory / "logits.onnx")
         ir.external_data.load_to_model(model)
@@ -124,7 +135,7 @@ class Bench:
         graph = self.fp32 if name == "fp32" else self.open(name, write)
         remaining = iter(self.expected)
         comparison = compare(lambda batch: next(remaining), self.logprobs(graph), self.cells)
-        size = sum(file.stat().st_size for file in (self.scratch / name.replace(" ", "_").replace("/", "_")).iterdir())
+        size = sum(file.stat().st_size for file in self.directory(name).iterdir())
         found = {"megabytes": size / 1e6, "times_faster": self.speed(graph), **comparison.as_figures()}
         console.print(f"{name}: KL {found['mean_kl']:.4f}, {found['times_faster']:.2f} x", highlight=False)
         return found
@@ -162,25 +173,27 @@ class Bench:
         chosen, calibrated = self.chosen, self.calibrated
         yield "int8", self.quantized(calibrated.model, chosen)
         yield "int8-avx2", self.quantized(calibrated.model, seven_bit(calibrated, chosen))
-        yield "int8-weights", lambda path: ir.save(blocks_graph(calibrated, 8), path)
-        yield "int4-weights", lambda path: ir.save(blocks_graph(calibrated, 4), path)
+        yield "int8-weights", lambda path: save(blocks_graph(calibrated, 8), path)
+        yield "int4-weights", lambda path: save(blocks_graph(calibrated, 4), path)
 
     def steps(self) -> Iterator[tuple[str, Write]]:
         """Our own graph with one improvement after another, ending where `int8` takes over."""
-        plain = Calibrated(self.plain, observe(self.plain, self.calibration), None)
+        plain = Calibrated(self.plain, observe(self.plain, self.calibration, self.directory("plain")), None)
         full = {name: WholeRange(s.low, s.high, s.rows) for name, s in plain.samples.items()}
         rounded = round_weights(self.plain, plain.samples, rounding=nearest)
         yield "ours: ranges min to max", self.quantized(self.plain, Plan(full, rounded))
         yield "+ ranges of least error", self.quantized(self.plain, Plan(plain.samples, rounded))
         model, samples = self.calibrated.model, self.calibrated.samples
         if isinstance(self.source.encoder, Encoder):
-            fixed = encoder_graph(smoothed(self.source.encoder, self.calibration[::SHARE], strength=0.5))
+            encoder = copy.deepcopy(self.source.encoder)
+            smooth(encoder, self.calibration[::SHARE], strength=0.5)
+            fixed = encoder_graph(encoder)
             separate_gemms(fixed)
-            seen = observe(fixed, self.calibration)
+            seen = observe(fixed, self.calibration, self.directory("fixed"))
             fixed_plan = Plan(seen, round_weights(fixed, seen, rounding=nearest))
             yield "+ SmoothQuant, strength 0.5", self.quantized(fixed, fixed_plan)
-            smooth = Plan(samples, round_weights(model, samples, rounding=nearest))
-            yield "+ each layer's own strength", self.quantized(model, smooth)
+            own = Plan(samples, round_weights(model, samples, rounding=nearest))
+            yield "+ each layer's own strength", self.quantized(model, own)
         table = Plan(samples, round_weights(model, samples))
         yield "+ compensated rounding", self.quantized(model, table)
         yield (
@@ -195,7 +208,7 @@ class Bench:
         def write(path: Path) -> None:
             graph = model.clone()
             quantize(graph, plan)
-            ir.save(graph, path)
+            save(graph, path)
 
         return write
 

@@ -24,12 +24,12 @@ CLOZES = (
     "Paris is the [MASK] of France.",
     "She poured the hot [MASK] into a cup.",
     "He opened the [MASK] and walked into the room.",
-    "The children are [MASK] in the garden.",
+    "The children [MASK] playing in the park.",
     "I am going to the [MASK] to buy some bread.",
-    "The cat is sleeping on the [MASK].",
-    "We [MASK] to the beach last summer.",
-    "It was so cold that the water had turned to [MASK].",
-    "She has two brothers and one [MASK].",
+    "They stood in front [MASK] the house.",
+    "My father [MASK] a teacher.",
+    "They have two [MASK] and a daughter.",
+    "It is one of the [MASK] cities in the world.",
     "The keys to the cabinet [MASK] on the table.",
     "He was [MASK] in London in 1902.",
     "The sun rises in the [MASK].",
@@ -69,9 +69,8 @@ def losses_by_word(model: Checkpoint, texts: list[str]) -> dict[tuple[str, int],
     """-log p of each word, nats, by its sentence and place."""
     encoder = TextEncoder(model.tokenizer.backend_tokenizer, model.tokenizer.mask_token, model.max_length)
     words = masked_words(texts, encoder)
-    return {
-        place(word): loss for word, loss in zip(words, word_losses(model.encoder, words, encoder.mask_id), strict=True)
-    }
+    losses = word_losses(model.native(), words, encoder.mask_id)
+    return {place(word): loss for word, loss in zip(words, losses, strict=True)}
 
 
 def place(word: MaskedWord) -> tuple[str, int]:
@@ -84,7 +83,7 @@ def predictions(model: Checkpoint, cloze: str) -> list[dict[str, Any]]:
     """The most probable tokens of a gap."""
     ids = model.tokenizer(cloze.replace("[MASK]", model.tokenizer.mask_token), return_tensors="pt")["input_ids"]
     position = (ids == model.tokenizer.mask_token_id).nonzero()[:, 1:]
-    probabilities = model.encoder(ids, position)[0, 0].softmax(-1)
+    probabilities = model.native()(ids, position)[0, 0].softmax(-1)
     best = probabilities.topk(TOP_K)
     return [
         {"token": model.tokenizer.decode([token]), "probability": round(float(p), 4)}

@@ -47,9 +47,11 @@ def main(
 def save_checkpoint(directory: Path) -> int:
     """A BERT-base with random weights; returns the size of its fp32 weights, bytes."""
     torch.manual_seed(0)
-    tokenizer = BertWordPieceTokenizer()
-    tokenizer.train([str(SENTENCES)], vocab_size=2000, show_progress=False)
-    tokenizer.add_tokens([f"entry{number}" for number in range(30522 - tokenizer.get_vocab_size())])
+    trained = BertWordPieceTokenizer()
+    trained.train([str(SENTENCES)], vocab_size=2000, show_progress=False)
+    known = trained.get_vocab()
+    others = {f"entry{number}": number for number in range(len(known), BertConfig().vocab_size)}
+    tokenizer = BertWordPieceTokenizer(vocab=known | others)
     names = {f"{name}_token": f"[{name.upper()}]" for name in ("mask", "pad", "unk", "cls", "sep")}
     PreTrainedTokenizerFast(tokenizer_object=tokenizer._tokenizer, **names).save_pretrained(directory)
     BertForMaskedLM(BertConfig()).save_pretrained(directory)

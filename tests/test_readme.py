@@ -1,6 +1,7 @@
 """The README's figures are those that commands of this repository wrote."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -44,5 +45,23 @@ def test_transcript_shows_the_bundled_model() -> None:
     pq = pytest.importorskip("pyarrow.parquet", reason="the batch extra is not installed")
     rows = pq.read_table(ROOT / "examples" / "masked_sentences.parquet").num_rows
 
-    assert f"{rows} of {rows}" in README
+    assert re.search(rf"\d+ of {rows}\b", README)
     assert Predictor.load().name in README
+
+
+def test_the_bundled_model_is_told_with_its_proof() -> None:
+    figures = Predictor.load().bundle.manifest.graphs["int8"].verification
+
+    assert f"on {100 * figures['top1_agreement']:.1f} % of {figures['cells']:,} masks" in " ".join(README.split())
+    assert f"a mean KL divergence of {figures['mean_kl']:.1g} nats" in " ".join(README.split())
+
+
+def test_the_model_s_card_has_the_comparison_s_figures() -> None:
+    card = " ".join((ROOT / "checkpoints" / "english-small" / "README.md").read_text(encoding="utf-8").split())
+    found = json.loads((ROOT / "docs" / "default_model.json").read_text(encoding="utf-8"))
+    own, before = (model["word_perplexity"] for model in found["models"])
+    low, high = (100 * end for end in found["ratio_interval"])
+
+    assert f"On {found['words']:,} words" in card
+    assert f"word perplexity is {own:.0f}, and that of the model bundled before {before:.0f}" in card
+    assert f"{100 * found['ratio']:.0f} % of it (95 % interval {low:.0f} to {high:.0f} %)" in card

@@ -9,7 +9,7 @@ from lightning_fabric.utilities.rank_zero import rank_zero_only
 from maskedge.encoding import TextEncoder
 from maskedge_export.adaptation_report import write_report
 from maskedge_export.checkpoint import Checkpoint, load_checkpoint
-from maskedge_export.errors import CorpusError
+from maskedge_export.errors import CorpusError, RecipeError
 from maskedge_export.gains import Gains, compare_words, count_words_of
 from maskedge_export.packing import PackedCorpus, prepare_corpus, training_documents
 from maskedge_export.recipe import (
@@ -20,18 +20,22 @@ from maskedge_export.recipe import (
     RunRecipe,
     ScheduleRecipe,
     TokenizerRecipe,
+    load_recipe,
 )
 from maskedge_export.run_directory import RunDirectory
 from maskedge_export.training import TrainingOptions, train
 from maskedge_export.word_cells import MaskedWord, masked_words, word_losses
 
-__all__ = ["Adaptation", "adapt", "adaptation_recipe"]
+__all__ = ["Adaptation", "adapt", "adaptation_recipe", "load_adaptation_recipe"]
 
 PASSES, MOST_STEPS = 3, 1000
 """Passes over the text, where that takes no more steps: about half an hour on two cores for a small model."""
 HELD_OUT = 0.02
 FEWEST_WORDS = 100
 LENGTH = 128
+"""Tokens of a row; as many as the checkpoint takes where that is fewer."""
+UNKNOWN_LENGTH = 1 << 31
+"""Of the texts that a checkpoint takes, before it is loaded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,28 +51,37 @@ def adaptation_recipe() -> Recipe:
     """How a model is adapted where nothing else is asked for; the steps follow from how much text there is."""
     return Recipe(
         corpus=CorpusRecipe(held_out=HELD_OUT),
+        model=ModelRecipe(max_length=UNKNOWN_LENGTH),
         optimizer=OptimizerRecipe(name="adamw", learning_rate=5e-4),
         schedule=ScheduleRecipe(steps=MOST_STEPS, warmup=50, decay="linear", lengths=(LENGTH,)),
         run=RunRecipe(batch_tokens=8192, evaluate_every=100, save_every=100),
     )
 
 
+def load_adaptation_recipe(path: Path) -> Recipe:
+    """The recipe of a TOML file; what it leaves out is as in `adaptation_recipe`, and its tokenizer and model do not
+    count: they are the checkpoint's. Raises RecipeError."""
+    return load_recipe(path, adaptation_recipe(), ignored=("tokenizer", "model"))
+
+
 def adapt(checkpoint: str, recipe: Recipe, options: TrainingOptions, *, steps: int | None = None) -> Adaptation | None:
     """Train a checkpoint on with the recipe's text, and write it to `out/model` beside `out/adaptation.json`, `.md` and
     `.png`: how much better than before it predicts words of that text that it was not trained on.
 
-    The recipe's tokenizer and model are the checkpoint's. `steps` None: three passes over the text, 1,000 at most.
-    Of several devices' processes, only the first returns what became of it.
+    The recipe's tokenizer and model are the checkpoint's. `steps` None: three passes over the text, but no more steps
+    than the recipe has. Of several devices' processes, only the first returns what became of it.
 
-    Raises CheckpointError or UnsupportedModelError for a checkpoint that cannot be trained, and TrainingError, or one
-    of its kinds, for a corpus or directory that cannot be used.
+    Raises CheckpointError or UnsupportedModelError for a checkpoint that cannot be trained, RecipeError for rows longer
+    than it takes, and TrainingError, or one of its kinds, for a corpus or directory that cannot be used.
     """
+    directory = RunDirectory(options.out)
     if rank_zero_only.rank == 0:  # type: ignore[attr-defined]  # the others start when the first has begun the run
-        RunDirectory(options.out).check(resume=options.resume)
+        directory.check(resume=options.resume)
     source = load_checkpoint(checkpoint)
     source.native()  # refuses what cannot be trained before the corpus is read
     recipe = _of_checkpoint(recipe, source)
-    corpus = prepare_corpus(recipe, options.cache or options.out / "corpus", options.on_stage)
+    cache = options.cache or options.out / "corpus"
+    corpus = prepare_corpus(recipe, cache, options.on_stage, began_with=directory.began_with)
     recipe = replace(recipe, schedule=_schedule(recipe, corpus, steps))
     encoder = TextEncoder(corpus.tokenizer.backend_tokenizer, corpus.tokenizer.mask_token, source.max_length)
     words = masked_words(corpus.held_out, encoder)
@@ -96,9 +109,14 @@ def _check_enough(words: Sequence[MaskedWord], recipe: Recipe) -> None:
 
 
 def _of_checkpoint(recipe: Recipe, checkpoint: Checkpoint) -> Recipe:
-    """The recipe with the checkpoint's tokenizer and length in place of its own."""
-    length = checkpoint.max_length
-    lengths = tuple(min(length, wanted) for wanted in recipe.schedule.lengths)
+    """The recipe with the checkpoint's tokenizer and length in place of its own. Raises RecipeError."""
+    length, lengths = checkpoint.max_length, recipe.schedule.lengths
+    if lengths == (LENGTH,):
+        lengths = (min(length, LENGTH),)
+    if max(lengths) > length:
+        raise RecipeError(
+            f"schedule.lengths has {max(lengths)}, longer than the {length} tokens that {checkpoint.name} takes"
+        )
     return replace(
         recipe,
         tokenizer=TokenizerRecipe(existing=str(checkpoint.path)),

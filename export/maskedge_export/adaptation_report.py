@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from maskedge_export.gains import Gain, Gains
+from maskedge_export.tables import gain_row
 
 __all__ = ["write_report"]
 
@@ -41,20 +42,7 @@ def _markdown(gains: Gains, source: str) -> str:
 
 def _table(title: str, gains: Sequence[Gain]) -> list[str]:
     lines = ["", f"## {title}", "", "| | words | before | after | ratio |", "|---|--:|--:|--:|--:|"]
-    return lines + [
-        f"| {gain.group} | {gain.words:,} | {_number(gain.before)} | {_number(gain.after)} | {_ratio(gain)} |"
-        for gain in gains
-    ]
-
-
-def _number(perplexity: float) -> str:
-    return f"{perplexity:,.1f}" if perplexity < 1e7 else f"{perplexity:.1e}"
-
-
-def _ratio(gain: Gain) -> str:
-    """With an interval where there is more than one word to draw from."""
-    interval = f" ({gain.ratio.low:.3f} to {gain.ratio.high:.3f})" if gain.words > 1 else ""
-    return f"{gain.ratio.value:.3f}{interval}"
+    return lines + [f"| {' | '.join(gain_row(gain))} |" for gain in gains]
 
 
 def _draw(gains: Gains, file: Path) -> None:

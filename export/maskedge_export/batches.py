@@ -1,6 +1,8 @@
 """What each step of a run trains on: rows of the phase's length, masked, drawn from the seed and the step alone."""
 
+from collections import Counter
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 from typing import Any
 
 import numpy as np
@@ -24,6 +26,8 @@ class _Phase:
     rows_per_step: int
     mask_rate: float
     sampler: RowSampler
+    first_row: int
+    """Rows of this length that earlier phases have had."""
 
 
 class Batches:
@@ -40,7 +44,8 @@ class Batches:
     def batch(self, step: int) -> MaskedRows:
         """The masked rows of a step, counted from 0: the same ones however often it is asked."""
         phase = next(phase for phase in reversed(self.phases) if phase.first_step <= step)
-        rows = phase.sampler.rows((step - phase.first_step) * phase.rows_per_step, phase.rows_per_step)
+        first_row = phase.first_row + (step - phase.first_step) * phase.rows_per_step
+        rows = phase.sampler.rows(first_row, phase.rows_per_step)
         masked = self.masker.mask(rows, np.random.default_rng([self.seed, MASKS, step]), phase.mask_rate)
         if step >= self.warm_steps:
             return masked
@@ -51,13 +56,15 @@ class Batches:
 
 def _phases(corpus: PackedCorpus, recipe: Recipe) -> list[_Phase]:
     prefix, suffix = frame(corpus.tokenizer)
-    phases, share = [], 0.0
+    phases: list[_Phase] = []
     schedule = recipe.schedule
+    starts = [round(share * schedule.steps) for share in accumulate(schedule.length_shares, initial=0.0)]
+    had: Counter[int] = Counter()
     rates = schedule.mask_rates or (recipe.masking.rate,) * len(schedule.lengths)
-    for length, part, rate in zip(schedule.lengths, schedule.length_shares, rates, strict=True):
+    for length, rate, (start, end) in zip(schedule.lengths, rates, pairwise(starts), strict=True):
         sampler = RowSampler(corpus.tokens, length, tuple(prefix), _last(suffix), recipe.run.seed)
-        phases.append(_Phase(round(share * schedule.steps), recipe.run.batch_tokens // length, rate, sampler))
-        share += part
+        phases.append(_Phase(start, recipe.run.batch_tokens // length, rate, sampler, had[length]))
+        had[length] += (end - start) * phases[-1].rows_per_step
     return phases
 
 

@@ -28,17 +28,25 @@ class Estimate:
         return Estimate(function(self.value), function(self.low), function(self.high))
 
 
-def estimate(values: FloatArray, statistic: Callable[[FloatArray], np.floating] = np.mean) -> Estimate:
+def estimate(
+    values: FloatArray,
+    statistic: Callable[[FloatArray], np.floating] = np.mean,
+    texts: npt.NDArray[np.int64] | None = None,
+) -> Estimate:
     """A statistic of values [cells] with its interval, drawn with a fixed seed.
 
-    What was measured in pairs stays in pairs where `values` are the pairs' differences.
+    What was measured in pairs stays in pairs where `values` are the pairs' differences. `texts` [cells] says which text
+    each cell is of: whole texts are drawn then, since cells of one text are more alike than those of several.
     """
     generator = np.random.default_rng(0)
-    draws = [statistic(values[generator.integers(len(values), size=len(values))]) for _ in range(RESAMPLES)]
+    _, owners = np.unique(np.arange(len(values)) if texts is None else texts, return_inverse=True)
+    count = int(owners.max()) + 1
+    drawn = (np.bincount(generator.integers(count, size=count), minlength=count) for _ in range(RESAMPLES))
+    draws = [statistic(np.repeat(values, times[owners])) for times in drawn]
     low, high = np.quantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Estimate(float(statistic(values)), float(low), float(high))
 
 
-def perplexity_ratio(before: FloatArray, after: FloatArray) -> Estimate:
-    """The perplexity of losses `after` [cells] (nats) over that of `before`, paired cell by cell."""
-    return estimate(after - before).map(math.exp)
+def perplexity_ratio(before: FloatArray, after: FloatArray, texts: npt.NDArray[np.int64] | None = None) -> Estimate:
+    """The perplexity of losses `after` [cells] (nats) over that of `before`, paired cell by cell; `texts` as above."""
+    return estimate(after - before, texts=texts).map(math.exp)

@@ -10,6 +10,7 @@ import numpy as np
 import onnx_ir as ir
 
 from maskedge.bundle import MANIFEST_NAME, FileEntry, GoldenVector, GraphEntry, Manifest, file_sha256
+from maskedge.cpu import cpu_features
 from maskedge.encoding import TextEncoder
 from maskedge.engine import Graph, OnnxGraph
 from maskedge_export.calibration import (
@@ -21,16 +22,19 @@ from maskedge_export.calibration import (
     too_few,
     verification_cells,
 )
-from maskedge_export.card import write_card
+from maskedge_export.card import VerifiedOn, write_card
 from maskedge_export.checkpoint import Checkpoint, load_checkpoint
 from maskedge_export.encoder import Encoder
 from maskedge_export.errors import CalibrationTextError, ExportError, GateError
 from maskedge_export.external_weights import save_graphs
+from maskedge_export.figures import without_perplexity
 from maskedge_export.generic import WrappedEncoder, check_sizes
 from maskedge_export.graph import add_scoring_outputs, encoder_graph, forget_weights
 from maskedge_export.limits import GATE, Gate
+from maskedge_export.memory import give_back_memory
 from maskedge_export.minimal_pairs import MinimalPair, minimal_pairs, preferences
 from maskedge_export.precisions import parse_precisions, quantized_graphs
+from maskedge_export.sensitivity import Answers
 from maskedge_export.staging import staging
 from maskedge_export.standard import (
     STANDARD_FILES,
@@ -38,6 +42,7 @@ from maskedge_export.standard import (
     compare_standard_graphs,
     save_standard_graphs,
     standard_inputs,
+    token_types,
 )
 from maskedge_export.tokenizer_files import save_tokenizer
 from maskedge_export.verification import (
@@ -84,17 +89,18 @@ class ExportOptions:
 
 @dataclass(frozen=True, slots=True)
 class _Text:
-    """The masked cells of an export; random tokens where no text was given."""
+    """The masked cells of an export."""
 
     calibration: list[Batch]
     verification: list[Batch]
+    """None where no text was given."""
     ladder: list[Batch]
     """One text of each of many lengths."""
     record: Mapping[str, Any]
     """What calibration ran on, for the manifest."""
     pairs: list[MinimalPair]
-    held_out: bool = True
-    """Whether verification has texts that calibration has not."""
+    verified_on: VerifiedOn
+    """What the graphs are compared on."""
 
 
 def export_bundle(
@@ -130,15 +136,20 @@ def _check_options(out: Path, options: ExportOptions) -> None:
         raise ExportError(f"{out} exists; choose another --out, or replace it with --overwrite")
     if out.exists() and not (out / MANIFEST_NAME).is_file():
         raise ExportError(f"{out} exists and is no bundle, so it is not overwritten; choose another --out")
+    if "int8" in quantized and cpu_features().int8_saturates:
+        raise ExportError(
+            "int8 cannot be measured on this CPU, which has no VNNI instructions: sums of 8-bit products saturate; "
+            "export --precision int8-avx2, whose sums do not, or export on another machine"
+        )
 
 
 def _masked_text(encoder: TextEncoder, options: ExportOptions, vocab_size: int) -> _Text:
     if not options.calibration:
         ids = np.random.default_rng(0).integers(0, vocab_size, encoder.max_length).tolist()
         ladder = ladder_batches(ids, encoder.mask_id, encoder.max_length)
-        return _Text([], ladder, ladder, {}, [])
+        return _Text([], [], ladder, {}, [], "random tokens")
     texts = read_texts(options.calibration)
-    if few := options.few_texts and bool(texts) and too_few(texts):
+    if few := options.few_texts and too_few(texts):
         verification = calibration = texts
         cells = calibration_cells = verification_cells(texts, encoder)
     else:
@@ -147,7 +158,7 @@ def _masked_text(encoder: TextEncoder, options: ExportOptions, vocab_size: int) 
     running = np.concatenate([batch.input_ids.ravel() for batch in cells]).tolist()
     ladder = ladder_batches(running, encoder.mask_id, encoder.max_length)
     pairs, record = minimal_pairs(verification, encoder), calibration_record(calibration, calibration_cells)
-    return _Text(calibration_cells, cells, ladder, record, pairs, held_out=not few)
+    return _Text(calibration_cells, cells, ladder, record, pairs, "calibration text" if few else "held-out text")
 
 
 def _export_graphs(
@@ -155,38 +166,63 @@ def _export_graphs(
 ) -> dict[str, GraphEntry]:
     """Each precision's graph, written below `directory`, verified, with golden vectors. Raises GateError."""
     (directory / "onnx").mkdir()
-    vocab_size = source.vocab_size
     wanted = parse_precisions(options.precision)
-    questions = questions_for_fp32(text.ladder, text.verification, text.pairs)
-
+    types = token_types(source) if options.standard else None
     with tempfile.TemporaryDirectory(dir=directory) as scratch:
-        progress("Asking PyTorch")
-        torch_logprobs = _asked(model_logprobs(source.model, vocab_size), *questions, Path(scratch))
-        progress("Exporting the fp32 graph")
-        _write(encoder_graph(source.encoder), directory, "fp32", vocab_size)
-        if wanted == ("fp32",) and isinstance(source.encoder, Encoder) and not options.standard:
-            source.release()  # onnxruntime's copy of the weights takes its place
-        progress("Comparing fp32 with PyTorch")
-        fp32 = OnnxGraph(directory / graph_file("fp32"))
-        if isinstance(source.encoder, WrappedEncoder):
-            check_sizes(fp32, source.encoder, vocab_size)
-        fp32_logprobs = graph_logprobs(fp32, vocab_size)
-        against_torch = compare(torch_logprobs, fp32_logprobs, *questions)
-    entries = {"fp32": _entry("fp32", fp32, against_torch, "PyTorch", text, options)}
-
-    max_kl = {name: limits.mean_kl for name, limits in options.limits.items()} if options.gate else {}
-    models = quantized_graphs(source, wanted, text.calibration, fp32_logprobs, max_kl, progress)
-    for precision, graph in _save_quantized(models, directory, vocab_size).items():
-        progress(f"Comparing {precision} with fp32")
-        against_fp32 = compare(fp32_logprobs, graph_logprobs(graph, vocab_size), text.verification, text.pairs)
-        entries[precision] = _entry(precision, graph, against_fp32, "fp32", text, options)
+        entries = {"fp32": _export_fp32(source, text, directory, Path(scratch), options, progress)}
+        if options.standard:  # before the quantization, since an architecture that has none is refused
+            save_standard_graphs(types, directory, {"fp32": graph_file("fp32")})
+        if wanted != ("fp32",):
+            entries |= _export_quantized(source, text, directory, Path(scratch), options, progress)
     if options.standard:
-        progress("Writing the standard graphs")
-        save_standard_graphs(source, directory, {name: graph_file(name) for name in entries})
+        save_standard_graphs(types, directory, {name: graph_file(name) for name in entries if name != "fp32"})
     if "fp32" not in wanted:
         for file in (directory / "onnx").glob("fp32.onnx*"):
             file.unlink()
     return {precision: entries[precision] for precision in wanted}
+
+
+def _export_fp32(
+    source: Checkpoint, text: _Text, directory: Path, scratch: Path, options: ExportOptions, progress: Progress
+) -> GraphEntry:
+    """The fp32 graph, compared with PyTorch; the checkpoint's memory is given back for onnxruntime's copy."""
+    questions = questions_for_fp32(text.ladder, text.verification, text.pairs)
+    progress("Asking PyTorch")
+    torch_logprobs = _asked(model_logprobs(source.model, source.vocab_size), *questions, scratch)
+    progress("Exporting the fp32 graph")
+    _write(encoder_graph(source.encoder), directory, "fp32", source.vocab_size)
+    progress("Comparing fp32 with PyTorch")
+    if isinstance(source.encoder, Encoder):
+        source.release()
+    graph = OnnxGraph(directory / graph_file("fp32"))
+    if isinstance(source.encoder, WrappedEncoder):
+        check_sizes(graph, source.encoder, source.vocab_size)
+        source.release()
+    comparison = compare(torch_logprobs, graph_logprobs(graph, source.vocab_size), *questions)
+    return _entry("fp32", graph, comparison, "PyTorch", text, options)
+
+
+def _export_quantized(
+    source: Checkpoint, text: _Text, directory: Path, scratch: Path, options: ExportOptions, progress: Progress
+) -> dict[str, GraphEntry]:
+    """The quantized graphs, each compared with fp32, which is open only as long as it is asked."""
+
+    def ask_fp32() -> Logprobs:
+        return graph_logprobs(OnnxGraph(directory / graph_file("fp32")), source.vocab_size)
+
+    wanted = [precision for precision in parse_precisions(options.precision) if precision != "fp32"]
+    answers = Answers(ask_fp32(), text.calibration)
+    give_back_memory()
+    gate = options.limits if options.gate else None
+    models = quantized_graphs(source.reloaded(), wanted, text.calibration, answers, scratch, gate, progress)
+    _save_quantized(models, directory, source.vocab_size)
+    fp32, entries = ask_fp32(), {}
+    for precision in wanted:
+        progress(f"Comparing {precision} with fp32")
+        graph = OnnxGraph(directory / graph_file(precision))
+        comparison = compare(fp32, graph_logprobs(graph, source.vocab_size), text.verification, text.pairs)
+        entries[precision] = _entry(precision, graph, comparison, "fp32", text, options)
+    return entries
 
 
 def _prove_standard(
@@ -196,8 +232,8 @@ def _prove_standard(
     if not options.standard:
         return {}
     progress("Comparing the standard graphs, with padding")
-    entries = {}
-    for precision, comparison in compare_standard_graphs(source, directory, text.verification, text.pairs).items():
+    source, entries, cells = source.reloaded(), {}, text.verification or text.ladder
+    for precision, comparison in compare_standard_graphs(source, directory, cells, text.pairs).items():
         reference = "PyTorch" if precision == "fp32" else STANDARD_FILES["fp32"]
         verification = _verification(precision, comparison, reference, text, options)
         inputs, outputs = standard_inputs(source), dict(STANDARD_OUTPUTS)
@@ -205,12 +241,14 @@ def _prove_standard(
     return entries
 
 
-def _save_quantized(models: Mapping[str, ir.Model], directory: Path, vocab_size: int) -> dict[str, Graph]:
-    """Write the scoring graphs of all quantized precisions, sharing what weights they can, and open them."""
+def _save_quantized(models: Mapping[str, ir.Model], directory: Path, vocab_size: int) -> None:
+    """Write the scoring graphs of all quantized precisions, sharing what weights they can, and forget their weights."""
     for model in models.values():
         add_scoring_outputs(model, vocab_size)
     save_graphs({directory / graph_file(precision): model for precision, model in models.items()})
-    return {precision: OnnxGraph(directory / graph_file(precision)) for precision in models}
+    for model in models.values():
+        forget_weights(model.graph.initializers.values())
+    give_back_memory()
 
 
 def _asked(logprobs: Logprobs, batches: Sequence[Batch], pairs: Sequence[MinimalPair], directory: Path) -> Logprobs:
@@ -246,18 +284,20 @@ def _verification(
     precision: str, comparison: Comparison, reference: str, text: _Text, options: ExportOptions
 ) -> dict[str, Any]:
     """What a manifest says of a comparison. Raises GateError where it is outside its limits and there is a gate."""
-    failures = [f"{precision}: {failure}" for failure in options.limits[precision].failures(comparison)]
+    limits, figures = options.limits[precision], comparison.as_figures()
+    failures = [f"{precision}: {failure}" for failure in limits.failures(comparison)]
     if failures and options.gate:
         raise GateError(
             "; ".join(failures) + ". Nothing was written. Give calibration text closer to the model's own, relax the "
-            "limit, or write it all the same with --no-gate"
+            "limit with the flag named, or write it all the same with --no-gate"
         )
     return {
         "reference": reference,
         "passed": not failures,
         "failures": failures,
-        "held_out": text.held_out,
-        **comparison.as_figures(),
+        "limits": limits.asked,
+        "text": text.verified_on,
+        **(without_perplexity(figures) if text.verified_on == "random tokens" else figures),
     }
 
 
@@ -290,7 +330,7 @@ def _write_manifest(
     options: ExportOptions,
 ) -> Manifest:
     name = options.name or source.name
-    write_card(directory / "README.md", name, source, graphs, standard, options.limits)
+    write_card(directory / "README.md", name, source, graphs, standard)
     files = sorted(path for path in directory.rglob("*") if path.is_file())
     manifest = Manifest(
         name=name,

@@ -1,11 +1,13 @@
 """Calibration text: files -> sentences -> masked batches, some to calibrate on, others held out to verify with."""
 
 import hashlib
+import json
 import random
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +34,8 @@ VERIFICATION_TEXTS = 4000
 """As many masks: their perplexity's change has an interval of about 0.4 % to either side."""
 FEWEST_TEXTS = 64
 WHOLE_TEXT_EVERY = 16
-TOKENS_PER_BATCH = 1024
+TOKENS_PER_BATCH = 256
+"""So few that what a large model makes of a batch takes little memory."""
 SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
 
 
@@ -46,29 +49,49 @@ class Batch:
     """[batch, 1]"""
     targets: npt.NDArray[np.int64]
     """[batch, 1]: the ids that were masked."""
+    texts: npt.NDArray[np.int64] | None = None
+    """[batch]: the number of the text that each row is of; None where nothing is known of it."""
 
 
 Cells = list[Batch]
 
 
 def read_texts(paths: Sequence[Path]) -> list[str]:
-    """The non-empty texts of text files (one a line) and Parquet files (the column `text`).
+    """The different texts of text files (one a line), JSONL files (the field `text`) and Parquet files (the column).
 
-    Raises CalibrationTextError, naming the file, for one that is missing, not UTF-8, or without such a column.
+    Raises CalibrationTextError, naming the file, for one that is missing, not UTF-8, or without such a field, and where
+    no text is left.
     """
     texts = [text for path in paths for text in _read_file(path) if text.strip()]
+    if not texts:
+        raise CalibrationTextError(f"there is no text in {', '.join(map(str, paths)) or 'no file'}; give some")
     return list(dict.fromkeys(texts))
 
 
 def _read_file(path: Path) -> list[str]:
+    if path.is_dir():
+        raise CalibrationTextError(f"{path} is a directory; give the files in it")
     if not path.is_file():
         raise CalibrationTextError(f"calibration file {path} does not exist")
     if path.suffix == ".parquet":
         return _read_parquet(path)
     try:
-        return path.read_text(encoding="utf-8").splitlines()
+        content = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise CalibrationTextError(f"{path} is not UTF-8 (byte {error.start}); convert it with iconv") from error
+    if path.suffix not in (".jsonl", ".json"):
+        return content.splitlines()
+    # not splitlines, which would cut a JSON string at a U+2028
+    return [_text_field(line, f"{path}, line {n}") for n, line in enumerate(content.split("\n"), 1) if line.strip()]
+
+
+def _text_field(line: str, place: str) -> str:
+    try:
+        text: str = json.loads(line)["text"]
+        text.encode()  # a lone surrogate, which JSON can spell, is no text
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise CalibrationTextError(f"{place}, is no JSON object with a text 'text': {error!r}") from error
+    return text
 
 
 def _read_parquet(path: Path) -> list[str]:
@@ -115,21 +138,24 @@ def masked_cells(texts: Sequence[str], encoder: TextEncoder, copies: int = 1) ->
     """One sentence of each text with one of its tokens masked, drawn with a fixed seed; batched by exact length.
 
     A text is taken `copies` times, each time with another token masked, as far as it has as many. Every sixteenth text
-    is taken whole, cut to the model's length, so that long inputs are seen too.
+    is taken whole, cut to the model's length, so that long inputs are seen too. A token that stands for what the
+    vocabulary lacks is never the masked one: no model is trained to predict it.
     Raises CalibrationTextError where not one text can be used.
     """
-    rng = random.Random(SEED)
-    rows: defaultdict[int, list[tuple[list[int], int, int]]] = defaultdict(list)
+    rng, is_unknown = random.Random(SEED), cache(encoder.is_unknown)
+    rows: defaultdict[int, list[tuple[list[int], int, int, int]]] = defaultdict(list)
     for index, text in enumerate(texts):
         ids = _token_ids(text if index % WHOLE_TEXT_EVERY == 0 else rng.choice(SENTENCE_END.split(text)), encoder)
-        for masked in rng.sample(range(len(ids)), min(copies, len(ids))):
+        known = [position for position, token in enumerate(ids) if not is_unknown(token)]
+        for masked in rng.sample(known, min(copies, len(known))):
             row = [*encoder.prefix, *ids, *encoder.suffix]
             position = len(encoder.prefix) + masked
             row[position] = encoder.mask_id
-            rows[len(row)].append((row, position, ids[masked]))
+            rows[len(row)].append((row, position, ids[masked], index))
     if not rows:
         raise CalibrationTextError(
-            f"none of {len(texts)} texts can be used: each is empty or holds {encoder.mask_token}; give plain text"
+            f"none of {len(texts)} texts can be used: each is empty, holds {encoder.mask_token} or nothing that the "
+            "vocabulary knows; give plain text"
         )
     return [batch for length in sorted(rows) for batch in _batches(rows[length], length)]
 
@@ -154,8 +180,8 @@ def _token_ids(text: str, encoder: TextEncoder) -> list[int]:
     return [] if encoder.mask_id in ids else list(ids[: encoder.room])
 
 
-def _batches(rows: list[tuple[list[int], int, int]], length: int) -> Iterator[Batch]:
+def _batches(rows: list[tuple[list[int], int, int, int]], length: int) -> Iterator[Batch]:
     size = max(1, TOKENS_PER_BATCH // length)
     for start in range(0, len(rows), size):
-        input_ids, positions, targets = zip(*rows[start : start + size], strict=True)
-        yield Batch(np.array(input_ids), np.array(positions)[:, np.newaxis], np.array(targets)[:, np.newaxis])
+        ids, positions, targets, texts = (np.array(column) for column in zip(*rows[start : start + size], strict=True))
+        yield Batch(ids, positions[:, np.newaxis], targets[:, np.newaxis], texts)

@@ -2,9 +2,9 @@
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from huggingface_hub import ModelCard, ModelCardData
 
@@ -12,9 +12,18 @@ from maskedge.bundle import GraphEntry
 from maskedge_export.checkpoint import Checkpoint
 from maskedge_export.errors import CheckpointError
 from maskedge_export.figures import FIGURES
-from maskedge_export.limits import Gate
+from maskedge_export.limits import Limits
 
-__all__ = ["write_card"]
+__all__ = ["VerifiedOn", "write_card"]
+
+VerifiedOn = Literal["held-out text", "calibration text", "random tokens"]
+"""What a graph was compared on, as its verification record says it."""
+
+VERIFIED_ON: dict[VerifiedOn, str] = {
+    "held-out text": "masked tokens of text that was not used to calibrate it",
+    "calibration text": "masked tokens of the few texts that it was calibrated on: there were no others",
+    "random tokens": "random tokens, from the shortest text to the longest: no text was given to take a perplexity of",
+}
 
 BODY = """
 # {name}
@@ -32,7 +41,7 @@ for candidate in predictor({example}):
 {standard}
 ## How it was proved
 
-Each graph was compared with what it was made from, on masked tokens of {text}.
+Each graph was compared with what it was made from, on {text}.
 
 {table}
 
@@ -54,7 +63,6 @@ def write_card(
     source: Checkpoint,
     graphs: Mapping[str, GraphEntry],
     standard: Mapping[str, GraphEntry],
-    gate: Gate,
 ) -> None:
     """Write the card. What the checkpoint's own card says of licence, language and text goes along.
 
@@ -76,9 +84,9 @@ def write_card(
         model_type=_plain(source.model_type),
         example=json.dumps(f"Paris is the {source.tokenizer.mask_token} of France.", ensure_ascii=False),
         standard=STANDARD if standard else "",
-        text=_verification_text(proved),
+        text=VERIFIED_ON[proved[0].verification["text"]],
         table=_table({**graphs, **{Path(entry.file).name: entry for entry in standard.values()}}),
-        verdict=_verdict(proved, graphs, gate),
+        verdict=_verdict(proved, graphs),
         source_card=f"\n## The source model's card\n\n{_demoted(own_text)}\n" if own_text else "",
     )
     path.write_text(f"---\n{data.to_yaml()}\n---\n{body}", encoding="utf-8")
@@ -113,12 +121,6 @@ def _code(text: str) -> str:
     return f"{fence}{padding}{text}{padding}{fence}"
 
 
-def _verification_text(proved: list[GraphEntry]) -> str:
-    if all(entry.verification["held_out"] for entry in proved):
-        return "text that was not used to calibrate it"
-    return "the few texts that it was calibrated on: there were no others"
-
-
 def _table(graphs: Mapping[str, GraphEntry]) -> str:
     """A column for each graph, a row for each figure."""
     columns = [entry.verification for entry in graphs.values()]
@@ -128,12 +130,12 @@ def _table(graphs: Mapping[str, GraphEntry]) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
-def _verdict(proved: list[GraphEntry], precisions: Iterable[str], gate: Gate) -> str:
+def _verdict(proved: list[GraphEntry], graphs: Mapping[str, GraphEntry]) -> str:
     failures = [failure for entry in proved for failure in entry.verification["failures"]]
     if failures:
         return "\n**This bundle failed its gate and was written all the same:** " + "; ".join(failures) + ".\n"
-    asked = "".join(f"- {precision}: {gate[precision].describe()}\n" for precision in precisions)
-    return f"\nIt had to pass this gate:\n\n{asked}"
+    limits = {name: Limits(**entry.verification["limits"]).describe() for name, entry in graphs.items()}
+    return "\nIt is within its limits:\n\n" + "".join(f"- {name}: {asked}\n" for name, asked in limits.items())
 
 
 def _demoted(text: str) -> str:

@@ -1,9 +1,8 @@
 """A Hugging Face checkpoint, from a directory or the Hub: safetensors and JSON only, never pickles or remote code."""
 
-import gc
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +15,9 @@ from maskedge_export.encoder import Encoder
 from maskedge_export.errors import CheckpointError, UnsupportedModelError
 from maskedge_export.families import FAMILIES, native_encoder
 from maskedge_export.generic import WrappedEncoder
+from maskedge_export.memory import give_back_memory
 
-__all__ = ["Checkpoint", "find_checkpoint", "load_checkpoint", "load_tokenizer"]
+__all__ = ["Checkpoint", "find_checkpoint", "last_id", "load_checkpoint", "load_tokenizer"]
 
 SAFE_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "README.md"]
 TOKENIZER_FILES = ["tokenizer.json", "vocab.txt", "vocab.json", "*.model"]
@@ -47,7 +47,7 @@ class Checkpoint:
     @property
     def vocab_size(self) -> int:
         """Tokens that can be predicted: the head may have more rows, to a round number, that stand for nothing."""
-        return min(self.encoder.config.vocab_size, _last_id(self.tokenizer) + 1)
+        return min(self.encoder.config.vocab_size, last_id(self.tokenizer) + 1)
 
     def native(self) -> Encoder:
         """The native encoder. Raises UnsupportedModelError where the architecture has none."""
@@ -62,7 +62,14 @@ class Checkpoint:
         """Give the weights' memory back; everything else stays."""
         self.model.to("meta")
         self.encoder.to("meta")
-        gc.collect()  # what the exporter leaves behind refers to them in circles
+        give_back_memory()  # what the exporter leaves behind refers to them in circles
+
+    def reloaded(self) -> "Checkpoint":
+        """The same with its weights from disk again, after `release`. Raises CheckpointError where they changed."""
+        if _fingerprint(self.path) != self.fingerprint:
+            raise CheckpointError(f"the files of {self.path} changed while they were exported; export them again")
+        model = _load_model(self.path)
+        return replace(self, model=model, encoder=_encoder(model))
 
     @property
     def max_length(self) -> int:
@@ -100,7 +107,7 @@ def _encoder(model: Any) -> Encoder | WrappedEncoder:
 
 
 def _check_vocabulary(checkpoint: Checkpoint) -> None:
-    last, rows = _last_id(checkpoint.tokenizer), checkpoint.encoder.config.vocab_size
+    last, rows = last_id(checkpoint.tokenizer), checkpoint.encoder.config.vocab_size
     token = checkpoint.tokenizer.convert_ids_to_tokens(last)
     if last >= rows:
         raise CheckpointError(
@@ -109,7 +116,8 @@ def _check_vocabulary(checkpoint: Checkpoint) -> None:
         )
 
 
-def _last_id(tokenizer: Any) -> int:
+def last_id(tokenizer: Any) -> int:
+    """The largest id that a transformers tokenizer gives; ids need not be without gaps."""
     return int(max(tokenizer.get_vocab().values()))
 
 

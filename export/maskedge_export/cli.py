@@ -16,7 +16,7 @@ from maskedge.errors import MaskedgeError
 from maskedge_export.bundling import ExportOptions, export_bundle
 from maskedge_export.comparing import compare_bundles
 from maskedge_export.inspecting import inspect_graph
-from maskedge_export.limits import GATE, Gate, changed
+from maskedge_export.limits import FLAGS, GATE, Gate, changed
 from maskedge_export.precisions import PRECISIONS
 from maskedge_export.progress import Steps, TrainingMeter
 from maskedge_export.proving import Proof, prove_bundle
@@ -30,12 +30,21 @@ FAILURE = 1
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 
-MaxKl = Annotated[float | None, typer.Option(help="Gate: most mean KL divergence of quantized graphs, nats.")]
-MinTop1 = Annotated[float | None, typer.Option(help="Gate: least share of masks with the same best token.")]
-MaxPerplexityChange = Annotated[
-    float | None, typer.Option(help="Gate: most relative rise of the masked perplexity, upper end of its interval.")
+MaxDifference = Annotated[
+    float | None, typer.Option(min=0, help="Gate: most that a log-probability of fp32 differs from PyTorch's, nats.")
 ]
-MinPairs = Annotated[float | None, typer.Option(help="Gate: least share of minimal pairs ranked the same.")]
+MaxKl = Annotated[float | None, typer.Option(min=0, help="Gate: most mean KL divergence of quantized graphs, nats.")]
+MinTop1 = Annotated[
+    float | None,
+    typer.Option(min=0, max=1, help="Gate: least share of masks with the same best token in quantized graphs."),
+]
+MaxPerplexityChange = Annotated[
+    float | None,
+    typer.Option(min=0, help="Gate: most relative rise of their masked perplexity (0.02 is 2 %), end of its interval."),
+]
+MinPairs = Annotated[
+    float | None, typer.Option(min=0, max=1, help="Gate: least share of minimal pairs that they rank the same.")
+]
 ABundle = Annotated[Path, typer.Argument(metavar="BUNDLE", help="A bundle's directory.")]
 Json = Annotated[bool, typer.Option("--json", help="JSON, for machines.")]
 
@@ -87,11 +96,12 @@ def bundle(
     ] = None,
     calibration: Annotated[
         list[Path] | None,
-        typer.Option(help="Text (one a line) or Parquet (column text) to calibrate on; may be repeated."),
+        typer.Option(help="Text (one a line), JSONL or Parquet (its text) to calibrate on; may be repeated."),
     ] = None,
     name: Annotated[str | None, typer.Option(help="The model's name; the checkpoint's by default.")] = None,
     revision: Annotated[str | None, typer.Option(help="Branch, tag or commit of a Hub checkpoint.")] = None,
     gate: Annotated[bool, typer.Option(help="--no-gate writes a bundle outside its limits, and says so in it.")] = True,
+    max_difference: MaxDifference = None,
     max_kl: MaxKl = None,
     min_top1: MinTop1 = None,
     max_perplexity_change: MaxPerplexityChange = None,
@@ -105,8 +115,8 @@ def bundle(
     ] = False,
 ) -> None:
     """Export a checkpoint to ONNX, quantize it, prove that it still says the same, and write the bundle."""
-    limits, precisions = _gate(max_kl, min_top1, max_perplexity_change, min_pairs), ",".join(precision or ["int8"])
-    texts = tuple(calibration or ())
+    limits = _gate(max_difference, max_kl, min_top1, max_perplexity_change, min_pairs)
+    precisions, texts = ",".join(precision or ["int8"]), tuple(calibration or ())
     options = ExportOptions(precisions, texts, limits, gate, name, revision, overwrite, few_texts, standard)
     with Steps() as steps:
         manifest = export_bundle(checkpoint, out, options, steps.begin)
@@ -125,11 +135,12 @@ def bundle(
 def verify(
     bundle: ABundle,
     checkpoint: Annotated[str, typer.Argument(help="The checkpoint that it was made of: a directory or a Hub id.")],
-    text: Annotated[list[Path], typer.Option(help="Text or Parquet to compare on; may be repeated.")],
+    text: Annotated[list[Path], typer.Option(help="Text, JSONL or Parquet to compare on; may be repeated.")],
     revision: Annotated[str | None, typer.Option(help="Branch, tag or commit of a Hub checkpoint.")] = None,
     other_checkpoint: Annotated[
         bool, typer.Option("--other-checkpoint", help="Compare with a checkpoint of another fingerprint all the same.")
     ] = False,
+    max_difference: MaxDifference = None,
     max_kl: MaxKl = None,
     min_top1: MinTop1 = None,
     max_perplexity_change: MaxPerplexityChange = None,
@@ -137,7 +148,7 @@ def verify(
     as_json: Json = False,
 ) -> None:
     """Prove a bundle again: every graph against PyTorch. Exit code 1 where one is outside the limits."""
-    limits = _gate(max_kl, min_top1, max_perplexity_change, min_pairs)
+    limits = _gate(max_difference, max_kl, min_top1, max_perplexity_change, min_pairs)
     opened = Bundle.open(bundle)
     with Steps() as steps:
         proofs = prove_bundle(
@@ -160,10 +171,9 @@ def verify(
         raise typer.Exit(FAILURE)
 
 
-def _gate(max_kl: float | None, min_top1: float | None, max_change: float | None, min_pairs: float | None) -> Gate:
-    return changed(
-        GATE, mean_kl=max_kl, top1_agreement=min_top1, perplexity_change=max_change, pair_agreement=min_pairs
-    )
+def _gate(*limits: float | None) -> Gate:
+    """The default gate with the limits that are given, in the order of FLAGS."""
+    return changed(GATE, **dict(zip(FLAGS, limits, strict=True)))
 
 
 def _proof_as_json(proof: Proof) -> dict[str, object]:
@@ -256,20 +266,27 @@ def adapt(
         list[str] | None, typer.Option(help="Text, JSONL or Parquet to adapt to; globs; may be repeated.")
     ] = None,
     recipe: Annotated[
-        Path | None, typer.Option(help="A recipe, TOML; its tokenizer and model are the checkpoint's instead.")
+        Path | None,
+        typer.Option(
+            help="A recipe, TOML; what it leaves out is as without one, and tokenizer and model are the checkpoint's."
+        ),
     ] = None,
     steps: Annotated[
-        int | None, typer.Option(min=1, help="Steps of training; three passes over the text by default, 1,000 at most.")
+        int | None,
+        typer.Option(
+            min=1,
+            help="Steps of training; three passes over the text by default, at most the recipe's, or 1,000.",
+        ),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run at --out.")] = False,
     cache: Annotated[Path | None, typer.Option(help="Where packed text is kept; in --out by default.")] = None,
 ) -> None:
     """Train a checkpoint on with your own text, and report what that gained on text kept out of it."""
     from maskedge_export.adaptation import adapt as adapt_model
-    from maskedge_export.adaptation import adaptation_recipe
+    from maskedge_export.adaptation import adaptation_recipe, load_adaptation_recipe
     from maskedge_export.training import TrainingOptions
 
-    options = _with_text(load_recipe(recipe) if recipe else adaptation_recipe(), text)
+    options = _with_text(load_adaptation_recipe(recipe) if recipe else adaptation_recipe(), text)
     with Steps() as shown:
         meter = TrainingMeter(shown)
         result = adapt_model(

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from maskedge_export.calibration import Batch
 from maskedge_export.encoder import Encoder
 
-__all__ = ["Evaluation", "evaluate"]
+__all__ = ["Evaluation", "evaluate", "perplexity"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,4 +42,12 @@ def evaluate(encoder: Encoder, cells: Sequence[Batch], *, from_before: bool = Fa
         losses.append(F.cross_entropy(logits, targets.flatten(), reduction="none"))
         hits.append(logits.argmax(-1) == targets.flatten())
     loss, hit = torch.cat(losses).double(), torch.cat(hits).double()
-    return Evaluation(len(loss), math.exp(loss.mean()), float(hit.mean()), math.exp(-loss.max()))
+    return Evaluation(len(loss), perplexity(float(loss.mean())), float(hit.mean()), math.exp(-loss.max()))
+
+
+def perplexity(loss: float) -> float:
+    """exp of a mean loss, nats; infinite where that is larger than any float."""
+    try:
+        return math.exp(loss)
+    except OverflowError:
+        return math.inf

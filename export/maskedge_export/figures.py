@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-__all__ = ["FIGURES", "Figures"]
+__all__ = ["FIGURES", "Figures", "without_perplexity"]
 
 Figures = Mapping[str, Any]
 """As `Comparison.as_figures()` gives them; `reference` may be there besides."""
@@ -22,6 +22,17 @@ def _with_interval(name: str, form: str) -> Callable[[Figures], str]:
     return show
 
 
+def _perplexities(reference: float | None, candidate: float | None) -> str:
+    return "-" if reference is None else f"{reference:.2f} → {candidate:.2f}"
+
+
+def without_perplexity(figures: Figures) -> dict[str, Any]:
+    """The figures of a comparison on random tokens, of which a perplexity says nothing: None."""
+    intervals = {name: ends for name, ends in figures["intervals"].items() if name != "perplexity_change"}
+    unknown = dict.fromkeys(("reference_perplexity", "candidate_perplexity", "perplexity_change"))
+    return {**figures, **unknown, "intervals": intervals}
+
+
 FIGURES: dict[str, Callable[[Figures], str]] = {
     "Masked tokens": lambda figures: f"{figures['cells']:,}",
     "Largest log-prob. difference": _with_interval("max_logprob_difference", ".2g"),
@@ -29,7 +40,7 @@ FIGURES: dict[str, Callable[[Figures], str]] = {
     "99 % of KL divergences below": _with_interval("p99_kl", ".2g"),
     "Same best token": _with_interval("top1_agreement", ".1%"),
     "Shared among the five best": _with_interval("top5_agreement", ".1%"),
-    "Perplexity": lambda figures: f"{figures['reference_perplexity']:.2f} → {figures['candidate_perplexity']:.2f}",
+    "Perplexity": lambda figures: _perplexities(figures["reference_perplexity"], figures["candidate_perplexity"]),
     "Change of perplexity": _with_interval("perplexity_change", "+.2%"),
     "Minimal pairs": lambda figures: f"{figures['pairs']:,}",
     "Minimal pairs ranked the same": _with_interval("pair_agreement", ".1%"),

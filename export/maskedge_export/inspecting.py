@@ -17,6 +17,7 @@ import onnxruntime
 from maskedge.bundle import Bundle
 from maskedge.engine import SLOW_OPTIMIZERS
 from maskedge_export.layer_names import weight_name
+from maskedge_export.weight_only import INTEGER_PRODUCTS as INTEGER_ACCURACY
 
 __all__ = ["Inspection", "NodeTime", "inspect_graph"]
 
@@ -26,10 +27,11 @@ RUNS = 6
 """The first is not counted: memory is taken then."""
 
 INTEGER_PRODUCTS = {"MatMulIntegerToFloat", "MatMulInteger", "DynamicQuantizeMatMul", "QLinearMatMul", "QGemm"}
-FLOAT_PRODUCTS = {"MatMul", "FusedMatMul", "Gemm", "FusedGemm", "MatMulNBits"}
-"""MatMulNBits has small weights, and multiplies them as floats."""
+FLOAT_PRODUCTS = {"MatMul", "FusedMatMul", "Gemm", "FusedGemm"}
+BLOCK_PRODUCTS = {"MatMulNBits"}
+"""Of weights in blocks of few bits; an attribute says in which numbers they are multiplied."""
+PRODUCTS = INTEGER_PRODUCTS | FLOAT_PRODUCTS | BLOCK_PRODUCTS
 ATTENTIONS = {"Attention", "MultiHeadAttention"}
-WEIGHTED = FLOAT_PRODUCTS - {"MatMulNBits"}
 NARROW = {ir.DataType.INT8, ir.DataType.UINT8, ir.DataType.INT4, ir.DataType.UINT4}
 FLOATS = {ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16}
 
@@ -95,7 +97,7 @@ def inspect_graph(bundle: Bundle, precision: str | None = None) -> Inspection:
     shares: defaultdict[str, float] = defaultdict(float)
     for node in nodes:
         shares[node.operator] += node.seconds / total
-    weighted = {str(node.name) for node in optimized.graph if node.op_type in WEIGHTED and _has_weight(node)}
+    weighted = {str(node.name) for node in optimized.graph if node.op_type in FLOAT_PRODUCTS and _has_weight(node)}
     return Inspection(
         precision=name,
         file=entry.file,
@@ -104,7 +106,7 @@ def inspect_graph(bundle: Bundle, precision: str | None = None) -> Inspection:
         optimized=_operators(optimized),
         weights=_weight_bytes(model),
         quantized_weights=_quantized_share(model),
-        integer_work=_integer_share(events),
+        integer_work=_integer_share(events, {str(node.name) for node in optimized.graph if _multiplies_integers(node)}),
         seconds=total,
         batch=f"{ROWS} rows of {min(LENGTH, bundle.manifest.max_length)} tokens, {MASKS} mask each",
         time=dict(sorted(shares.items(), key=lambda item: -item[1])),
@@ -148,7 +150,7 @@ def _node_times(events: Iterable[dict[str, Any]], weights: Mapping[str, str]) ->
     """The slowest first. Each node's median, since another program may take the CPU away in the middle of one."""
     runs: defaultdict[tuple[str, str], list[int]] = defaultdict(list)
     for event in events:
-        runs[event["name"].removesuffix("_kernel_time"), event["args"]["op_name"]].append(event["dur"])
+        runs[_node_name(event), event["args"]["op_name"]].append(event["dur"])
     times = [
         NodeTime(name, operator, median(spent) / 1e6, weights.get(name, "")) for (name, operator), spent in runs.items()
     ]
@@ -165,9 +167,7 @@ def _weight_names(saved: ir.Model, optimized: ir.Model) -> dict[str, str]:
     return {
         str(node.name): weight_name(str(tables.get(weight.name, weight.name)))
         for node in optimized.graph
-        if node.op_type in INTEGER_PRODUCTS | FLOAT_PRODUCTS
-        and (weight := node.inputs[1]) is not None
-        and weight.is_initializer()
+        if node.op_type in PRODUCTS and (weight := node.inputs[1]) is not None and weight.is_initializer()
     }
 
 
@@ -205,13 +205,23 @@ def _has_weight(node: ir.Node) -> bool:
     return any(value is not None and value.is_initializer() for value in node.inputs[:2])
 
 
-def _integer_share(events: Iterable[dict[str, Any]]) -> float:
+def _multiplies_integers(node: ir.Node) -> bool:
+    if node.op_type in BLOCK_PRODUCTS:
+        return node.attributes.get_int("accuracy_level", 0) == INTEGER_ACCURACY
+    return node.op_type in INTEGER_PRODUCTS
+
+
+def _integer_share(events: Iterable[dict[str, Any]], integer_nodes: set[str]) -> float:
     work = Counter[bool]()
     for event in events:
-        operator, shapes = event["args"]["op_name"], event["args"]
-        if operator in INTEGER_PRODUCTS | FLOAT_PRODUCTS | ATTENTIONS:
-            work[operator in INTEGER_PRODUCTS] += _multiplications(operator, shapes)
+        operator, name = event["args"]["op_name"], _node_name(event)
+        if operator in PRODUCTS | ATTENTIONS:
+            work[name in integer_nodes] += _multiplications(operator, event["args"])
     return work[True] / max(1, work.total())
+
+
+def _node_name(event: Mapping[str, Any]) -> str:
+    return str(event["name"]).removesuffix("_kernel_time")
 
 
 def _multiplications(operator: str, shapes: Mapping[str, Any]) -> int:

@@ -2,11 +2,20 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 from maskedge_export.verification import Comparison
 
-__all__ = ["GATE", "Gate", "Limits", "changed"]
+__all__ = ["FLAGS", "GATE", "Gate", "Limits", "changed"]
+
+FLAGS = {
+    "logprob_difference": "--max-difference",
+    "mean_kl": "--max-kl",
+    "top1_agreement": "--min-top1",
+    "perplexity_change": "--max-perplexity-change",
+    "pair_agreement": "--min-pairs",
+}
+"""The option of `mlm-export` that changes each limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,41 +33,49 @@ class Limits:
     pair_agreement: float = 0.0
     """Least share of minimal pairs ranked the same, where the text gave any."""
 
+    @property
+    def asked(self) -> dict[str, float]:
+        """Those that ask for something, by name."""
+        return {field.name: limit for field in fields(self) if (limit := getattr(self, field.name)) != field.default}
+
     def failures(self, comparison: Comparison) -> list[str]:
-        """What lies outside, a sentence each; none where the graph passes."""
+        """What lies outside, a sentence each that ends in that limit's flag; none where the graph passes."""
         pairs = comparison.pair_agreement
-        checks = [
-            ("largest log-probability difference", comparison.max_logprob_difference, self.logprob_difference),
-            ("mean KL divergence", comparison.mean_kl.value, self.mean_kl),
-            ("top-1 disagreement", 1 - comparison.top1_agreement.value, 1 - self.top1_agreement),
-            (
+        checks = {
+            "logprob_difference": (
+                "largest log-probability difference",
+                comparison.max_logprob_difference,
+                self.logprob_difference,
+            ),
+            "mean_kl": ("mean KL divergence", comparison.mean_kl.value, self.mean_kl),
+            "top1_agreement": ("top-1 disagreement", 1 - comparison.top1_agreement.value, 1 - self.top1_agreement),
+            "perplexity_change": (
                 "change in masked perplexity (upper end of its interval)",
                 comparison.perplexity_change.high,
                 self.perplexity_change,
             ),
-            ("disagreement on minimal pairs", 1 - pairs.value if pairs else 0.0, 1 - self.pair_agreement),
-        ]
+            "pair_agreement": (
+                "disagreement on minimal pairs",
+                1 - pairs.value if pairs else 0.0,
+                1 - self.pair_agreement,
+            ),
+        }
         return [
-            f"{name} is {value:.4g}, above its limit of {limit:.4g}"
-            for name, value, limit in checks
+            f"{figure} is {value:.4g}, above its limit of {limit:.4g} ({FLAGS[name]})"
+            for name, (figure, value, limit) in checks.items()
             if not value <= limit  # a NaN fails
         ]
 
     def describe(self) -> str:
         """What is asked, in words."""
-        asked = []
-        if math.isfinite(self.logprob_difference):
-            asked.append(
-                f"log-probabilities of the target and the five best tokens within {self.logprob_difference:g} nats"
-            )
-        if math.isfinite(self.mean_kl):
-            asked.append(f"a mean KL divergence of at most {self.mean_kl:g} nats")
-        if self.top1_agreement > 0:
-            asked.append(f"the same best token on at least {self.top1_agreement:.0%} of the masks")
-        if math.isfinite(self.perplexity_change):
-            asked.append(f"a masked perplexity at most {self.perplexity_change:.0%} higher (upper end of the interval)")
-        if self.pair_agreement > 0:
-            asked.append(f"at least {self.pair_agreement:.0%} of minimal pairs ranked the same")
+        words = {
+            "logprob_difference": "log-probabilities of the target and the five best tokens within {:g} nats",
+            "mean_kl": "a mean KL divergence of at most {:g} nats",
+            "top1_agreement": "the same best token on at least {percent} of the masks",
+            "perplexity_change": "a masked perplexity at most {percent} higher (upper end of the interval)",
+            "pair_agreement": "at least {percent} of minimal pairs ranked the same",
+        }
+        asked = [words[name].format(limit, percent=f"{100 * limit:.4g}%") for name, limit in self.asked.items()]
         return ", ".join(asked) or "nothing"
 
 
@@ -78,7 +95,11 @@ GATE: Gate = {
 of a good one. 7 bits hold less than 8, and 4 bits are for where memory matters more than predictions."""
 
 
-def changed(gate: Gate, **options: float | None) -> Gate:
-    """The gate with other limits for all quantized graphs; None leaves one as it is."""
-    given = {name: value for name, value in options.items() if value is not None}
-    return {name: limits if name == "fp32" else replace(limits, **given) for name, limits in gate.items()}
+def changed(gate: Gate, **limits: float | None) -> Gate:
+    """The gate with other limits, None leaving one as it is: `logprob_difference` of fp32, all others of the quantized
+    graphs."""
+    of_fp32, of_quantized = (
+        {name: limit for name, limit in limits.items() if limit is not None and (name == "logprob_difference") == fp32}
+        for fp32 in (True, False)
+    )
+    return {name: replace(asked, **(of_fp32 if name == "fp32" else of_quantized)) for name, asked in gate.items()}

@@ -6,7 +6,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from maskedge_export.checkpoint import last_id
 from maskedge_export.recipe import MaskingRecipe
+from maskedge_export.token_ends import ANY, INSIDE, NEVER, token_ends
 
 __all__ = ["IGNORED", "MaskedRows", "Masker", "Vocabulary"]
 
@@ -15,8 +17,6 @@ IGNORED = -100
 
 IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
-
-LETTER, DIGIT, OTHER, ANY, NEVER = 0, 1, 2, 3, -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,52 +44,34 @@ class Vocabulary:
 
     mask_id: int
     ordinary: BoolArray
-    """[vocabulary]: no special token."""
+    """[vocabulary]: a token, and no special one."""
     left: npt.NDArray[np.int8]
-    """[vocabulary]: the kind of character that a token continues a word with; NEVER where it begins one."""
+    """[vocabulary]: the kind of character that a token continues a word with; NEVER where it begins one, INSIDE
+    where it goes on with a character."""
     right: npt.NDArray[np.int8]
-    """[vocabulary]: the kind of character that it ends with; ANY for a word's space that is a token of its own."""
+    """[vocabulary]: the kind of character that it ends with; ANY for a word's space that is a token of its own, INSIDE
+    for bytes of a character that an earlier token began."""
 
     @classmethod
     def of(cls, tokenizer: Any) -> "Vocabulary":
         """The vocabulary of a transformers fast tokenizer: WordPiece, byte-level BPE, Unigram, or whole words."""
-        backend = tokenizer.backend_tokenizer
-        size = backend.get_vocab_size()
-        special = {index for index, token in backend.get_added_tokens_decoder().items() if token.special}
-        ordinary = np.array([index not in special for index in range(size)])
-        ends = _word_piece_ends if type(backend.model).__name__ in ("WordPiece", "WordLevel") else _spaced_ends
-        left, right = zip(
-            *(ends(backend.id_to_token(index)) if ordinary[index] else (NEVER, NEVER) for index in range(size)),
-            strict=True,
-        )
-        return cls(tokenizer.mask_token_id, ordinary, np.array(left, np.int8), np.array(right, np.int8))
+        ends = token_ends(tokenizer.backend_tokenizer)
+        ids = range(last_id(tokenizer) + 1)
+        left, right = np.array([ends.get(index, (NEVER, NEVER)) for index in ids], np.int8).T
+        return cls(tokenizer.mask_token_id, np.array([index in ends for index in ids]), left, right)
 
     def continues(self, ids: IntArray) -> BoolArray:
         """Whether each token of ids [batch, length] belongs to the word of the token before it."""
         joined = np.zeros(ids.shape, np.bool_)
-        left, right = self.left[ids[:, 1:]], self.right[ids[:, :-1]]
-        joined[:, 1:] = (left != NEVER) & ((left == right) | (right == ANY))
+        left, right = self.left[ids[:, 1:]], self._ending(ids[:, :-1])
+        joined[:, 1:] = (left != NEVER) & (right != NEVER) & ((left == right) | (right == ANY) | (left == INSIDE))
         return joined
 
-
-def _word_piece_ends(token: str) -> tuple[int, int]:
-    return (LETTER if token.startswith("##") else NEVER), LETTER
-
-
-def _spaced_ends(token: str) -> tuple[int, int]:
-    """A token that carries its word's leading space (Ġ, Ċ, ▁) begins a word; one without it continues a word whose last
-    character is of the same kind: a letter, a digit or other, the parts that byte-level BPE never joins."""
-    first, last = _character_kind(token[:1]), _character_kind(token[-1:])
-    return (NEVER if token[:1] in _SPACES else first), (ANY if token[-1:] in _SPACES else last)
-
-
-_SPACES = ("", "Ġ", "Ċ", "ĉ", "▁")
-
-
-def _character_kind(character: str) -> int:
-    if character.isascii() and not character.isalpha():
-        return DIGIT if character.isdigit() else OTHER
-    return LETTER  # of beyond ASCII, byte-level BPE shows single bytes: most are parts of letters
+    def _ending(self, ids: IntArray) -> npt.NDArray[np.int8]:
+        """The kind of character that stands at the end of each token [batch, length]."""
+        right = self.right[ids]
+        places = np.where(right == INSIDE, 0, np.arange(ids.shape[1]))
+        return np.take_along_axis(right, np.maximum.accumulate(places, axis=1), 1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,6 @@ import heapq
 import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
-from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
@@ -14,18 +13,19 @@ import numpy.typing as npt
 
 from maskedge.encoding import TextEncoder
 from maskedge_export.corpus import Document, corpus_identity, documents, draw
-from maskedge_export.errors import CorpusError
+from maskedge_export.errors import CorpusError, ExportError
 from maskedge_export.recipe import Recipe
 from maskedge_export.staging import staging
 from maskedge_export.tokenizer import existing_tokenizer, train_tokenizer
 
 __all__ = ["PackedCorpus", "frame", "prepare_corpus", "training_documents"]
 
-FORMAT = 1
-"""Raised when what is packed changes."""
+FORMAT, OLDER_FORMATS = 2, (1,)
+"""Raised when what is packed changes. A run goes on with the format that it began with, as long as the cache has it."""
 HELD_OUT_TEXTS = 2000
 """Texts kept to measure perplexity on: about that many cells, 2 % standard error."""
-DOCUMENTS_PER_BATCH = 500
+CHARACTERS_PER_BATCH = 10_000_000
+"""Of the texts that are in memory at once, however many documents they are; a document is never divided."""
 TOKENS_FILE, HELD_OUT_FILE, META_FILE = "tokens.bin", "held_out.parquet", "meta.json"
 
 Progress = Callable[[str], None]
@@ -45,20 +45,50 @@ class PackedCorpus:
     """Of the text, the tokenizer, and what is held out."""
 
 
-def prepare_corpus(recipe: Recipe, cache: Path, progress: Progress = lambda step: None) -> PackedCorpus:
+def prepare_corpus(
+    recipe: Recipe, cache: Path, progress: Progress = lambda step: None, *, began_with: str | None = None
+) -> PackedCorpus:
     """The recipe's tokenizer and packed corpus, from `cache` where they are there already.
 
+    `began_with` is the fingerprint that a resumed run's corpus had, which may be of an older format.
     Raises CorpusError for a corpus that is empty, cannot be read, or is too small for the vocabulary.
     """
     identity = corpus_identity(recipe.corpus)
+    if older := _older_corpus(recipe, identity, cache, began_with):
+        return older
     tokenizer = _tokenizer(recipe, identity, cache, progress)
     fingerprint = _fingerprint(identity, tokenizer.backend_tokenizer.to_str())
     directory = cache / f"tokens-{fingerprint}"
     if not directory.is_dir():
         progress("Packing the corpus")
-        with staging(directory, overwrite=False) as partial:
-            _pack(_split(recipe, held_out=None), tokenizer, recipe.corpus.held_out, partial)
+        corpus = _split(recipe, held_out=None)
+        _fill(directory, lambda partial: _pack(corpus, tokenizer, recipe.corpus.held_out, partial))
     return _open(directory, tokenizer, fingerprint)
+
+
+def _older_corpus(recipe: Recipe, identity: dict[str, Any], cache: Path, wanted: str | None) -> PackedCorpus | None:
+    """The corpus of a fingerprint, where it is the recipe's in an older format and in the cache."""
+    directory = cache / f"tokens-{wanted}"
+    if wanted is None or not directory.is_dir():
+        return None
+    for form in OLDER_FORMATS:
+        source = recipe.tokenizer.existing or str(_tokenizer_directory(recipe, identity, cache, form))
+        if not recipe.tokenizer.existing and not Path(source).is_dir():
+            continue
+        tokenizer = existing_tokenizer(source, recipe.model.max_length)
+        if _fingerprint(identity, tokenizer.backend_tokenizer.to_str(), form=form) == wanted:
+            return _open(directory, tokenizer, wanted)
+    return None
+
+
+def _fill(directory: Path, write: Callable[[Path], object]) -> None:
+    """Make a directory of the cache, or leave the one that another run has made meanwhile."""
+    try:
+        with staging(directory, overwrite=False) as partial:
+            write(partial)
+    except ExportError:
+        if not directory.is_dir():
+            raise
 
 
 def frame(tokenizer: Any) -> tuple[list[int], list[int]]:
@@ -68,19 +98,25 @@ def frame(tokenizer: Any) -> tuple[list[int], list[int]]:
     return encoder.prefix, encoder.suffix or separator
 
 
-def _fingerprint(*parts: object) -> str:
-    return hashlib.sha256(json.dumps([FORMAT, *parts], sort_keys=True).encode()).hexdigest()[:16]
+def _fingerprint(*parts: object, form: int = FORMAT) -> str:
+    return hashlib.sha256(json.dumps([form, *parts], sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _tokenizer_directory(recipe: Recipe, identity: dict[str, Any], cache: Path, form: int = FORMAT) -> Path:
+    return cache / f"tokenizer-{_fingerprint(identity, asdict(recipe.tokenizer), form=form)}"
 
 
 def _tokenizer(recipe: Recipe, identity: dict[str, Any], cache: Path, progress: Progress) -> Any:
     options, max_length = recipe.tokenizer, recipe.model.max_length
     if options.existing:
         return existing_tokenizer(options.existing, max_length)
-    directory = cache / f"tokenizer-{_fingerprint(identity, asdict(options))}"
+    directory = _tokenizer_directory(recipe, identity, cache)
     if not directory.is_dir():
         progress("Training the tokenizer")
-        with staging(directory, overwrite=False) as partial:
-            train_tokenizer(training_documents(recipe), options, max_length).save_pretrained(partial)
+        _fill(
+            directory,
+            lambda partial: train_tokenizer(training_documents(recipe), options, max_length).save_pretrained(partial),
+        )
     return existing_tokenizer(str(directory), max_length)
 
 
@@ -91,14 +127,18 @@ def training_documents(recipe: Recipe) -> Iterator[Document]:
 
 def _split(recipe: Recipe, held_out: bool | None) -> Iterator[tuple[Document, bool]]:
     """Documents, and whether each is held out; only those that are, or are not, where asked. Raises CorpusError."""
-    empty = True
-    for document in documents(recipe.corpus):
-        empty = False
-        kept_out = draw(document, "held out") < recipe.corpus.held_out
+    count, share = 0, recipe.corpus.held_out
+    for count, document in enumerate(documents(recipe.corpus), 1):  # noqa: B007 - what is left of it counts
+        kept_out = draw(document, "held out") < share
         if held_out in (None, kept_out):
             yield document, kept_out
-    if empty:
+    if count == 0:
         raise CorpusError("the corpus is empty: its files hold no text")
+    if count == 1 and share:
+        raise CorpusError(
+            f"the corpus is one document, of which corpus.held_out {share:g} cannot be kept out; divide it into "
+            "several (one a line of a text file, one a row or a value of `document` elsewhere)"
+        )
 
 
 def _pack(corpus: Iterator[tuple[Document, bool]], tokenizer: Any, share: float, directory: Path) -> None:
@@ -107,7 +147,7 @@ def _pack(corpus: Iterator[tuple[Document, bool]], tokenizer: Any, share: float,
     dtype: type[np.unsignedinteger[Any]] = np.uint16 if len(tokenizer) <= 1 << 16 else np.uint32
     count = 0
     with (directory / TOKENS_FILE).open("wb") as stream:
-        while batch := list(islice(corpus, DOCUMENTS_PER_BATCH)):
+        for batch in _batches(corpus):
             held_out = (text for document, out in batch if out for text in document)
             kept = heapq.nsmallest(HELD_OUT_TEXTS, {*kept, *((draw((text,), "evaluation"), text) for text in held_out)})
             count += _write(stream, (text for document, out in batch if not out for text in document), tokenizer, dtype)
@@ -116,6 +156,19 @@ def _pack(corpus: Iterator[tuple[Document, bool]], tokenizer: Any, share: float,
     _write_held_out(directory / HELD_OUT_FILE, [text for _, text in kept])
     meta = {"dtype": np.dtype(dtype).name, "tokens": count}
     (directory / META_FILE).write_text(json.dumps(meta), encoding="utf-8")
+
+
+def _batches(corpus: Iterable[tuple[Document, bool]]) -> Iterator[list[tuple[Document, bool]]]:
+    batch: list[tuple[Document, bool]] = []
+    characters = 0
+    for document, held_out in corpus:
+        batch.append((document, held_out))
+        characters += sum(map(len, document))
+        if characters >= CHARACTERS_PER_BATCH:
+            yield batch
+            batch, characters = [], 0
+    if batch:
+        yield batch
 
 
 def _write(stream: IO[bytes], texts: Iterable[str], tokenizer: Any, dtype: type[np.unsignedinteger[Any]]) -> int:

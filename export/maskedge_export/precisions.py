@@ -1,27 +1,35 @@
 """The precisions that a bundle may hold, and how each graph is made from the fp32 one."""
 
-import math
-import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import onnx_ir as ir
+from onnx_ir.passes.common import RemoveUnusedNodesPass
 from torch import nn
 
 from maskedge_export.calibration import Batch
 from maskedge_export.checkpoint import Checkpoint
 from maskedge_export.encoder import Encoder
 from maskedge_export.errors import ExportError
-from maskedge_export.graph import encoder_graph
+from maskedge_export.graph import encoder_graph, forget_weights
 from maskedge_export.importance import embedding_moment
+from maskedge_export.limits import Gate, Limits
+from maskedge_export.memory import give_back_memory
 from maskedge_export.products import constant_array, matmul_inputs, separate_gemms, token_table, weight_products
-from maskedge_export.quantization import SEVEN_BIT_LEVELS, Plan, quantize, round_weights
+from maskedge_export.quantization import (
+    SEVEN_BIT_LEVELS,
+    Plan,
+    quantize,
+    round_weights,
+    stored_weights,
+    summed_moment,
+)
 from maskedge_export.ranges import ActivationSample, observe_activations, uneven
 from maskedge_export.rounding import BlockWeight, FloatArray, blockwise
-from maskedge_export.sensitivity import Divergence, measure_sensitivity, refined, until_close
-from maskedge_export.smoothing import smoothed
-from maskedge_export.verification import Logprobs
+from maskedge_export.sensitivity import Answers, Divergence, measure_sensitivity, refined, until_close
+from maskedge_export.smoothing import smooth
 from maskedge_export.weight_only import BLOCK, store_in_blocks
 
 __all__ = [
@@ -51,8 +59,8 @@ BOTH = {"both": ("int8", "fp32")}
 SHARE = 4
 """One batch in so many is enough to see which channels are outliers and which directions matter; ranges need more."""
 
-ROOM = 0.8
-"""Share of the gate's limit that is aimed at on calibration text, since other text may come out worse."""
+MOMENTS_AT_ONCE = 64 * 2**20
+"""Bytes: how much memory the moments of activations that are observed together may take."""
 
 Progress = Callable[[str], None]
 
@@ -87,57 +95,60 @@ class Calibrated:
         return Plan(self.samples, weights, by_row=frozenset(n for n, s in self.samples.items() if uneven(s)))
 
 
-def calibrate(source: Checkpoint, batches: Sequence[Batch], progress: Progress = lambda step: None) -> Calibrated:
+def calibrate(
+    source: Checkpoint, batches: Sequence[Batch], directory: Path, progress: Progress = lambda step: None
+) -> Calibrated:
     """The graph of a checkpoint's smoothed encoder, with samples of its activations over the batches.
 
-    An encoder that is not maskedge's own is left as it is: which layers could take its factors is not known.
+    Weights and moments are kept in the directory, the checkpoint's own weights are changed and their memory is given
+    back: all of them would be several times its size. An encoder that is not maskedge's own is left as it is: which
+    layers could take its factors is not known.
     """
     encoder: nn.Module = source.encoder
     moment = None
     if isinstance(encoder, Encoder):
         progress("Smoothing outlier channels")
         moment = embedding_moment(encoder, batches[::SHARE])
-        encoder = smoothed(encoder, batches[::SHARE])
+        smooth(encoder, batches[::SHARE])
     model = encoder_graph(encoder)
     separate_gemms(model)
+    model = stored(model, directory / "calibrated.onnx")
+    source.release()
     progress("Observing the activations")
-    return Calibrated(model, observe(model, batches), moment)
+    return Calibrated(model, observe(model, batches, directory), moment)
 
 
 def quantized_graphs(
     source: Checkpoint,
     wanted: Sequence[str],
     batches: Sequence[Batch],
-    reference: Logprobs,
-    max_kl: Mapping[str, float] | None = None,
+    answers: Answers,
+    directory: Path,
+    gate: Gate | None = None,
     progress: Progress = lambda step: None,
 ) -> dict[str, ir.Model]:
     """The wanted quantized graphs of a checkpoint by precision, ending in logits.
 
-    `reference` are the fp32 graph's predictions; a graph of 8-bit activations is made finer, and slower, until its
-    mean divergence from them on the calibration batches leaves room below its precision's `max_kl`.
+    `answers` are the fp32 graph's predictions of calibration text; a graph of 8-bit activations is made finer, and
+    slower, until its own leave room below the gate's limits for mean KL and best tokens. The directory is for what
+    would fill the memory, and the checkpoint's weights are given back.
     """
-    wanted = [precision for precision in wanted if precision != "fp32"]
-    if not wanted:
-        return {}
-    calibrated = calibrate(source, batches, progress)
+    calibrated = calibrate(source, batches, directory, progress)
     graphs: dict[str, ir.Model] = {}
     if plans := [precision for precision in wanted if precision in ("int8", "int8-avx2")]:
-        graphs |= _integer_graphs(
-            calibrated, plans, Divergence(calibrated.model, reference, batches), max_kl or {}, progress
-        )
+        graphs |= _integer_graphs(calibrated, plans, Divergence(calibrated.model, answers), gate or {}, progress)
     for precision in wanted:
         if precision not in graphs:
             progress(f"Rounding the weights of {precision}")
             graphs[precision] = blocks_graph(calibrated, bits=4 if precision == "int4-weights" else 8)
-    return {precision: graphs[precision] for precision in wanted}
+    return {precision: ir.external_data.load_to_model(graphs[precision]) for precision in wanted}
 
 
 def _integer_graphs(
     calibrated: Calibrated,
     wanted: Sequence[str],
     divergence: Divergence,
-    max_kl: Mapping[str, float],
+    gate: Gate,
     progress: Progress,
 ) -> dict[str, ir.Model]:
     progress("Measuring which activations need finer steps")
@@ -147,7 +158,8 @@ def _integer_graphs(
     graphs = {}
     for precision in wanted:
         progress(f"Quantizing to {precision}")
-        plan = until_close(plans[precision], list(sensitivities), divergence, ROOM * max_kl.get(precision, math.inf))
+        is_close = partial(divergence.is_within, gate.get(precision, Limits()))
+        plan = until_close(plans[precision], list(sensitivities), is_close)
         graphs[precision] = calibrated.model.clone()
         quantize(graphs[precision], plan)
     return graphs
@@ -166,21 +178,50 @@ def blocks_graph(calibrated: Calibrated, bits: int) -> ir.Model:
     if gather is not None and gather.inputs[0] is not None:
         table = gather.inputs[0]
         weights[str(table.name)] = blockwise(constant_array(table).T, calibrated.table_moment, 8, BLOCK)
-    for product in weight_products(calibrated.model):
-        if product.name not in weights:
-            moment = calibrated.samples[product.input].moment
-            weights[product.name] = blockwise(product.weight, moment, bits, BLOCK)
+    for name, products in stored_weights(calibrated.model).items():
+        if name not in weights:
+            moment = summed_moment(products, calibrated.samples)
+            weights[name] = blockwise(products[0].weight, moment, bits, BLOCK)
     model = calibrated.model.clone()
     store_in_blocks(model, weights)
     return model
 
 
-def observe(model: ir.Model, batches: Sequence[Batch]) -> dict[str, ActivationSample]:
-    """Samples of the inputs of the graph's products."""
-    probe = model.clone()
-    outputs = probe.graph.outputs
-    outputs.extend(value for value in matmul_inputs(probe).values() if value not in outputs)
-    with tempfile.TemporaryDirectory() as scratch:
-        path = Path(scratch) / "probe.onnx"
-        ir.save(probe, path, external_data="probe.onnx.data")
-        return observe_activations(path, matmul_inputs(model), batches)
+def observe(model: ir.Model, batches: Sequence[Batch], directory: Path) -> dict[str, ActivationSample]:
+    """Samples of the inputs of the graph's products; their moments are kept in the directory.
+
+    As many activations at once as MOMENTS_AT_ONCE has room for, so that a large model is run through more than once.
+    """
+    samples: dict[str, ActivationSample] = {}
+    for names in _passes(model):
+        probe = model.clone()
+        probe.graph.outputs[:] = [value for name, value in matmul_inputs(probe).items() if name in names]
+        RemoveUnusedNodesPass()(probe)
+        ir.save(probe, directory / "probe.onnx")
+        for name, sample in observe_activations(directory / "probe.onnx", names, batches).items():
+            sample.put_moment_into(directory / f"moment{len(samples)}.npy")
+            samples[name] = sample
+        give_back_memory()
+    return samples
+
+
+def _passes(model: ir.Model) -> list[list[str]]:
+    """The products' inputs in the graph's order, divided where the moments of so many would be too large."""
+    widths = {product.input: product.shape[0] for product in weight_products(model)}
+    passes: list[list[str]] = [[]]
+    room = MOMENTS_AT_ONCE
+    for name, width in widths.items():
+        size = 4 * width**2
+        if size > room and passes[-1]:
+            passes.append([])
+            room = MOMENTS_AT_ONCE
+        passes[-1].append(name)
+        room -= size
+    return passes
+
+
+def stored(model: ir.Model, file: Path) -> ir.Model:
+    """The graph with its weights in a file beside it, from which they are read when they are needed."""
+    ir.save(model, file, external_data=f"{file.name}.data")
+    forget_weights(model.graph.initializers.values())
+    return ir.load(file)

@@ -57,6 +57,13 @@ class Product:
         return array.T if self.transposed else array
 
     @property
+    def shape(self) -> tuple[int, int]:
+        """The weight's: inputs, outputs."""
+        assert self.stored.const_value is not None
+        rows, columns = self.stored.const_value.shape.numpy()
+        return (columns, rows) if self.transposed else (rows, columns)
+
+    @property
     def at_masks(self) -> bool:
         """Whether it runs at the masked positions only, as far as the graph's shapes tell."""
         shape = self.activation.shape
@@ -120,9 +127,14 @@ def _is_plain(node: ir.Node) -> bool:
 
 
 def constant_array(value: ir.Value) -> npt.NDArray[np.float32]:
-    """The numbers of a constant."""
-    assert value.const_value is not None
-    return np.asarray(value.const_value.numpy())
+    """The numbers of a constant. Those of a file are read anew each time, and take no memory when they are let go."""
+    tensor = value.const_value
+    assert tensor is not None
+    if not isinstance(tensor, ir.ExternalTensor):
+        return np.asarray(tensor.numpy())
+    array = np.array(tensor.numpy())
+    tensor.release()
+    return array
 
 
 def named_constant(model: ir.Model, name: str, array: npt.NDArray[np.generic]) -> ir.Value:

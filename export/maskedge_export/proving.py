@@ -14,7 +14,7 @@ from maskedge_export.checkpoint import Checkpoint, load_checkpoint
 from maskedge_export.errors import CheckpointError
 from maskedge_export.limits import Gate
 from maskedge_export.minimal_pairs import minimal_pairs
-from maskedge_export.standard import standard_logprobs
+from maskedge_export.standard import standard_logprobs, standard_reference
 from maskedge_export.verification import (
     Comparison,
     Logprobs,
@@ -68,10 +68,10 @@ def prove_bundle(
     running = np.concatenate([batch.input_ids.ravel() for batch in cells]).tolist()
     ladder = ladder_batches(running, encoder.mask_id, encoder.max_length)
     proofs = []
-    for precision, file, logprobs in _graphs(bundle, source):
+    for precision, file, reference, logprobs in _graphs(bundle, source):
         progress(f"Comparing {file} with PyTorch")
         questions = questions_for_fp32(ladder, cells, pairs) if precision == "fp32" else (cells, pairs)
-        comparison = compare(model_logprobs(source.model, source.vocab_size), logprobs, *questions)
+        comparison = compare(reference, logprobs, *questions)
         proofs.append(Proof(file, comparison, tuple(gate[precision].failures(comparison))))
     return proofs
 
@@ -91,11 +91,11 @@ def _check_source(bundle: Bundle, source: Checkpoint, other_checkpoint: bool) ->
         )
 
 
-def _graphs(bundle: Bundle, source: Checkpoint) -> Iterator[tuple[str, str, Logprobs]]:
-    """Each graph's precision, file and function."""
+def _graphs(bundle: Bundle, source: Checkpoint) -> Iterator[tuple[str, str, Logprobs, Logprobs]]:
+    """Each graph's precision, file, what PyTorch says, and what the graph says."""
+    reference, typed = model_logprobs(source.model, source.vocab_size), standard_reference(source)
     for precision, entry in bundle.manifest.graphs.items():
-        yield precision, entry.file, graph_logprobs(OnnxGraph(bundle.graph_file(entry)), bundle.manifest.vocab_size)
+        graph = graph_logprobs(OnnxGraph(bundle.graph_file(entry)), bundle.manifest.vocab_size)
+        yield precision, entry.file, reference, graph
     for precision, entry in bundle.manifest.standard.items():
-        padding_id = int(source.tokenizer.pad_token_id or 0)
-        graph = standard_logprobs(bundle.graph_file(entry), padding_id, bundle.manifest.max_length)
-        yield precision, entry.file, graph
+        yield precision, entry.file, typed, standard_logprobs(bundle.graph_file(entry), source)

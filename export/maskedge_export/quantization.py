@@ -5,7 +5,8 @@ way a row's score does not depend on its batch. Weights have a scale for each ou
 stored as int8 rows with a scale each.
 """
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -24,7 +25,7 @@ from maskedge_export.products import (
 from maskedge_export.ranges import ActivationSample, Range
 from maskedge_export.rounding import FloatArray, RoundedWeight, Rounding, compensated
 
-__all__ = ["LEVELS", "SEVEN_BIT_LEVELS", "Plan", "quantize", "round_weights"]
+__all__ = ["LEVELS", "SEVEN_BIT_LEVELS", "Plan", "quantize", "round_weights", "stored_weights", "summed_moment"]
 
 LEVELS = 127
 """A weight's 8 bits: integers from -127 to 127."""
@@ -73,10 +74,28 @@ def round_weights(
     if gather is not None and gather.inputs[0] is not None:
         table = gather.inputs[0]
         rounded[str(table.name)] = rounding(constant_array(table).T, table_moment, LEVELS)
-    for product in weight_products(model):
-        if product.name not in rounded:
-            rounded[product.name] = rounding(product.weight, samples[product.input].moment, levels)
+    for name, products in stored_weights(model).items():
+        if name not in rounded:
+            rounded[name] = rounding(products[0].weight, summed_moment(products, samples), levels)
     return rounded
+
+
+def stored_weights(model: ir.Model) -> dict[str, list[Product]]:
+    """The products of each stored weight: several where layers share it."""
+    products: defaultdict[str, list[Product]] = defaultdict(list)
+    for product in weight_products(model):
+        products[product.name].append(product)
+    return products
+
+
+def summed_moment(products: Sequence[Product], samples: Mapping[str, ActivationSample]) -> FloatArray | None:
+    """Sum of x x^T over all that one weight is multiplied with; None where nothing was seen."""
+    total: FloatArray | None = None
+    for name in dict.fromkeys(product.input for product in products):
+        moment = samples[name].moment  # read from a file: one at a time
+        if moment is not None:
+            total = moment if total is None else total + moment
+    return total
 
 
 def quantize(model: ir.Model, plan: Plan) -> None:

@@ -15,7 +15,7 @@ __all__ = ["ActivationSample", "Range", "observe_activations", "uneven"]
 
 FloatArray = npt.NDArray[np.float32]
 
-SAMPLED_ROWS = 8
+SAMPLED_ROWS = 2
 """Rows of each activation kept from a batch, to choose its range by."""
 
 SHRINKAGE = np.linspace(1.0, 0.3, 15)
@@ -67,8 +67,19 @@ class ActivationSample:
     rows: list[FloatArray] = field(default_factory=list)
     count: int = 0
     """Rows seen."""
-    moment: FloatArray | None = None
-    """Sum of x x^T over all rows seen, [channels, channels]; None before the first."""
+    products: FloatArray | Path | None = None
+    """Sum of x x^T over all rows seen, or the file that it was put into; None before the first."""
+
+    @property
+    def moment(self) -> FloatArray | None:
+        """Sum of x x^T over all rows seen, [channels, channels]; None before the first."""
+        return np.load(self.products) if isinstance(self.products, Path) else self.products
+
+    def put_moment_into(self, file: Path) -> None:
+        """Keep the moment on disk: those of all activations may take more memory than the weights."""
+        assert self.moment is not None
+        np.save(file, self.moment)
+        self.products = file
 
     def add(self, values: FloatArray, rng: np.random.Generator) -> None:
         """Take note of a batch's values [.., channels]."""
@@ -76,8 +87,8 @@ class ActivationSample:
         self.low, self.high = min(self.low, float(flat.min())), max(self.high, float(flat.max()))
         self.rows.append(flat[rng.permutation(len(flat))[:SAMPLED_ROWS]])
         self.count += len(flat)
-        moment = flat.T @ flat
-        self.moment = moment if self.moment is None else self.moment + moment
+        products = flat.T @ flat
+        self.products = products if self.moment is None else self.moment + products
 
     @cached_property
     def best_range(self) -> Range:

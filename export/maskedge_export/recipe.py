@@ -1,11 +1,14 @@
 """A training recipe: a TOML file -> frozen options, every key checked."""
 
 import difflib
+import math
 import tomllib
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Collection
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+from maskedge_export.bounds import Bounds, check_bounds
 from maskedge_export.errors import RecipeError
 
 __all__ = [
@@ -19,6 +22,14 @@ __all__ = [
     "TokenizerRecipe",
     "load_recipe",
 ]
+
+
+SHORTEST = 3
+"""Tokens of a row: what stands before a text, a token, what follows it."""
+POSITIVE, NOT_NEGATIVE = Bounds(1), Bounds(0)
+SHARE, PART = Bounds(0, 1), Bounds(0, 1, above=True, below=True)
+FACTOR = Bounds(0, 1, below=True)
+RATE = Bounds(0, math.inf, below=True)
 
 
 def _check(allowed: bool, message: str) -> None:
@@ -43,8 +54,8 @@ class TokenizerRecipe:
     """A directory or Hub id whose tokenizer is used as it is, instead of training one."""
 
     def __post_init__(self) -> None:
-        _check(self.vocab_size > 0, f"tokenizer.vocab_size is {self.vocab_size}; give at least 1")
-        _check(0 < self.sample <= 1, f"tokenizer.sample is {self.sample}; give a share above 0 and up to 1")
+        bounds = {"vocab_size": POSITIVE, "min_frequency": NOT_NEGATIVE, "sample": Bounds(0, 1, above=True)}
+        check_bounds("tokenizer", self, bounds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +66,8 @@ class CorpusRecipe:
     """Text (a text a line), JSONL or Parquet files, or globs of them; relative to the recipe."""
     dataset: str = ""
     """A data set's Hub id, or its directory, read by the `datasets` library."""
+    configuration: str = ""
+    """Which of the data set's configurations; of a data set that has one only, that."""
     split: str = "train"
     """The data set's split."""
     revision: str = "main"
@@ -65,7 +78,7 @@ class CorpusRecipe:
     """Share of the documents that is kept out of training to measure perplexity on."""
 
     def __post_init__(self) -> None:
-        _check(0 <= self.held_out < 1, f"corpus.held_out is {self.held_out}; give a share from 0 and below 1")
+        check_bounds("corpus", self, {"held_out": FACTOR})
         _check(not (self.files and self.dataset), "corpus.files and corpus.dataset exclude each other; give one")
 
 
@@ -87,9 +100,18 @@ class ModelRecipe:
     """Standard deviation of the weights at the start."""
 
     def __post_init__(self) -> None:
+        sizes = dict.fromkeys(("hidden_size", "num_layers", "num_heads", "intermediate_size"), POSITIVE)
+        scales = {"rope_theta": Bounds(0, math.inf, True, True), "initializer_range": Bounds(0, math.inf, True, True)}
+        check_bounds("model", self, {**sizes, "max_length": Bounds(SHORTEST), **scales})
         _check(
             self.hidden_size % self.num_heads == 0,
             f"model.hidden_size {self.hidden_size} is no multiple of model.num_heads {self.num_heads}",
+        )
+        head = self.hidden_size // self.num_heads
+        _check(
+            self.layout != "modernbert" or head % 2 == 0,
+            f"model.hidden_size {self.hidden_size} and model.num_heads {self.num_heads} make heads of {head}; rotary "
+            "positions need an even number",
         )
 
 
@@ -107,11 +129,11 @@ class MaskingRecipe:
     """Mask all the pieces of a word together."""
 
     def __post_init__(self) -> None:
-        _check(0 < self.rate < 1, f"masking.rate is {self.rate}; give a share between 0 and 1")
+        check_bounds("masking", self, {"rate": PART, "mask_share": SHARE, "random_share": SHARE})
         _check(
-            min(self.mask_share, self.random_share) >= 0 and self.mask_share + self.random_share <= 1 + 1e-9,
+            self.mask_share + self.random_share <= 1 + 1e-9,
             f"masking.mask_share {self.mask_share} and masking.random_share {self.random_share} "
-            "must be shares that add up to at most 1",
+            "must add up to at most 1",
         )
 
 
@@ -135,6 +157,8 @@ class OptimizerRecipe:
     """Largest norm of the gradient; 0 never clips."""
 
     def __post_init__(self) -> None:
+        rates = dict.fromkeys(("learning_rate", "muon_learning_rate", "weight_decay", "clip"), RATE)
+        check_bounds("optimizer", self, {**rates, "betas": FACTOR, "momentum": FACTOR})
         _check(len(self.betas) == 2, f"optimizer.betas has {len(self.betas)} numbers; give 2")
 
 
@@ -162,13 +186,13 @@ class ScheduleRecipe:
     """... and the share of those in which nothing is masked and each next token is predicted from those before it."""
 
     def __post_init__(self) -> None:
-        _check(self.steps > 0, f"schedule.steps is {self.steps}; give at least 1")
+        shares = dict.fromkeys(("decay_share", "length_shares", "warm_start", "causal_share"), SHARE)
+        numbers = {"steps": POSITIVE, "warmup": Bounds(0, max(0, self.steps)), "lengths": Bounds(SHORTEST)}
+        check_bounds("schedule", self, {**numbers, "mask_rates": PART, **shares})
         _check(
-            len(self.mask_rates) in (0, len(self.lengths)) and all(0 < rate < 1 for rate in self.mask_rates),
-            f"schedule.mask_rates is {list(self.mask_rates)}; give a share between 0 and 1 for each phase, or none",
+            len(self.mask_rates) in (0, len(self.lengths)),
+            f"schedule.mask_rates is {list(self.mask_rates)}; give one for each phase, or none",
         )
-        for name in ("warm_start", "causal_share"):
-            _check(0 <= getattr(self, name) <= 1, f"schedule.{name} is {getattr(self, name)}; give a share, 0 to 1")
         _check(
             len(self.lengths) == len(self.length_shares) > 0 and abs(sum(self.length_shares) - 1) < 1e-6,
             "schedule.lengths and schedule.length_shares must have one entry a phase, and the shares add up to 1",
@@ -202,8 +226,8 @@ class RunRecipe:
     """Steps between checkpoints."""
 
     def __post_init__(self) -> None:
-        for name in ("batch_tokens", "micro_batches", "devices", "log_every", "evaluate_every", "save_every"):
-            _check(getattr(self, name) > 0, f"run.{name} is {getattr(self, name)}; give at least 1")
+        counts = ("batch_tokens", "micro_batches", "devices", "log_every", "evaluate_every", "save_every")
+        check_bounds("run", self, {**dict.fromkeys(counts, POSITIVE), "seed": NOT_NEGATIVE, "threads": NOT_NEGATIVE})
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,8 +262,12 @@ class Recipe:
         return asdict(self)
 
 
-def load_recipe(path: Path) -> Recipe:
-    """The recipe of a TOML file; its corpus files are made absolute.
+DEFAULTS = Recipe()
+
+
+def load_recipe(path: Path, base: Recipe = DEFAULTS, ignored: Collection[str] = ()) -> Recipe:
+    """The recipe of a TOML file; its corpus files are made absolute. What it leaves out is as in `base`, and so are the
+    sections `ignored`, whatever it says of them.
 
     Raises RecipeError, naming the key, for a file that is missing or no TOML, an unknown section or key (with the
     closest known one), and a value of the wrong type or out of range.
@@ -251,28 +279,29 @@ def load_recipe(path: Path) -> Recipe:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise RecipeError(f"recipe {path} is no TOML: {error}") from error
     try:
-        return _recipe(tables, path.parent)
+        return _recipe(tables, path.parent, base, ignored)
     except RecipeError as error:
         raise RecipeError(f"recipe {path}: {error}") from None
 
 
-def _recipe(tables: dict[str, Any], base: Path) -> Recipe:
+def _recipe(tables: dict[str, Any], directory: Path, base: Recipe, ignored: Collection[str]) -> Recipe:
     sections = get_type_hints(Recipe)
     for name, table in tables.items():
         _known(name, sections, "section")
         _check(isinstance(table, dict), f"{name!r} stands outside a section; sections are {', '.join(sections)}")
-    options = {name: _section(sections[name], name, table) for name, table in tables.items()}
+    options = {name: _section(getattr(base, name), name, table) for name, table in tables.items()}
     if "files" in tables.get("corpus", {}):
-        files = tuple(str((base / file).absolute()) for file in options["corpus"].files)
-        options["corpus"] = CorpusRecipe(**{**asdict(options["corpus"]), "files": files})
-    return Recipe(**options)
+        files = tuple(str((directory / file).absolute()) for file in options["corpus"].files)
+        options["corpus"] = replace(options["corpus"], files=files)
+    return replace(base, **{name: section for name, section in options.items() if name not in ignored})
 
 
-def _section(kind: Any, name: str, table: dict[str, Any]) -> Any:
-    hints = get_type_hints(kind)
+def _section(base: Any, name: str, table: dict[str, Any]) -> Any:
+    """A table's options; those that it leaves out are the base's."""
+    hints = get_type_hints(type(base))
     for key in table:
-        _known(key, {field.name: field for field in fields(kind)}, f"key in [{name}]")
-    return kind(**{key: _value(value, hints[key], f"{name}.{key}") for key, value in table.items()})
+        _known(key, {field.name: field for field in fields(base)}, f"key in [{name}]")
+    return replace(base, **{key: _value(value, hints[key], f"{name}.{key}") for key, value in table.items()})
 
 
 def _known(name: str, known: dict[str, Any], what: str) -> None:

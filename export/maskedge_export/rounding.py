@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 __all__ = [
     "BlockWeight",
@@ -117,10 +118,16 @@ def blockwise(weight: FloatArray, moment: FloatArray | None, bits: int, size: in
 
 
 def _error_factors(moment: FloatArray) -> FloatArray:
-    """Upper Cholesky factor of the damped moment's inverse: row i holds what error i does to the later rows."""
-    damped = moment.astype(np.float64)
-    damped[np.diag_indices_from(damped)] += DAMPING * np.diag(damped).mean()
-    return np.asarray(np.linalg.cholesky(np.linalg.inv(damped)).T, np.float32)
+    """Upper Cholesky factor of the damped moment's inverse: row i holds what error i does to the later rows.
+
+    It is the inverse of the Cholesky factor that begins at the other end, which takes less time and memory than
+    inverting the moment first.
+    """
+    turned = torch.from_numpy(np.ascontiguousarray(moment[::-1, ::-1], np.float64))
+    turned.diagonal().add_(DAMPING * turned.diagonal().mean())
+    lower, unit = torch.linalg.cholesky(turned), torch.eye(len(turned), dtype=turned.dtype)
+    factor = torch.linalg.solve_triangular(lower, unit, upper=False, out=unit)
+    return np.ascontiguousarray(factor.float().numpy()[::-1, ::-1])
 
 
 def _in_order(

@@ -46,6 +46,13 @@ class RunDirectory:
         """The recipe and the corpus's fingerprint."""
         return self.path / "run.json"
 
+    @property
+    def began_with(self) -> str | None:
+        """The fingerprint of the corpus that the run began with; None where none has begun."""
+        if not self.identity.is_file():
+            return None
+        return str(json.loads(self.identity.read_text(encoding="utf-8"))["corpus"]).split()[0]
+
     def check(self, *, resume: bool) -> None:
         """Raises ResumeError where there is a run and none is to be resumed, or none where one is."""
         if self.identity.is_file() and not resume:
@@ -94,10 +101,11 @@ def _comparable(recipe: Recipe) -> dict[str, Any]:
 
 
 def _changes(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+    defaults = json.loads(json.dumps(_comparable(Recipe())))  # of keys that came after the run began
     changes = [
         f"{section}.{key}"
         for section, options in new["recipe"].items()
         for key, value in options.items()
-        if old["recipe"].get(section, {}).get(key) != value
+        if old["recipe"].get(section, {}).get(key, defaults[section][key]) != value
     ]
     return changes + (["corpus"] if old["corpus"] != new["corpus"] and not changes else [])

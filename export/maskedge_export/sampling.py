@@ -16,7 +16,11 @@ IntArray = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class RowSampler:
-    """Rows of one length, every part of the corpus once an epoch, in an order that depends on the seed alone."""
+    """Rows of one length in an order that depends on the seed alone, about as many an epoch as the corpus holds.
+
+    A row begins where a text does, if one begins in its first half, and goes as far into the next row's part as it was
+    moved: a few percent of the corpus are read twice, and as many not at all. Each epoch divides it elsewhere.
+    """
 
     tokens: npt.NDArray[np.unsignedinteger[Any]]
     """[tokens]"""
@@ -53,10 +57,15 @@ class RowSampler:
         blocks = np.concatenate(
             [_order(self.rows_per_epoch, self.seed, int(epoch))[within[epochs == epoch]] for epoch in np.unique(epochs)]
         )
-        starts = self._text_starts(blocks * self.room)
+        offsets = np.array([self._offset(int(epoch)) for epoch in epochs])
+        starts = self._text_starts(np.minimum(blocks * self.room + offsets, len(self.tokens) - self.room))
         body = self.tokens[starts[:, np.newaxis] + np.arange(self.room)].astype(np.int64)
         prefix = np.tile(np.array(self.prefix, np.int64), (count, 1))
         return np.concatenate([prefix, body], axis=1)
+
+    def _offset(self, epoch: int) -> int:
+        """Where an epoch's first row begins."""
+        return int(np.random.default_rng([self.seed, epoch, 1]).integers(self.room)) if epoch else 0
 
     def _text_starts(self, starts: IntArray) -> IntArray:
         """Where a text begins in the first half of a row, that is where the row begins: as texts do in use."""

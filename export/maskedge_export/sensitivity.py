@@ -15,11 +15,13 @@ import onnx_ir as ir
 from maskedge.engine import OnnxGraph
 from maskedge_export.calibration import Batch
 from maskedge_export.graph import add_scoring_outputs
+from maskedge_export.limits import Limits
+from maskedge_export.memory import give_back_memory
 from maskedge_export.products import weight_products
 from maskedge_export.quantization import Plan, quantize
 from maskedge_export.verification import Logprobs, graph_logprobs
 
-__all__ = ["Sensitivity", "measure_sensitivity", "refined", "until_close"]
+__all__ = ["ROOM", "Answers", "Divergence", "Sensitivity", "measure_sensitivity", "refined", "until_close"]
 
 MOST_EXTRA_WORK = 0.15
 """Share of the graph's integer products that may be done twice, unless the gate cannot be passed otherwise."""
@@ -37,6 +39,9 @@ TYPICAL = 0.99
 """Share of the cells by which activations are compared. With all, five cells of 512 said that finer steps in the
 first layer made it worse."""
 
+ROOM = 0.8
+"""Share of the gate's limits that is aimed at."""
+
 AT_ONCE = 4
 """Activations that are changed between two measurements, on the way to the gate."""
 
@@ -51,33 +56,66 @@ class Sensitivity:
     """Its products' share of the graph's, for one token."""
 
 
-class Divergence:
-    """How far a plan's graph lies from the reference: mean KL on the same cells of calibration text, nats."""
+FloatArray = npt.NDArray[np.float64]
 
-    def __init__(self, model: ir.Model, reference: Logprobs, batches: Sequence[Batch]) -> None:
-        self.model = model
+
+class Answers:
+    """A reference's log-probabilities of cells of calibration text, which candidates are compared with."""
+
+    def __init__(self, reference: Logprobs, batches: Sequence[Batch]) -> None:
         self.batches = _sample([batch for batch in batches if batch.input_ids.shape[1] <= LONGEST] or batches)
-        self.expected = [reference(batch) for batch in self.batches]
+        self.logprobs = [reference(batch).astype(np.float32) for batch in self.batches]
+
+    @property
+    def vocab_size(self) -> int:
+        """Tokens that have a log-probability."""
+        return int(self.logprobs[0].shape[-1])
+
+
+@dataclass(frozen=True, slots=True)
+class Divergence:
+    """How far a plan's graph lies from the reference, on the same cells of calibration text."""
+
+    model: ir.Model
+    expected: Answers
 
     def __call__(self, plan: Plan) -> float:
-        """Of all cells: what the gate looks at."""
-        return float(self._by_cell(plan).mean())
+        """Mean KL of all cells, nats."""
+        return float(self._by_cell(plan)[0].mean())
 
     def typical(self, plan: Plan) -> float:
-        """Of all but the cells that diverge most: a handful of them would decide every choice between plans."""
-        found = np.sort(self._by_cell(plan))
+        """Mean KL of all but the cells that diverge most: a handful would decide every choice between plans, nats."""
+        found = np.sort(self._by_cell(plan)[0])
         return float(found[: math.ceil(TYPICAL * len(found))].mean())
 
-    def _by_cell(self, plan: Plan) -> npt.NDArray[np.float64]:
-        candidate, vocab_size = self.model.clone(), self.expected[0].shape[-1]
+    def is_within(self, limits: Limits, plan: Plan) -> bool:
+        """Whether mean KL and other best tokens leave room below their limits, since other text may come out worse."""
+        kl, same_best = self._by_cell(plan)
+        others = 1 - same_best.mean()
+        return bool(kl.mean() <= ROOM * limits.mean_kl and others <= ROOM * (1 - limits.top1_agreement))
+
+    def _by_cell(self, plan: Plan) -> tuple[FloatArray, npt.NDArray[np.bool_]]:
+        """Each cell's KL, and whether its best token is the reference's."""
+        give_back_memory()  # the last candidate's
+        logprobs = self._opened(plan)
+        pairs = zip(self.expected.logprobs, self.expected.batches, strict=True)
+        found = [_compared(p, logprobs(batch)) for p, batch in pairs]
+        kl, same_best = (np.concatenate(column) for column in zip(*found, strict=True))
+        return kl, same_best
+
+    def _opened(self, plan: Plan) -> Logprobs:
+        """The plan's graph, ready to be asked."""
+        candidate = self.model.clone()
         quantize(candidate, plan)
-        add_scoring_outputs(candidate, vocab_size)
+        add_scoring_outputs(candidate, self.expected.vocab_size)
         with tempfile.TemporaryDirectory() as scratch:
             path = Path(scratch) / "candidate.onnx"
             ir.save(candidate, path, external_data="candidate.onnx.data")
-            logprobs = graph_logprobs(OnnxGraph(path), vocab_size)
-        pairs = zip(self.expected, self.batches, strict=True)
-        return np.concatenate([(np.exp(p) * (p - logprobs(batch))).sum(-1) for p, batch in pairs])
+            return graph_logprobs(OnnxGraph(path), self.expected.vocab_size)
+
+
+def _compared(p: npt.NDArray[np.float32], q: FloatArray) -> tuple[FloatArray, npt.NDArray[np.bool_]]:
+    return (np.exp(p) * (p - q)).sum(-1), p.argmax(-1) == q.argmax(-1)
 
 
 def measure_sensitivity(model: ir.Model, plan: Plan, divergence: Callable[[Plan], float]) -> dict[str, Sensitivity]:
@@ -99,8 +137,8 @@ def refined(plan: Plan, sensitivities: Mapping[str, Sensitivity]) -> Plan:
     return replace(plan, fine=plan.fine | chosen)
 
 
-def until_close(plan: Plan, order: Sequence[str], divergence: Callable[[Plan], float], goal: float) -> Plan:
-    """The plan with two terms for so many more activations, in that order, that the divergence is at most the goal.
+def until_close(plan: Plan, order: Sequence[str], is_close: Callable[[Plan], bool]) -> Plan:
+    """The plan with two terms for so many more activations, in that order, that its graph is close to the reference.
 
     Where two terms for all are not enough, products stay in fp32, in the same order: slower, but near.
     """
@@ -110,7 +148,7 @@ def until_close(plan: Plan, order: Sequence[str], divergence: Callable[[Plan], f
         replace(all_fine, exact=plan.exact | set(order[: count + AT_ONCE])) for count in range(0, len(order), AT_ONCE)
     ]
     tried = [plan, *finer, *exact]
-    return next((candidate for candidate in tried if divergence(candidate) <= goal), tried[-1])
+    return next((candidate for candidate in tried if is_close(candidate)), tried[-1])
 
 
 def _sample(batches: Sequence[Batch]) -> list[Batch]:
@@ -124,7 +162,7 @@ def _work(model: ir.Model) -> dict[str, float]:
     """Each activation's share of the products of one token: the sizes of the weights that it is multiplied with."""
     sizes: dict[str, float] = {}
     for product in weight_products(model):
-        size = product.weight.size / (TOKENS_PER_MASK if product.at_masks else 1)
+        size = math.prod(product.shape) / (TOKENS_PER_MASK if product.at_masks else 1)
         sizes[product.input] = sizes.get(product.input, 0.0) + size
     total = sum(sizes.values())
     return {name: size / total for name, size in sizes.items()}

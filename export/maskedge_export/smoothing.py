@@ -6,7 +6,6 @@ the value projection, the gating half of an MLP; where nothing takes it, one mul
 each layer's own: the one of a few that leaves least error by the arithmetic of rounding.
 """
 
-import copy
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -17,7 +16,7 @@ from torch import Tensor, nn
 from maskedge_export.calibration import Batch
 from maskedge_export.encoder import MLP, Attention, Block, Encoder, Scale
 
-__all__ = ["smoothed"]
+__all__ = ["smooth"]
 
 FactorsOf = Callable[..., Tensor]
 
@@ -48,13 +47,12 @@ class _Inputs:
         self.count += len(x)
 
 
-def smoothed(encoder: Encoder, batches: Iterable[Batch], strength: float | None = None) -> Encoder:
-    """A copy of the encoder with the same function, whose activations quantize better.
+def smooth(encoder: Encoder, batches: Iterable[Batch], strength: float | None = None) -> None:
+    """Change the encoder's weights in place: the function stays, and its activations quantize better.
 
     `strength` is the a of all layers; None lets each have its own of STRENGTHS.
     """
     seen = _observe_inputs(encoder, batches)
-    encoder = copy.deepcopy(encoder)
     names = {module: name for name, module in encoder.named_modules()}
 
     def factors(*layers: nn.Linear) -> Tensor:
@@ -69,7 +67,6 @@ def smoothed(encoder: Encoder, batches: Iterable[Batch], strength: float | None 
     if isinstance(encoder.final_norm, nn.LayerNorm):
         dense = encoder.head.dense
         _move(factors(dense), encoder.final_norm, [dense])
-    return encoder
 
 
 def _smooth_attention(block: Block, factors: FactorsOf) -> None:

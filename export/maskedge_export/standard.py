@@ -8,12 +8,14 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 import onnxruntime
+import torch
 from onnx_ir.passes.common import RemoveUnusedNodesPass, TopologicalSortPass
 
 from maskedge_export.calibration import Batch, Cells
 from maskedge_export.checkpoint import Checkpoint
 from maskedge_export.errors import UnsupportedModelError
 from maskedge_export.minimal_pairs import MinimalPair
+from maskedge_export.products import token_table
 from maskedge_export.verification import Comparison, Logprobs, compare, model_logprobs
 
 __all__ = [
@@ -24,6 +26,8 @@ __all__ = [
     "save_standard_graphs",
     "standard_inputs",
     "standard_logprobs",
+    "standard_reference",
+    "token_types",
 ]
 
 STANDARD_FILES = {"fp32": "onnx/model.onnx", "int8": "onnx/model_quantized.onnx"}
@@ -35,25 +39,30 @@ LARGEST_FILE = 1 << 31
 """Bytes: a protobuf holds less. Below it, weights are inside the graph's file, as browsers want them."""
 PADDING = 5
 """Tokens that the proof pads each text with."""
+TYPED_EVERY = 4
+"""Few, since int8's ranges were calibrated on texts of type 0 alone, as they mostly come."""
 LOGITS_AT_ONCE = 1 << 26
 """Floats; the proof runs so few rows at once that their logits stay below."""
 
+SUMMING = ("Cast", "Mul", "Add")
+"""What stands between a table and the norm of the embeddings' sum: an int8 row is cast and scaled first."""
+
 FloatArray = npt.NDArray[np.float32]
+Ids = npt.NDArray[np.int64]
 
 
 def standard_inputs(source: Checkpoint) -> dict[str, str]:
     """Inputs of a checkpoint's standard graphs, with their types and shapes; the mask is 0 in padding, 1 elsewhere."""
-    typed = _token_types(source) is not None
+    typed = token_types(source) is not None
     names = ["input_ids", "attention_mask", *(["token_type_ids"] if typed else [])]
     return dict.fromkeys(names, f"int64 [{', '.join(TEXTS)}]")
 
 
-def save_standard_graphs(source: Checkpoint, directory: Path, scoring: Mapping[str, str]) -> None:
-    """Write the standard form of each scoring graph, given by precision, that has one.
+def save_standard_graphs(types: FloatArray | None, directory: Path, scoring: Mapping[str, str]) -> None:
+    """Write the standard form of each scoring graph, given by precision, that has one; `types` are `token_types`.
 
     Raises UnsupportedModelError for an architecture whose graphs have none.
     """
-    types = _token_types(source)
     for precision, file in STANDARD_FILES.items():
         if precision in scoring:
             save_standard(directory / scoring[precision], directory / file, types)
@@ -63,17 +72,16 @@ def compare_standard_graphs(
     source: Checkpoint, directory: Path, cells: Cells, pairs: Sequence[MinimalPair]
 ) -> dict[str, Comparison]:
     """Each standard graph in the directory, on padded texts: fp32 compared with PyTorch, int8 with fp32."""
-    padding_id = int(source.tokenizer.pad_token_id or 0)
-    reference, comparisons = model_logprobs(source.model, source.vocab_size), {}
+    reference, comparisons = standard_reference(source), {}
     for precision, file in STANDARD_FILES.items():
         if (directory / file).is_file():
-            candidate = standard_logprobs(directory / file, padding_id, source.max_length)
+            candidate = standard_logprobs(directory / file, source)
             comparisons[precision] = compare(reference, candidate, cells, pairs)
             reference = candidate
     return comparisons
 
 
-def _token_types(source: Checkpoint) -> FloatArray | None:
+def token_types(source: Checkpoint) -> FloatArray | None:
     """The vectors [types, embedding] where the tokenizer tells a text's first part from its second; else None."""
     if "token_type_ids" not in source.tokenizer.model_input_names:
         return None
@@ -126,10 +134,7 @@ def _hide_padding(model: ir.Model) -> None:
     over nothing at all is no number."""
     layers = [node for node in model.graph if node.op_type == "Attention"]
     if not layers:
-        raise UnsupportedModelError(
-            "this architecture has no standard graph, since its attention is no single operator that takes a mask; "
-            "export it without --standard"
-        )
+        raise _refusal("its attention is no single operator that takes a mask")
     tape = ir.tape.Tape(model.graph)
     key_axes, query_axes = (
         tape.initializer(ir.tensor(np.array(axes), name=f"standard.{name}_axes"))
@@ -138,38 +143,84 @@ def _hide_padding(model: ir.Model) -> None:
     present = tape.op("Cast", [model.graph.inputs[1]], {"to": ir.DataType.BOOL})
     padding = tape.op("Not", [present])
     seen = tape.op("Or", [tape.op("Unsqueeze", [present, key_axes]), tape.op("Unsqueeze", [padding, query_axes])])
-    for node in layers:  # seen is [batch, 1, sequence, sequence], as is the mask of a layer that sees only so far
-        window = node.inputs[3] if len(node.inputs) > 3 else None
+    for node in layers:
+        own = node.inputs[3] if len(node.inputs) > 3 else None
         node.resize_inputs(max(4, len(node.inputs)))
-        node.replace_input_with(3, seen if window is None else tape.op("And", [window, seen]))
+        node.replace_input_with(3, seen if own is None else _both_masks(tape, own, seen))
+
+
+def _both_masks(tape: ir.tape.Tape, own: ir.Value, seen: ir.Value) -> ir.Value:
+    """A layer's own mask where `seen` [batch, 1, sequence, sequence] allows it: which keys each query looks at (a
+    window), or what is added to the scores, where the least float leaves a key no share of the softmax."""
+    if own.dtype == ir.DataType.BOOL:
+        return tape.op("And", [own, seen])
+    if own.dtype != ir.DataType.FLOAT:
+        raise _refusal(f"its attention has a mask of type {own.dtype}, {own.name}")
+    least = tape.initializer(ir.tensor(np.finfo(np.float32).min, name=f"standard.least.{own.name}"))
+    return tape.op("Where", [seen, own, least])
 
 
 def _add_token_types(model: ir.Model, types: FloatArray) -> None:
     """Add to each embedding what its type differs by from type 0, which the scoring graph holds already."""
+    norm = _embedding_norm(model)
     model.graph.inputs.append(_input("token_type_ids"))
-    norm = next(node for node in model.graph if node.op_type == "LayerNormalization")
     tape = ir.tape.Tape(model.graph)
     table = tape.initializer(ir.tensor(types - types[0], name="standard.token_types"))
     difference = tape.op("Gather", [table, model.graph.inputs[-1]])
     norm.replace_input_with(0, tape.op("Add", [norm.inputs[0], difference]))
 
 
-def standard_logprobs(graph: Path, padding_id: int, max_length: int) -> Logprobs:
-    """A standard graph as a function of batches, each padded on the right where the model's length leaves room."""
+def _embedding_norm(model: ir.Model) -> ir.Node:
+    """The norm of the sum of a token's embeddings, its type's among them: nothing else reads that sum."""
+    node = token_table(model)
+    readers = [] if node is None else list(node.outputs[0].consumers())
+    while len(readers) == 1 and readers[0].op_type in SUMMING:
+        readers = list(readers[0].outputs[0].consumers())
+    if len(readers) == 1 and readers[0].op_type == "LayerNormalization":
+        return readers[0]
+    raise _refusal("its tokens' embeddings are not added up and normalized at once, types among them")
+
+
+def _refusal(reason: str) -> UnsupportedModelError:
+    return UnsupportedModelError(
+        f"this architecture has no standard graph, since {reason}; export it without --standard"
+    )
+
+
+def standard_reference(source: Checkpoint) -> Logprobs:
+    """PyTorch's answers to batches of which some rows end in tokens of other types, where there are types."""
+    types = token_types(source)
+    if types is None:
+        return model_logprobs(source.model, source.vocab_size)
+
+    def typed(ids: torch.Tensor) -> Any:
+        return source.model(ids, token_type_ids=torch.from_numpy(_proof_types(ids.numpy(), len(types))))
+
+    return model_logprobs(typed, source.vocab_size)
+
+
+def standard_logprobs(graph: Path, source: Checkpoint) -> Logprobs:
+    """A standard graph as a function of batches, each padded on the right where the model's length leaves room.
+
+    Types of tokens are as `standard_reference` has them; of the vocabulary only the tokenizer's ids.
+    """
     session = onnxruntime.InferenceSession(graph, _one_thread(), providers=["CPUExecutionProvider"])
     names = {value.name for value in session.get_inputs()}
+    types, padding_id = token_types(source), int(source.tokenizer.pad_token_id or 0)
 
-    def run(ids: npt.NDArray[np.int64], positions: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-        padded = np.pad(ids, ((0, 0), (0, min(PADDING, max_length - ids.shape[1]))), constant_values=padding_id)
-        present = np.zeros_like(padded)
-        present[:, : ids.shape[1]] = 1
-        inputs = {"input_ids": padded, "attention_mask": present, "token_type_ids": np.zeros_like(padded)}
+    def run(ids: Ids, positions: Ids) -> npt.NDArray[np.float64]:
+        padding = ((0, 0), (0, min(PADDING, source.max_length - ids.shape[1])))
+        inputs = {
+            "input_ids": np.pad(ids, padding, constant_values=padding_id),
+            "attention_mask": np.pad(np.ones_like(ids), padding),
+            "token_type_ids": np.pad(_proof_types(ids, 1 if types is None else len(types)), padding),
+        }
         logits = session.run(["logits"], {name: inputs[name] for name in names})[0]
-        return _log_softmax(np.take_along_axis(logits, positions[:, :, np.newaxis], 1)[:, 0])
+        return _log_softmax(np.take_along_axis(logits, positions[:, :, np.newaxis], 1)[:, 0])[:, : source.vocab_size]
 
     def logprobs(batch: Batch) -> npt.NDArray[np.float64]:
-        length, vocab_size = batch.input_ids.shape[1] + PADDING, session.get_outputs()[0].shape[-1]
-        rows = max(1, LOGITS_AT_ONCE // (length * vocab_size))
+        length, head = batch.input_ids.shape[1] + PADDING, session.get_outputs()[0].shape[-1]
+        rows = max(1, LOGITS_AT_ONCE // (length * head))
         pieces: Sequence[Any] = [
             run(batch.input_ids[start : start + rows], batch.mask_positions[start : start + rows])
             for start in range(0, len(batch.input_ids), rows)
@@ -177,6 +228,15 @@ def standard_logprobs(graph: Path, padding_id: int, max_length: int) -> Logprobs
         return np.concatenate(pieces)
 
     return logprobs
+
+
+def _proof_types(ids: Ids, count: int) -> Ids:
+    """Types [batch, length]: 0 everywhere, but one of the others in the second half of about one row in TYPED_EVERY. A
+    row's own ids choose, so that it has the same types whatever batch it is in."""
+    types, drawn = np.zeros_like(ids), ids.sum(1, keepdims=True)
+    if count > 1:
+        types[:, ids.shape[1] // 2 :] = (drawn % TYPED_EVERY == 0) * (1 + drawn // TYPED_EVERY % (count - 1))
+    return types
 
 
 def _log_softmax(logits: FloatArray) -> npt.NDArray[np.float64]:

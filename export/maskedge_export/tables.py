@@ -10,11 +10,11 @@ from rich.table import Table
 from maskedge_export.figures import FIGURES, Figures
 
 if TYPE_CHECKING:
-    from maskedge_export.gains import Gains
+    from maskedge_export.gains import Gain, Gains
     from maskedge_export.inspecting import Inspection, NodeTime
     from maskedge_export.training import TrainingResult
 
-__all__ = ["gains_table", "inspection_tables", "proof_table", "training_summary"]
+__all__ = ["gain_row", "gains_table", "inspection_tables", "proof_table", "training_summary"]
 
 BESIDE = 2
 """Comparisons that 80 columns have room for."""
@@ -95,9 +95,17 @@ def gains_table(gains: "Gains") -> Table:
     for heading in ("words", "before", "after", "after / before (95 %)"):
         table.add_column(heading, justify="right")
     for gain in (gains.overall, *gains.by_frequency, *gains.by_pieces):
-        ratio = f"{gain.ratio.value:.3f} ({gain.ratio.low:.3f} to {gain.ratio.high:.3f})"
-        table.add_row(gain.group, f"{gain.words:,}", f"{gain.before:,.1f}", f"{gain.after:,.1f}", ratio)
+        table.add_row(*gain_row(gain))
     return table
+
+
+def gain_row(gain: "Gain") -> tuple[str, ...]:
+    """A group's name, its words, their perplexity before and after, and the ratio, with its interval where there is
+    more than one word to draw from."""
+    ratio = gain.ratio
+    interval = f" ({ratio.low:.3f} to {ratio.high:.3f})" if gain.words > 1 else ""
+    perplexities = (f"{value:,.1f}" if value < 1e7 else f"{value:.1e}" for value in (gain.before, gain.after))
+    return gain.group, f"{gain.words:,}", *perplexities, f"{ratio.value:.3f}{interval}"
 
 
 def training_summary(result: "TrainingResult") -> str:

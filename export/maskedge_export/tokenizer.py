@@ -63,9 +63,10 @@ def train_tokenizer(corpus: Iterable[Document], recipe: TokenizerRecipe, max_len
     tokenizer.train_from_iterator(_sampled(corpus, recipe.sample), trainer)
     size = tokenizer.get_vocab_size()
     if size < recipe.vocab_size:
+        sample = f"raise tokenizer.sample, now {recipe.sample:g}, " if recipe.sample < 1 else ""
         raise CorpusError(
             f"the corpus supports a vocabulary of {size} entries seen {recipe.min_frequency} times or more, fewer than "
-            f"tokenizer.vocab_size {recipe.vocab_size}; lower it, or give more text"
+            f"tokenizer.vocab_size {recipe.vocab_size}; lower it, {sample}or give more text"
         )
     names = {role: str(getattr(token, "content", token)) for role, token in kind.specials.items()}
     tokenizer.post_processor = processors.TemplateProcessing(

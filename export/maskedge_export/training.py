@@ -97,7 +97,8 @@ def train(recipe: Recipe, options: TrainingOptions) -> TrainingResult | None:
     if not fabric.is_global_zero:
         options = TrainingOptions(options.out, options.resume, options.cache, options.start)
     with fabric.rank_zero_first():  # the others find what it has prepared
-        corpus = prepare_corpus(recipe, options.cache or options.out / "corpus", options.on_stage)
+        cache = options.cache or options.out / "corpus"
+        corpus = prepare_corpus(recipe, cache, options.on_stage, began_with=directory.began_with)
         if fabric.is_global_zero:
             start = [options.start.fingerprint] if options.start else []
             directory.begin(recipe, " ".join([corpus.fingerprint, *start]))
@@ -230,9 +231,7 @@ class _Run:
         loss, hits = self.fabric.all_reduce([meter.loss, meter.hits], reduce_op="sum")
         loss = float(loss) / meter.masks
         if not math.isfinite(loss):
-            raise TrainingError(
-                f"the loss is {loss} before step {done}; lower the learning rate or lengthen the warm-up"
-            )
+            raise _diverged(f"the loss is {loss}", done)
         run, steps = self.recipe.run, self.recipe.schedule.steps
         speed = meter.tokens / (time.monotonic() - meter.began)
         entry = LogEntry(
@@ -256,9 +255,17 @@ class _Run:
         return evaluate(self.model.encoder, self.cells, from_before=done <= self.batches.warm_steps).perplexity
 
     def _save(self, done: int) -> None:
+        if not all(bool(weight.isfinite().all()) for weight in self.model.encoder.parameters()):
+            raise _diverged("a weight is no number any more", done)
         if self.fabric.is_global_zero:
             write_snapshot(self.directory.checkpoints, done, self.model, self.optimizers)
         self.fabric.barrier()
+
+
+def _diverged(what: str, done: int) -> TrainingError:
+    return TrainingError(
+        f"{what} after {done} steps; lower the learning rate or lengthen the warm-up. The checkpoints before it stay"
+    )
 
 
 class _Meter:

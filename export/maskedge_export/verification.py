@@ -3,14 +3,16 @@
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
+from functools import partial
 from hashlib import sha256
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import nn
+from torch import Tensor
 
 from maskedge.engine import Graph
 from maskedge_export.bootstrap import Estimate, estimate, perplexity_ratio
@@ -74,21 +76,34 @@ def compare(
     reference: Logprobs, candidate: Logprobs, batches: Iterable[Batch], pairs: Sequence[MinimalPair] = ()
 ) -> Comparison:
     """Both models' predictions of the same cells, and their ranking of the same minimal pairs."""
+    batches = list(batches)
     rows = [row for batch in batches for row in _compare_batch(reference(batch), candidate(batch), batch.targets)]
     difference, kl, best, best_five, reference_nll, candidate_nll = np.array(rows, np.float64).T
+    sampled = partial(estimate, texts=_texts(batches))
+    ratio = perplexity_ratio(reference_nll, candidate_nll, _texts(batches))
     return Comparison(
         cells=len(rows),
         max_logprob_difference=float(difference.max()),
-        mean_kl=estimate(kl).map(lambda mean: float(np.maximum(mean, 0.0))),  # rounding may leave it a hair below
-        p99_kl=estimate(kl, lambda values: np.quantile(values, 0.99)),
-        top1_agreement=estimate(best),
-        top5_agreement=estimate(best_five),
-        perplexity_change=perplexity_ratio(reference_nll, candidate_nll).map(lambda ratio: ratio - 1),
+        mean_kl=sampled(kl).map(lambda mean: float(np.maximum(mean, 0.0))),  # rounding may leave it a hair below
+        p99_kl=sampled(kl, lambda values: np.quantile(values, 0.99)),
+        top1_agreement=sampled(best),
+        top5_agreement=sampled(best_five),
+        perplexity_change=ratio.map(lambda ratio: ratio - 1),
         reference_perplexity=math.exp(reference_nll.mean()),
         candidate_perplexity=math.exp(candidate_nll.mean()),
         pairs=len(pairs),
         pair_agreement=_pair_agreement(reference, candidate, pairs),
     )
+
+
+def _texts(batches: Sequence[Batch]) -> npt.NDArray[np.int64]:
+    """The text of each cell; a cell of an unknown one has a text of its own."""
+    unknown = count(-1, -1)
+    return np.array([text for batch in batches for text in _texts_of(batch, unknown)])
+
+
+def _texts_of(batch: Batch, unknown: Iterator[int]) -> Iterable[int]:
+    return islice(unknown, len(batch.targets)) if batch.texts is None else batch.texts.tolist()
 
 
 def _compare_batch(p: FloatArray, q: FloatArray, targets: npt.NDArray[np.int64]) -> Iterator[tuple[float, ...]]:
@@ -127,14 +142,14 @@ def graph_logprobs(graph: Graph, vocab_size: int) -> Logprobs:
     return logprobs
 
 
-def model_logprobs(model: nn.Module, vocab_size: int | None = None) -> Logprobs:
+def model_logprobs(model: Callable[[Tensor], Any], vocab_size: int | None = None) -> Logprobs:
     """A transformers model as a function of batches; of its vocabulary only the first `vocab_size` tokens."""
 
     @torch.no_grad()
     def logprobs(batch: Batch) -> FloatArray:
         logits = model(torch.from_numpy(batch.input_ids)).logits
         at_masks = logits[torch.arange(len(logits)), torch.from_numpy(batch.mask_positions[:, 0])]
-        return torch.log_softmax(at_masks.double(), -1)[:, :vocab_size].numpy()
+        return np.asarray(torch.log_softmax(at_masks.double(), -1)[:, :vocab_size].numpy())
 
     return logprobs
 

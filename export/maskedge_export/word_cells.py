@@ -1,7 +1,7 @@
 """Whole words masked in held-out text: the same words for every tokenizer, so that any two models can be compared."""
 
-import math
 import random
+import unicodedata
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from maskedge.words import Word, divide
 from maskedge_export.calibration import SENTENCE_END, TOKENS_PER_BATCH
 from maskedge_export.encoder import Encoder
 
-__all__ = ["MaskedWord", "masked_words", "word_losses"]
+__all__ = ["MaskedWord", "masked_words", "plain_words", "word_losses"]
 
 LONGEST = 400
 """Characters of a sentence: every model that is compared can take it."""
@@ -44,23 +44,30 @@ class MaskedWord:
 def masked_words(texts: Sequence[str], encoder: TextEncoder, seed: int = 0) -> list[MaskedWord]:
     """One word, letters only, of one sentence of each text. Sentence and word depend on the text and the seed alone.
 
-    Texts without such a word give none, nor does one whose tokenizer joins the word to something else.
+    Texts without such a word give none, nor does one whose tokenizer joins the word to something else or does not know
+    all of it.
     """
     found = []
     for text in texts:
         rng = random.Random(f"{seed} {text}")
         sentence = rng.choice(SENTENCE_END.split(text))[:LONGEST]
-        words = _plain_words(sentence)
+        words = plain_words(sentence)
         if words and (masked := _masked(sentence, *rng.choice(words), encoder)):
             found.append(masked)
     return found
 
 
-def _plain_words(sentence: str) -> list[tuple[int, int]]:
-    """Words of letters, by characters: a tokenizer that has one token a character divides them."""
+def plain_words(sentence: str) -> list[tuple[int, int]]:
+    """The words of letters alone, first character and the one after the last: as the runtime divides a text, where a
+    tokenizer has one token a character."""
     offsets = [(index, index + 1) for index in range(len(sentence))]
     words = divide(sentence, offsets) if sentence else []
-    return [(word.start, word.stop) for word in words if sentence[word.start : word.stop].isalpha()]
+    return [(word.start, word.stop) for word in words if _is_spelled(sentence[word.start : word.stop])]
+
+
+def _is_spelled(word: str) -> bool:
+    """Whether a word is of letters, and marks on them, alone."""
+    return word[:1].isalpha() and all(unicodedata.category(character)[0] in "LM" for character in word)
 
 
 def _masked(sentence: str, start: int, stop: int, encoder: TextEncoder) -> MaskedWord | None:
@@ -68,6 +75,8 @@ def _masked(sentence: str, start: int, stop: int, encoder: TextEncoder) -> Maske
     ids = encoding.ids
     for word in divide(sentence, encoding.offsets):
         if (word.start, word.stop) == (start, stop) and word.tokens.stop <= encoder.room:
+            if any(encoder.is_unknown(ids[token]) for token in word.tokens):
+                return None  # no model is trained to predict its unknown token
             return MaskedWord(sentence, start, stop, *_framed(ids[: encoder.room], word, encoder))
     return None
 
@@ -106,8 +115,3 @@ def _rows(words: Sequence[MaskedWord], mask_id: int) -> Iterator[tuple[list[int]
         size = max(1, TOKENS_PER_BATCH // length)
         for start in range(0, len(rows), size):
             yield tuple(list(column) for column in zip(*rows[start : start + size], strict=True))
-
-
-def perplexity(losses: npt.NDArray[np.float64]) -> float:
-    """exp of the mean loss."""
-    return math.exp(losses.mean())

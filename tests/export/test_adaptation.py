@@ -5,17 +5,19 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from maskedge.encoding import TextEncoder
-from maskedge_export.adaptation import Adaptation, adapt
+from maskedge_export.adaptation import Adaptation, adapt, adaptation_recipe, load_adaptation_recipe
 from maskedge_export.checkpoint import load_checkpoint
-from maskedge_export.errors import CheckpointError, CorpusError, ResumeError
+from maskedge_export.errors import CheckpointError, CorpusError, RecipeError, ResumeError
 from maskedge_export.gains import Gains, WordCounts, compare_words, count_words_of
 from maskedge_export.recipe import CorpusRecipe, MaskingRecipe, OptimizerRecipe, Recipe, RunRecipe, ScheduleRecipe
+from maskedge_export.tables import gain_row
 from maskedge_export.training import TrainingOptions
 from maskedge_export.word_cells import MaskedWord, masked_words, word_losses
 
@@ -168,6 +170,36 @@ def test_words_are_grouped_by_frequency_and_pieces_and_ordered_by_gain() -> None
 
 def test_words_are_counted_without_regard_to_case() -> None:
     counts = count_words_of([("The sea, the SEA.", "A whale"), ("sea2 x",)], {"Sea", "the"})
-    assert counts.counts == {"the": 2, "sea": 3}
-    assert counts.total == 8
-    assert counts.per_million("Sea") == pytest.approx(3e6 / 8)
+    assert counts.counts == {"the": 2, "sea": 2}  # sea2 is another word
+    assert counts.total == 7
+    assert counts.per_million("Sea") == pytest.approx(2e6 / 7)
+
+
+def test_words_are_counted_as_they_are_divided_in_every_script() -> None:
+    counts = count_words_of([("नमस्ते, 漢字 नमस्ते.",)], {"नमस्ते", "漢"})
+    assert counts.counts == {"नमस्ते": 2, "漢": 1}
+    assert counts.total == 4
+
+
+def test_a_perplexity_too_long_to_write_out_is_shortened_at_the_prompt_too() -> None:
+    gains = compare_words([cell("sea")], np.array([30.0]), np.array([2.0]), WordCounts(Counter(), 1))
+    assert gain_row(gains.overall) == ("all", "1", "1.1e+13", "7.4", "0.000")
+
+
+def test_what_a_recipe_leaves_out_is_the_adaptation_s(tmp_path: Path) -> None:
+    (tmp_path / "recipe.toml").write_text(
+        "[schedule]\nlengths = [1024]\n[model]\nmax_length = 8\n[tokenizer]\nvocab_size = 7\n"
+    )
+    recipe, base = load_adaptation_recipe(tmp_path / "recipe.toml"), adaptation_recipe()
+    assert recipe == replace(base, schedule=replace(base.schedule, lengths=(1024,)))
+
+
+def test_rows_longer_than_the_checkpoint_takes_are_refused(source: Path, recipe: Recipe, tmp_path: Path) -> None:
+    longer = load_checkpoint(str(source)).max_length + 1
+    long = replace(
+        recipe,
+        model=replace(recipe.model, max_length=10_000),
+        schedule=replace(recipe.schedule, lengths=(longer,)),
+    )
+    with pytest.raises(RecipeError, match=rf"schedule\.lengths has {longer}, longer than the {longer - 1} tokens that"):
+        adapt(str(source), long, TrainingOptions(tmp_path / "run"))

@@ -9,7 +9,15 @@ import pytest
 from maskedge_export.batches import Batches
 from maskedge_export.masking import IGNORED
 from maskedge_export.packing import PackedCorpus, prepare_corpus
-from maskedge_export.recipe import CorpusRecipe, ModelRecipe, Recipe, RunRecipe, ScheduleRecipe, TokenizerRecipe
+from maskedge_export.recipe import (
+    CorpusRecipe,
+    MaskingRecipe,
+    ModelRecipe,
+    Recipe,
+    RunRecipe,
+    ScheduleRecipe,
+    TokenizerRecipe,
+)
 
 STEPS = 40
 
@@ -21,7 +29,7 @@ def recipe(sentences: Path) -> Recipe:
         corpus=CorpusRecipe(files=(str(sentences),)),
         model=ModelRecipe(max_length=64),
         schedule=ScheduleRecipe(
-            steps=STEPS, lengths=(20, 40), length_shares=(0.75, 0.25), mask_rates=(0.4, 0.1), warm_start=0.5
+            steps=STEPS, warmup=4, lengths=(20, 40), length_shares=(0.75, 0.25), mask_rates=(0.4, 0.1), warm_start=0.5
         ),
         run=RunRecipe(batch_tokens=400),
     )
@@ -65,3 +73,12 @@ def test_shares_of_0_and_1_are_all_masked_and_all_causal(recipe: Recipe, corpus:
     for share, expected in ((0.0, False), (1.0, True)):
         batches = Batches(corpus, change(recipe, warm_start=1.0, causal_share=share))
         assert {batches.batch(step).causal for step in range(STEPS)} == {expected}
+
+
+def test_phases_of_one_length_share_no_row_within_an_epoch(recipe: Recipe, corpus: PackedCorpus) -> None:
+    seen = replace(recipe, masking=MaskingRecipe(mask_share=0.0, random_share=0.0))  # rows as they are
+    halves = change(seen, steps=20, lengths=(20, 20), length_shares=(0.5, 0.5), mask_rates=(), warm_start=0.0)
+    batches = Batches(corpus, halves)
+    rows = [tuple(row) for step in range(20) for row in batches.batch(step).input_ids.tolist()]
+    assert len(rows) == 400 < batches.phases[0].sampler.rows_per_epoch
+    assert len(set(rows)) == len(rows)

@@ -17,11 +17,12 @@ from huggingface_hub import ModelCard
 
 from maskedge import Predictor
 from maskedge.bundle import Bundle, file_sha256
+from maskedge.cpu import features_of
 from maskedge.engine import OnnxGraph
 from maskedge_export import bundling
 from maskedge_export.bundling import ExportOptions, export_bundle
 from maskedge_export.errors import CalibrationTextError, CheckpointError, ExportError, GateError
-from maskedge_export.limits import Limits
+from maskedge_export.limits import GATE, Limits
 
 TEXTS = [
     "The {} is known for its black and white stripes.",
@@ -70,7 +71,63 @@ def test_predictions_are_those_of_the_transformers_pipeline(checkpoint: Path, fp
 
 
 def test_fp32_needs_no_calibration_text(fp32_bundle: Path) -> None:
-    assert list(Bundle.open(fp32_bundle).manifest.graphs) == ["fp32"]
+    """It is compared on random tokens, each length once, and says so."""
+    (entry,) = Bundle.open(fp32_bundle).manifest.graphs.values()
+    assert (entry.verification["text"], entry.verification["candidate_perplexity"]) == ("random tokens", None)
+    assert entry.verification["cells"] == len({3, 4, 6, 9, 13, 19, 28, 42, 48})
+    assert "no text was given" in (fp32_bundle / "README.md").read_text()
+
+
+def test_the_limits_that_applied_are_recorded(int8_bundle: Path) -> None:
+    graphs = Bundle.open(int8_bundle).manifest.graphs
+    assert {name: Limits(**entry.verification["limits"]) for name, entry in graphs.items()} == {
+        name: GATE[name] for name in ("int8", "fp32")
+    }
+    assert {entry.verification["text"] for entry in graphs.values()} == {"held-out text"}
+
+
+@pytest.mark.parametrize("precision", ["int8", "both", "int8-avx2,int8"])
+def test_a_cpu_whose_sums_saturate_is_no_place_to_measure_int8(
+    precision: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bundling, "cpu_features", lambda: features_of("x86_64", ["avx2"]))
+    options = ExportOptions(precision, (tmp_path / "texts.txt",))
+    with pytest.raises(ExportError, match=r"no VNNI instructions.* saturate; export --precision int8-avx2"):
+        export_bundle("no such checkpoint", tmp_path / "out", options)
+
+
+@pytest.mark.parametrize("precision", ["int8-avx2", "int4-weights,fp32"])
+def test_other_precisions_are_measured_there(precision: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bundling, "cpu_features", lambda: features_of("x86_64", ["avx2"]))
+    (tmp_path / "none").mkdir()
+    with pytest.raises(CheckpointError, match=r"holds no config\.json"):
+        export_bundle(str(tmp_path / "none"), tmp_path / "out", ExportOptions(precision, (tmp_path / "texts.txt",)))
+
+
+def test_weights_that_change_during_an_export_are_noticed(
+    make_checkpoint: Callable[..., Path], few_sentences: Path, tmp_path: Path
+) -> None:
+    """The weights that are quantized are those that fp32 was proved with."""
+    source = make_checkpoint("distilbert", tmp_path / "source", n_layers=1)
+
+    def change(step: str) -> None:
+        if step == "Comparing fp32 with PyTorch":
+            with (source / "config.json").open("a") as file:
+                file.write("\n")
+
+    with pytest.raises(CheckpointError, match="source changed while they were exported; export them again"):
+        export_bundle(str(source), tmp_path / "out", ExportOptions("int8", (few_sentences,), gate=False), change)
+    assert not (tmp_path / "out").exists()
+
+
+def test_of_a_link_the_bundle_behind_it_is_replaced(tiny: str, existing: Path, tmp_path: Path) -> None:
+    (tmp_path / "links").mkdir()
+    link = tmp_path / "links" / "current"
+    link.symlink_to(existing)
+    export_bundle(tiny, link, ExportOptions(precision="fp32", name="new", overwrite=True))
+    assert link.is_symlink()
+    assert Bundle.open(existing).manifest.name == "new"
+    assert (names(tmp_path / "links"), names(existing.parent)) == (["current"], sorted([existing.name, "links"]))
 
 
 def test_int8_without_calibration_text_is_refused_before_anything_is_read(tmp_path: Path) -> None:

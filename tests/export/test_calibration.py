@@ -54,6 +54,33 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         read_texts([tmp_path / "typo.txt"])
 
 
+def test_a_directory_is_named_as_one(tmp_path: Path) -> None:
+    with pytest.raises(CalibrationTextError, match=rf"{tmp_path.name} is a directory; give the files in it"):
+        read_texts([tmp_path])
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "json"])
+def test_a_jsonl_file_has_a_text_in_each_object(suffix: str, tmp_path: Path) -> None:
+    lines = ['{"id": 1, "text": "One."}', "", '{"text": "Zw\u00f6lf."}', '{"text": "A\u2028B"}', '{"text": ""}']
+    file = tmp_path / f"a.{suffix}"
+    file.write_text("\n".join(lines), encoding="utf-8")
+    assert read_texts([file]) == ["One.", "Zwölf.", "A\u2028B"]
+
+
+@pytest.mark.parametrize("line", ["One.", '"One."', '{"sentence": "One."}', '{"text": 1}', '{"text": null}', "[1]"])
+def test_a_line_that_holds_no_object_with_a_text_is_named(line: str, tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text(f'{{"text": "One."}}\n{line}\n')
+    with pytest.raises(CalibrationTextError, match=r"a\.jsonl, line 2, is no JSON object with a text 'text'"):
+        read_texts([tmp_path / "a.jsonl"])
+
+
+@pytest.mark.parametrize("content", ["", " \n\n"])
+def test_files_without_text_are_refused(content: str, tmp_path: Path) -> None:
+    (tmp_path / "empty.txt").write_text(content)
+    with pytest.raises(CalibrationTextError, match=r"there is no text in .*empty\.txt"):
+        read_texts([tmp_path / "empty.txt"])
+
+
 def test_text_that_is_not_utf8_is_named_with_the_byte(tmp_path: Path) -> None:
     (tmp_path / "latin.txt").write_bytes(b"x" * 100_000 + "\n é".encode("latin-1"))
     with pytest.raises(CalibrationTextError, match=r"latin\.txt is not UTF-8 \(byte 100002\)"):
@@ -137,6 +164,15 @@ def test_of_few_texts_every_token_is_a_cell_of_its_own(encoder: TextEncoder) -> 
     ids = encoder.encode(text).input_ids
     assert sorted(batch.mask_positions[:, 0].tolist()) == list(range(1, len(ids) - 1))
     assert (np.where(batch.input_ids == encoder.mask_id, batch.targets, batch.input_ids) == ids).all()
+
+
+def test_a_token_that_the_vocabulary_lacks_is_never_masked(encoder: TextEncoder) -> None:
+    text = "The 漢 sun is 漢 hot."
+    ids = encoder.encode(text).input_ids[1:-1].tolist()
+    known = [token for token in ids if not encoder.is_unknown(token)]
+    assert len(known) < len(ids)
+    cells = masked_cells([text], encoder, copies=50)
+    assert sorted(target for batch in cells for target in batch.targets[:, 0].tolist()) == sorted(known)
 
 
 def test_texts_that_cannot_be_masked_are_left_out(encoder: TextEncoder) -> None:

@@ -13,7 +13,8 @@ from maskedge_export.bootstrap import Estimate
 from maskedge_export.card import write_card
 from maskedge_export.checkpoint import Checkpoint, load_checkpoint
 from maskedge_export.errors import CheckpointError
-from maskedge_export.limits import GATE
+from maskedge_export.figures import without_perplexity
+from maskedge_export.limits import Limits
 from maskedge_export.verification import Comparison
 
 COMPARISON = Comparison(
@@ -27,7 +28,14 @@ COMPARISON = Comparison(
     reference_perplexity=56.1,
     candidate_perplexity=56.2,
 )
-FIGURES = {"reference": "fp32", "passed": True, "failures": [], "held_out": True, **COMPARISON.as_figures()}
+FIGURES = {
+    "reference": "fp32",
+    "passed": True,
+    "failures": [],
+    "limits": {"mean_kl": 0.005},
+    "text": "held-out text",
+    **COMPARISON.as_figures(),
+}
 GRAPHS = {"int8": GraphEntry("onnx/int8.onnx", FIGURES)}
 NASTY = [
     "<script>alert(1)</script>",
@@ -46,7 +54,7 @@ def source(checkpoints: Callable[[str], Path]) -> Checkpoint:
 
 
 def card(path: Path, source: Checkpoint, name: str = "mine") -> ModelCard:
-    write_card(path / "README.md", name, source, GRAPHS, {}, GATE)
+    write_card(path / "README.md", name, source, GRAPHS, {})
     return ModelCard.load(path / "README.md")
 
 
@@ -60,6 +68,23 @@ def test_figures_stand_with_their_intervals(source: Checkpoint, tmp_path: Path) 
         "| Minimal pairs ranked the same | - |",
     ):
         assert row in text
+
+
+def test_the_limits_are_those_of_the_record(source: Checkpoint, tmp_path: Path) -> None:
+    text = card(tmp_path, source).text
+    assert f"It is within its limits:\n\n- int8: {Limits(mean_kl=0.005).describe()}\n" in text
+    assert "text that was not used to calibrate it" in text
+
+
+def test_random_tokens_are_no_text_and_have_no_perplexity(source: Checkpoint, tmp_path: Path) -> None:
+    entry = GraphEntry("onnx/fp32.onnx", {**without_perplexity(FIGURES), "text": "random tokens"})
+    write_card(tmp_path / "README.md", "mine", source, {"fp32": entry}, {})
+    text = (tmp_path / "README.md").read_text()
+    assert "on random tokens, from the shortest text to the longest: no text was given" in text
+    assert "| Perplexity | - |" in text
+    assert "| Change of perplexity | - |" in text
+    assert "| Mean KL divergence | 0.012 (0.012 to 0.013) |" in text
+    assert "calibrate" not in text
 
 
 def test_a_hub_source_is_the_base_model(source: Checkpoint, tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from maskedge_export.corpus import documents
+from maskedge_export import packing
+from maskedge_export.corpus import corpus_identity, documents, draw
 from maskedge_export.errors import CorpusError
 from maskedge_export.packing import PackedCorpus, prepare_corpus
 from maskedge_export.recipe import CorpusRecipe, ModelRecipe, Recipe, TokenizerRecipe
@@ -27,12 +28,12 @@ def test_each_line_of_a_text_file_is_a_document(tmp_path: Path) -> None:
 
 
 def test_rows_of_parquet_and_jsonl_belong_to_their_documents(tmp_path: Path) -> None:
-    rows = [(0, "A."), (0, "B."), (1, None), (2, "C."), (2, " "), (2, "D.")]
+    rows = [(0, "A."), (0, "B."), (1, None), (2, "C."), (2, " "), (2, "D."), (None, "E."), (None, "F.")]
     table = pa.table({"document": [d for d, _ in rows], "body": [t for _, t in rows]})
     pq.write_table(table, tmp_path / "a.parquet", row_group_size=1)
-    lines = [json.dumps({"document": d, "body": t}) for d, t in rows if t]
+    lines = [json.dumps({"document": d, "body": t}) for d, t in rows]
     (tmp_path / "b.jsonl").write_text("\n".join(lines), encoding="utf-8")
-    expected = [("A.", "B."), ("C.", "D.")]
+    expected = [("A.", "B."), ("C.", "D."), ("E.",), ("F.",)]
     assert read(tmp_path / "a.parquet", tmp_path / "b.jsonl", text_column="body") == expected * 2
 
 
@@ -46,11 +47,40 @@ def test_a_data_set_is_read_by_the_datasets_library(tmp_path: Path, monkeypatch:
     datasets = pytest.importorskip("datasets", reason="the datasets extra is not installed")
     monkeypatch.setattr(datasets.config, "HF_DATASETS_OFFLINE", True)
     (tmp_path / "set").mkdir()
-    (tmp_path / "set" / "train.jsonl").write_text('{"text": "One."}\n{"text": "Two."}\n')
+    (tmp_path / "set" / "train.jsonl").write_text('{"text": "One."}\n{"text": null}\n{"text": "Two."}\n')
     recipe = CorpusRecipe(dataset=str(tmp_path / "set"))
     assert list(documents(recipe)) == [("One.",), ("Two.",)]
+    identity = corpus_identity(recipe)
+    (tmp_path / "set" / "train.jsonl").write_text('{"text": "Three."}\n')
+    assert corpus_identity(recipe) != identity
     with pytest.raises(CorpusError, match="has no text 'body'; it has: text"):
         list(documents(replace(recipe, text_column="body")))
+
+
+def test_a_data_set_s_configuration_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    datasets = pytest.importorskip("datasets", reason="the datasets extra is not installed")
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_OFFLINE", True)
+    for name in ("one", "two"):
+        (tmp_path / f"{name}.jsonl").write_text(json.dumps({"text": name}))
+    configs = "".join(f"- config_name: {name}\n  data_files: {name}.jsonl\n" for name in ("one", "two"))
+    (tmp_path / "README.md").write_text(f"---\nconfigs:\n{configs}---\n")
+    recipe = CorpusRecipe(dataset=str(tmp_path), configuration="two")
+    assert list(documents(recipe)) == [("two",)]
+    assert corpus_identity(recipe) != corpus_identity(replace(recipe, configuration="one"))
+    with pytest.raises(CorpusError, match=r"(?s)cannot be read: .*one.*two"):
+        list(documents(replace(recipe, configuration="")))
+
+
+def test_the_datasets_library_s_own_errors_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    datasets = pytest.importorskip("datasets", reason="the datasets extra is not installed")
+    for error in (RuntimeError("no scripts any more"), datasets.exceptions.DatasetGenerationError("broken")):
+
+        def load(*_: object, error: Exception = error, **__: object) -> None:
+            raise error
+
+        monkeypatch.setattr(datasets, "load_dataset", load)
+        with pytest.raises(CorpusError, match=f"data set a/b cannot be read: {error}"):
+            list(documents(CorpusRecipe(dataset="a/b")))
 
 
 @pytest.mark.parametrize(
@@ -77,6 +107,20 @@ def test_missing_files_and_no_files_are_refused(tmp_path: Path) -> None:
         read(tmp_path / "none.txt")
     with pytest.raises(CorpusError, match="give --text FILES"):
         read()
+
+
+@pytest.mark.parametrize("name", [".", "", "texts"])
+def test_a_directory_is_no_file_of_text(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "texts").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(CorpusError, match=r"is a directory; give its files, such as '.*/\*\.parquet'"):
+        read(name)
+
+
+def test_what_is_held_out_depends_on_all_of_a_document_s_texts() -> None:
+    draws = {draw(("The same beginning.", f"Text {number}."), "held out") for number in range(50)}
+    assert len(draws) == 50
+    assert draw(("Alone.",), "held out") != draw(("Alone.",), "evaluation")
 
 
 def recipe_for(files: list[Path], **corpus: Any) -> Recipe:
@@ -146,6 +190,64 @@ def test_a_vocabulary_larger_than_the_corpus_supports_is_refused(kind: Any, sent
     assert not list(tmp_path.glob("*"))
 
 
+def test_a_larger_sample_is_advised_where_a_sample_was_too_small(sentences: Path, tmp_path: Path) -> None:
+    recipe = replace(recipe_for([sentences]), tokenizer=TokenizerRecipe(vocab_size=90_000, sample=0.5))
+    with pytest.raises(CorpusError, match=r"lower it, raise tokenizer\.sample, now 0\.5, or give more text"):
+        prepare_corpus(recipe, tmp_path)
+
+
+def test_one_document_cannot_be_divided(sentences: Path, tmp_path: Path) -> None:
+    texts = sentences.read_text(encoding="utf-8").splitlines()
+    pq.write_table(pa.table({"document": [0] * len(texts), "text": texts}), tmp_path / "book.parquet")
+    with pytest.raises(CorpusError, match=r"the corpus is one document, .* divide it into several"):
+        prepare_corpus(recipe_for([tmp_path / "book.parquet"]), tmp_path / "cache")
+    whole = prepare_corpus(recipe_for([tmp_path / "book.parquet"], held_out=0.0), tmp_path / "cache")
+    assert not whole.held_out
+
+
+def with_tokenizer_of(packed: PackedCorpus, file: Path, directory: Path) -> Recipe:
+    packed.tokenizer.save_pretrained(directory / "tokenizer")
+    return replace(recipe_for([file]), tokenizer=TokenizerRecipe(existing=str(directory / "tokenizer")))
+
+
+def test_batches_are_packed_by_their_characters(packed: PackedCorpus, sentences: Path, tmp_path: Path) -> None:
+    long, short = (("a" * 6_000_000, "b" * 6_000_000), True), (("c",), False)
+    assert [len(batch) for batch in packing._batches(iter([short, long, short, short]))] == [2, 2]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(packing, "CHARACTERS_PER_BATCH", 200)
+        again = prepare_corpus(with_tokenizer_of(packed, sentences, tmp_path), tmp_path)
+    assert (again.tokens == packed.tokens).all()
+    assert again.held_out == packed.held_out
+
+
+def test_what_another_run_has_put_into_the_cache_meanwhile_is_used(
+    packed: PackedCorpus, sentences: Path, tmp_path: Path
+) -> None:
+    recipe = with_tokenizer_of(packed, sentences, tmp_path)
+
+    def overtake(stage: str) -> None:
+        assert stage == "Packing the corpus"
+        prepare_corpus(recipe, tmp_path)
+
+    prepared = prepare_corpus(recipe, tmp_path, overtake)
+    assert (prepared.tokens == packed.tokens).all()
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_a_resumed_run_goes_on_with_the_format_that_it_began_with(
+    sentences: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = recipe_for([sentences])
+    with monkeypatch.context() as patch:
+        patch.setattr(packing._fingerprint, "__kwdefaults__", {"form": packing.OLDER_FORMATS[0]})
+        patch.setattr(packing._tokenizer_directory, "__defaults__", (packing.OLDER_FORMATS[0],))
+        old = prepare_corpus(recipe, tmp_path)
+    assert prepare_corpus(recipe, tmp_path, began_with=old.fingerprint).fingerprint == old.fingerprint
+    other = replace(recipe, corpus=replace(recipe.corpus, held_out=0.2))
+    for new in (prepare_corpus(recipe, tmp_path), prepare_corpus(other, tmp_path, began_with=old.fingerprint)):
+        assert new.fingerprint != old.fingerprint
+
+
 def test_an_empty_corpus_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("\n \n")
     with pytest.raises(CorpusError, match="the corpus is empty"):
@@ -155,10 +257,10 @@ def test_an_empty_corpus_is_refused(tmp_path: Path) -> None:
 def test_an_epoch_s_rows_are_the_whole_corpus_once() -> None:
     sampler = RowSampler(np.arange(103, dtype=np.uint16), 11, (500,), None, seed=3)
     assert sampler.rows_per_epoch == 10
-    rows = sampler.rows(10, 10)  # the second epoch
+    rows = sampler.rows(0, 10)
     assert (rows[:, 0] == 500).all()
     assert sorted(rows[:, 1:].ravel().tolist()) == list(range(100))
-    assert rows.tolist() != sampler.rows(0, 10).tolist()
+    assert rows.tolist() != sampler.rows(10, 10).tolist()
     assert np.concatenate([sampler.rows(7, 5), sampler.rows(12, 9)]).tolist() == sampler.rows(7, 14).tolist()
 
 
@@ -167,7 +269,17 @@ def test_a_row_begins_with_a_text_where_one_begins_in_its_first_half() -> None:
     tokens[[3, 18]] = 0  # rows of 10: in the first half of the first row, in the second half of the second
     rows = RowSampler(tokens, 10, (), 0, seed=0).rows(0, 4)
     assert sorted(rows[:, 0].tolist()) == [5, 11, 21, 31]
-    assert (np.diff(np.delete(rows, [], 0), axis=1)[rows[:, 1:] * rows[:, :-1] > 0] == 1).all()
+    assert (np.diff(rows, axis=1)[rows[:, 1:] * rows[:, :-1] > 0] == 1).all()
+
+
+def test_over_several_epochs_every_token_is_read() -> None:
+    tokens = np.arange(1, 1004)
+    tokens[19::20] = 0  # texts of 19 tokens: a row of 30 begins with one, and leaves out what stands before it
+    sampler = RowSampler(tokens.astype(np.uint16), 30, (), 0, seed=0)
+    once = set(sampler.rows(0, sampler.rows_per_epoch).ravel().tolist())
+    assert set(tokens.tolist()) - once
+    often = set(sampler.rows(0, 12 * sampler.rows_per_epoch).ravel().tolist())
+    assert often == set(tokens.tolist())
 
 
 def test_a_corpus_shorter_than_a_row_is_refused() -> None:

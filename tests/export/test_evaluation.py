@@ -10,7 +10,7 @@ import torch
 from maskedge_export.calibration import Batch
 from maskedge_export.checkpoint import load_checkpoint
 from maskedge_export.encoder import Encoder
-from maskedge_export.evaluation import evaluate
+from maskedge_export.evaluation import evaluate, perplexity
 
 IDS = np.array([[2, 30, 4, 31, 32, 3], [2, 40, 41, 42, 4, 3]])
 POSITIONS, TARGETS = np.array([[2], [4]]), np.array([[50], [60]])
@@ -39,3 +39,8 @@ def test_targets_are_read_at_the_mask_or_before_it(encoder: Encoder, from_before
 def test_a_mask_that_nothing_precedes_is_read_where_it_is(encoder: Encoder) -> None:
     first = Batch(IDS[:1], np.array([[0]]), TARGETS[:1])
     assert evaluate(encoder, [first], from_before=True) == evaluate(encoder, [first])
+
+
+def test_a_loss_that_no_float_s_exponential_can_hold_has_an_infinite_perplexity() -> None:
+    assert perplexity(2.0) == pytest.approx(np.exp(2.0))
+    assert perplexity(1e4) == np.inf

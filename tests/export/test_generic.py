@@ -37,6 +37,7 @@ EACH_ITS_OWN_WAY = [
     "layoutlm",
     "mobilebert",
     "mpnet",
+    "nystromformer",
     "perceiver",
     "xlm",
     "yoso",
@@ -84,7 +85,6 @@ REASONS = [
     ("funnel", "FunnelForMaskedLM cannot be exported.*texts of any length.*static shape of 7"),
     ("longformer", "LongformerForMaskedLM cannot be exported.*texts of any length.*data-dependent"),
     ("mra", "MraForMaskedLM cannot be exported: its attention is CUDA code"),
-    ("nystromformer", "NystromformerForMaskedLM cannot be exported: transformers itself cannot run .* of 7 tokens"),
     ("reformer", "ReformerForMaskedLM cannot be exported.*texts of any length"),
 ]
 
@@ -136,6 +136,15 @@ def test_a_model_that_runs_on_other_machines_only_is_refused() -> None:
     reason = "YosoForMaskedLM cannot be exported: transformers itself cannot run it on a text of 7 tokens"
     with pytest.raises(UnsupportedModelError, match=reason):
         WrappedEncoder(make_model("yoso", use_expectation=False))
+
+
+def test_landmarks_that_are_fewer_than_a_segment_are_refused() -> None:
+    """transformers' defaults have as many, and attend to everything: those are exported."""
+    model = make_model("nystromformer", num_landmarks=4, segment_means_seq_len=MAX_LENGTH)
+    with pytest.raises(
+        UnsupportedModelError, match=r"NystromformerForMaskedLM .*: transformers itself cannot run .* of 7 tokens"
+    ):
+        WrappedEncoder(model)
 
 
 def test_head_runs_at_the_masks_only_where_it_looks_at_each_position_alone() -> None:

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from maskedge.bundle import Bundle
 from maskedge.errors import BundleNotFoundError
+from maskedge_export.bundling import ExportOptions, export_bundle
 from maskedge_export.cli import app
 from maskedge_export.inspecting import Inspection, inspect_graph
 
@@ -64,6 +65,24 @@ def test_the_integer_share_of_the_work(int8: Inspection, fp32: Inspection) -> No
     """Only the attention's own products are left: two of 32 x 32 for each of 32 units, of a layer."""
     assert fp32.integer_work == 0
     assert 0.5 < int8.integer_work < 1
+
+
+def test_products_of_weights_in_blocks_are_integers_where_their_attribute_says_so(
+    checkpoints: Callable[[str], Path], few_sentences: Path, tmp_path: Path, int8: Inspection
+) -> None:
+    """As many multiplications as of the int8 graph; none where the same kernel is told to multiply floats."""
+    export_bundle(
+        str(checkpoints("bert")), tmp_path / "out", ExportOptions("int8-weights", (few_sentences,), gate=False)
+    )
+    integers = inspect_graph(Bundle.open(tmp_path / "out"))
+    assert integers.integer_work == pytest.approx(int8.integer_work)
+    assert integers.left_in_float == ()
+    model = onnx.load(tmp_path / "out" / integers.file, load_external_data=False)
+    for node in model.graph.node:
+        for attribute in node.attribute:
+            attribute.i = 0 if attribute.name == "accuracy_level" else attribute.i
+    onnx.save(model, tmp_path / "out" / integers.file)
+    assert inspect_graph(Bundle.open(tmp_path / "out", verify=False)).integer_work == 0
 
 
 def test_shares_of_the_time_add_up(int8: Inspection) -> None:

@@ -1,5 +1,6 @@
 """Masking: what is masked, by what, how often; words stay whole; the same masks for the same step."""
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tokenizers import Tokenizer
+from transformers import PreTrainedTokenizerFast
 
 from maskedge_export.corpus import Document
 from maskedge_export.masking import IGNORED, Masker, Vocabulary
@@ -107,9 +110,9 @@ def test_whole_words_are_masked_together(tokenizer: Any, texts: list[str]) -> No
     assert masks > 2 * len(plain)
 
 
-@given(st.text(st.sampled_from("abcXYZ 019.,!?()-é "), min_size=1, max_size=60))
+@given(st.text(st.sampled_from("abcXYZ 019.,!?()-é “”\u2019—…\n"), min_size=1, max_size=60))
 def test_words_are_those_of_the_tokenizer(tokenizers: dict[str, Any], text: str) -> None:
-    text = re.sub(" +", " ", text).rstrip()  # a run of spaces is no word
+    text = re.sub(r"\s+", lambda blanks: blanks[0][0], text).rstrip()  # a run of blanks is no word
     for tokenizer in tokenizers.values():
         encoding = tokenizer.backend_tokenizer.encode(text)
         if tokenizer.unk_token_id in encoding.ids:
@@ -117,6 +120,37 @@ def test_words_are_those_of_the_tokenizer(tokenizers: dict[str, Any], text: str)
         words = encoding.word_ids
         expected = [i > 0 and words[i] is not None and words[i] == words[i - 1] for i in range(len(words))]
         assert Vocabulary.of(tokenizer).continues(np.array([encoding.ids]))[0].tolist() == expected
+
+
+def test_bytes_of_characters_belong_to_the_words_of_their_characters(texts: list[str]) -> None:
+    corpus = [("“Жил” — “да”… \u2019tis 「猫」 नमस्ते 😀!",)] * 3 + [(text,) for text in texts]
+    tokenizer = train_tokenizer(corpus, TokenizerRecipe("bpe", 420, lowercase=False, min_frequency=1), 64)
+    vocabulary = Vocabulary.of(tokenizer)
+
+    def words(text: str) -> list[str]:
+        encoding = tokenizer.backend_tokenizer.encode(text, add_special_tokens=False)
+        continued = vocabulary.continues(np.array([encoding.ids]))[0].tolist()
+        starts = [index for index, joined in enumerate(continued) if not joined]
+        ends = [*starts[1:], len(continued)]
+        return [tokenizer.decode(encoding.ids[start:end]) for start, end in zip(starts, ends, strict=True)]
+
+    assert words("“Жил” — “да”…") == ["“", "Жил", "”", " —", " “", "да", "”…"]
+    assert words("it\u2019s\nso") == ["it", "\u2019", "s", "\n", "so"]
+    assert words("a 7é“b") == ["a", " 7", "é", "“", "b"]
+    assert words("नमस्ते, 😀") == ["नमस्ते", ",", " 😀"]  # its vowel signs are marks
+    assert words("ok \nok") == ["ok", " ", "\n", "ok"]
+
+
+def test_ids_may_have_gaps(tokenizers: dict[str, Any]) -> None:
+    backend = tokenizers["wordpiece"].backend_tokenizer
+    content = json.loads(backend.to_str())
+    content["model"]["vocab"]["zzzz"] = 500
+    gapped = PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_str(json.dumps(content)), mask_token="[MASK]")
+    vocabulary = Vocabulary.of(gapped)
+    assert vocabulary.ordinary.shape == vocabulary.left.shape == (501,)
+    assert vocabulary.ordinary[500]
+    assert not vocabulary.ordinary[400:500].any()
+    assert not vocabulary.ordinary[gapped.mask_token_id]
 
 
 def test_next_tokens_are_predicted_from_every_position_but_special_ones_never(

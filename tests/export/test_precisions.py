@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx.parser
+import onnx_ir as ir
 import pytest
 from onnx import numpy_helper
 
@@ -18,11 +20,14 @@ from maskedge.cpu import features_of
 from maskedge.description import describe
 from maskedge.engine import OnnxGraph
 from maskedge.verification import choose_precision
+from maskedge_export import precisions
 from maskedge_export.bundling import ExportOptions, export_bundle
 from maskedge_export.calibration import read_texts, split_texts
 from maskedge_export.errors import CalibrationTextError, ExportError
-from maskedge_export.precisions import PRECISIONS, parse_precisions
-from maskedge_export.quantization import SEVEN_BIT_LEVELS
+from maskedge_export.precisions import PRECISIONS, Calibrated, blocks_graph, parse_precisions
+from maskedge_export.quantization import SEVEN_BIT_LEVELS, round_weights
+from maskedge_export.ranges import ActivationSample
+from maskedge_export.rounding import BlockWeight, RoundedWeight, blockwise, nearest
 
 OUTPUTS = ["top_logprobs", "top_ids", "entropy", "target_logprobs", "target_ranks"]
 QUANTIZED = ["int8", "int8-avx2", "int8-weights", "int4-weights"]
@@ -116,14 +121,37 @@ def test_no_sum_of_two_products_of_the_seven_bit_graph_leaves_16_bits(bundle: Pa
     eight_bits = [name for name, largest in weights.items() if largest > SEVEN_BIT_LEVELS]
     assert len(eight_bits) == 1  # the embedding table, whose tied head's activations are cut off at 7 bits
     assert len(weights) > 10
-    assert 2 * 255 * SEVEN_BIT_LEVELS < 2**15
+    assert all(2 * 255 * largest < 2**15 for name, largest in weights.items() if name not in eight_bits)
     clipped = {name.removesuffix(".low") for name in arrays if name.endswith(".low")}
     assert clipped
     for name in clipped:
         scale, zero = arrays[f"{name}.scale"], arrays[f"{name}.zero_point"]
         steps = [np.rint(arrays[f"{name}.{end}"] / scale) + zero for end in ("low", "high")]
         assert steps == [0, 127]
-    assert 2 * 127 * 127 < 2**15
+    assert 2 * 127 * weights[eight_bits[0]] < 2**15
+
+
+def test_a_shared_weight_is_rounded_for_all_that_it_is_multiplied_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As ALBERT's layers share theirs: the moments of each pass are added up."""
+    text = """<ir_version: 10, opset_import: ["": 23]> shared (float[N, 2] x) => (float[N, 2] z)
+        <float[2, 2] w = {1, 2, 3, 4}> { y = MatMul(x, w) z = MatMul(y, w) }"""
+    model = ir.from_proto(onnx.parser.parse_model(text))
+    first, second = (np.array(moment, np.float32) for moment in ([[1, 0], [0, 9]], [[40, 7], [7, 2]]))
+    samples = {name: ActivationSample(products=moment) for name, moment in (("x", first), ("y", second))}
+    moments: list[Any] = []
+
+    def rounded(weight: Any, moment: Any, levels: int = 127) -> RoundedWeight:
+        moments.append(moment)
+        return nearest(weight)
+
+    def in_blocks(weight: Any, moment: Any, bits: int, size: int) -> BlockWeight:
+        moments.append(moment)
+        return blockwise(weight, None, bits, size)
+
+    round_weights(model, samples, rounding=rounded)
+    monkeypatch.setattr(precisions, "blockwise", in_blocks)
+    blocks_graph(Calibrated(model, samples, None), bits=8)
+    assert [moment.tolist() for moment in moments] == [(first + second).tolist()] * 2
 
 
 def test_a_cpu_without_vnni_is_given_the_seven_bit_graph(bundle: Path) -> None:

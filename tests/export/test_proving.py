@@ -84,6 +84,12 @@ def test_missing_text_is_named(bundle: Bundle, bert: str, tmp_path: Path) -> Non
         prove_bundle(bundle, bert, [tmp_path / "none.txt"], LOOSE)
 
 
+def test_empty_text_is_refused(bundle: Bundle, bert: str, tmp_path: Path) -> None:
+    (tmp_path / "empty.txt").touch()
+    with pytest.raises(CalibrationTextError, match=r"there is no text in .*empty\.txt"):
+        prove_bundle(bundle, bert, [tmp_path / "empty.txt"], LOOSE)
+
+
 # The command
 
 
@@ -102,7 +108,15 @@ def test_the_command_exits_1_and_names_the_figure(bundle: Bundle, bert: str, few
     ran = verify(bundle.path, bert, "--text", few_sentences, "--max-kl", 0)
     assert ran.exit_code == 1
     assert "onnx/int8.onnx: mean KL divergence is" in ran.stderr
-    assert "above its limit of 0" in ran.stderr
+    assert "above its limit of 0 (--max-kl)" in ran.stderr
+
+
+def test_the_limit_of_fp32_has_a_flag(bundle: Bundle, bert: str, few_sentences: Path) -> None:
+    loose = ("--max-kl", 10, "--min-top1", 0, "--max-perplexity-change", 10, "--min-pairs", 0)
+    ran = verify(bundle.path, bert, "--text", few_sentences, *loose, "--max-difference", 0)
+    assert ran.exit_code == 1
+    assert "onnx/fp32.onnx: largest log-probability difference is" in ran.stderr
+    assert "(--max-difference)" in ran.stderr
 
 
 def test_the_command_names_an_altered_file(bundle: Bundle, bert: str, few_sentences: Path, tmp_path: Path) -> None:

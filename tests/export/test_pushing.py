@@ -94,120 +94,121 @@ class Hub:
         return None
 
 
-def handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            if self.headers.get("Authorization") != f"Bearer {TOKEN}":
-                return self.send(401, {"error": "Invalid username or password."})
-            if hub.refuses and hub.refuses in self.path:
-                return self.send(507, {"error": "The Hub's disk is full"})
-            return self.post(self.path.partition("?")[0].strip("/").split("/"), body)
+class Endpoints(BaseHTTPRequestHandler):
+    """The requests that the client makes, and what they do to the hub; each test's own class has the hub."""
 
-        def post(self, path: list[str], body: bytes) -> None:
-            match path:
-                case ["api", "repos", "create"]:
-                    self.create(json.loads(body))
-                case ["api", "validate-yaml"]:
-                    hub.cards.append(json.loads(body)["content"])
-                    self.send(200, {"errors": [], "warnings": []})
-                case ["api", "models", owner, name, "branch", branch]:
-                    branches = hub.repositories[f"{owner}/{name}"].branches
-                    status = 409 if branch in branches else 200
-                    branches.setdefault(branch, dict(branches["main"]))
-                    self.send(status, {})
-                case ["api", "models", _, _, "preupload", _]:
-                    files = [
-                        {
-                            "path": f["path"],
-                            "uploadMode": "lfs" if f["size"] > LFS_FROM else "regular",
-                            "shouldIgnore": False,
-                        }
-                        for f in json.loads(body)["files"]
-                    ]
-                    self.send(200, {"files": files})
-                case [_, _, "info", "lfs", "objects", "batch"]:
-                    objects = [
-                        {**entry, "actions": {"upload": {"href": f"{hub.endpoint}/large/{entry['oid']}"}}}
-                        for entry in json.loads(body)["objects"]
-                    ]
-                    self.send(200, {"transfer": "basic", "objects": objects})
-                case ["api", "models", owner, name, "commit", branch]:
-                    self.commit(hub.repositories[f"{owner}/{name}"], branch, body)
-                case _:
-                    self.send(404, {"error": f"no such endpoint: {path}"})
+    hub: Hub
 
-        def create(self, asked: dict[str, Any]) -> None:
-            name = f"{asked['organization']}/{asked['name']}"
-            if name in hub.repositories:
-                return self.send(409, {"url": f"{hub.endpoint}/{name}", "error": "You already created this repo"})
-            private = asked.get("visibility") == "private" or bool(asked.get("private"))
-            hub.repositories[name] = Repository(private, {"main": {".gitattributes": b""}})
-            return self.send(200, {"url": f"{hub.endpoint}/{name}", "name": name, "id": "1"})
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        if self.headers.get("Authorization") != f"Bearer {TOKEN}":
+            return self.send(401, {"error": "Invalid username or password."})
+        if self.hub.refuses and self.hub.refuses in self.path:
+            return self.send(507, {"error": "The Hub's disk is full"})
+        return self.post(self.path.partition("?")[0].strip("/").split("/"), body)
 
-        def commit(self, repository: Repository, branch: str, body: bytes) -> None:
-            header, *operations = map(json.loads, body.splitlines())
-            for operation in operations:
-                value = operation["value"]
-                large = operation["key"] == "lfsFile"
-                content = hub.large[value["oid"]] if large else base64.b64decode(value["content"])
-                repository.branches[branch][value["path"]] = content
-            repository.commits.append(header["value"]["summary"])
-            url = f"{hub.endpoint}/user/model/commit/{len(repository.commits):040}"
-            self.send(200, {"success": True, "commitUrl": url, "commitOid": f"{len(repository.commits):040}"})
+    def post(self, path: list[str], body: bytes) -> None:
+        match path:
+            case ["api", "repos", "create"]:
+                self.create(json.loads(body))
+            case ["api", "validate-yaml"]:
+                self.hub.cards.append(json.loads(body)["content"])
+                self.send(200, {"errors": [], "warnings": []})
+            case ["api", "models", owner, name, "branch", branch]:
+                self.make_branch(self.hub.repositories[f"{owner}/{name}"].branches, branch)
+            case ["api", "models", _, _, "preupload", _]:
+                self.sort(json.loads(body)["files"])
+            case [_, _, "info", "lfs", "objects", "batch"]:
+                self.take_large(json.loads(body)["objects"])
+            case ["api", "models", owner, name, "commit", branch]:
+                self.commit(self.hub.repositories[f"{owner}/{name}"], branch, body)
+            case _:
+                self.send(404, {"error": f"no such endpoint: {path}"})
 
-        def do_PUT(self) -> None:
-            content = self.rfile.read(int(self.headers["Content-Length"]))
-            assert sha256(content).hexdigest() == self.path.rsplit("/", 1)[1]
-            hub.large[sha256(content).hexdigest()] = content
-            self.send(200, {})
+    def create(self, asked: dict[str, Any]) -> None:
+        name = f"{asked['organization']}/{asked['name']}"
+        if name in self.hub.repositories:
+            return self.send(409, {"url": f"{self.hub.endpoint}/{name}", "error": "You already created this repo"})
+        private = asked.get("visibility") == "private" or bool(asked.get("private"))
+        self.hub.repositories[name] = Repository(private, {"main": {".gitattributes": b""}})
+        return self.send(200, {"url": f"{self.hub.endpoint}/{name}", "name": name, "id": "1"})
 
-        def do_GET(self) -> None:
-            path = self.path.partition("?")[0].strip("/").split("/")
-            if path[:2] == ["api", "models"]:
-                return self.describe("/".join(path[2:4]), path[5] if len(path) > 5 else "main", tree="tree" in path)
-            found = hub.find("/".join(path[:2]), path[3])
-            name = "/".join(path[4:])
-            if found is None or name not in found[1]:
-                return self.send(404, {}, {"X-Error-Code": "EntryNotFound" if found else "RepoNotFound"})
-            headers = {"X-Repo-Commit": found[0], "ETag": f'"{sha256(found[1][name]).hexdigest()}"'}
-            return self.send(200, found[1][name], headers)
+    def make_branch(self, branches: dict[str, dict[str, bytes]], branch: str) -> None:
+        status = 409 if branch in branches else 200
+        branches.setdefault(branch, dict(branches["main"]))
+        self.send(status, {})
 
-        def do_HEAD(self) -> None:
-            self.do_GET()
+    def sort(self, files: list[dict[str, Any]]) -> None:
+        """Which files go to large-file storage."""
+        modes = {file["path"]: "lfs" if file["size"] > LFS_FROM else "regular" for file in files}
+        sorted_files = [{"path": path, "uploadMode": mode, "shouldIgnore": False} for path, mode in modes.items()]
+        self.send(200, {"files": sorted_files})
 
-        def describe(self, name: str, revision: str, *, tree: bool) -> None:
-            found = hub.find(name, revision)
-            if found is None:
-                return self.send(404, {}, {"X-Error-Code": "RepoNotFound"})
-            commit, files = found
-            entries = [
-                {"type": "file", "oid": "0" * 40, "path": path, "size": len(body)} for path, body in files.items()
-            ]
-            about = {"id": name, "sha": commit, "siblings": [{"rfilename": path} for path in files]}
-            return self.send(200, entries if tree else about)
+    def take_large(self, objects: list[dict[str, Any]]) -> None:
+        """Where each large file is to be put."""
+        places = [{"upload": {"href": f"{self.hub.endpoint}/large/{entry['oid']}"}} for entry in objects]
+        taken = [{**entry, "actions": place} for entry, place in zip(objects, places, strict=True)]
+        self.send(200, {"transfer": "basic", "objects": taken})
 
-        def send(self, status: int, content: object, headers: dict[str, str] | None = None) -> None:
-            body = content if isinstance(content, bytes) else json.dumps(content).encode()
-            self.send_response(status)
-            for name, value in {"Content-Type": "application/json", **(headers or {})}.items():
-                self.send_header(name, value)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            if self.command != "HEAD":
-                self.wfile.write(body)
+    def commit(self, repository: Repository, branch: str, body: bytes) -> None:
+        header, *operations = map(json.loads, body.splitlines())
+        for operation in operations:
+            value = operation["value"]
+            large = operation["key"] == "lfsFile"
+            content = self.hub.large[value["oid"]] if large else base64.b64decode(value["content"])
+            repository.branches[branch][value["path"]] = content
+        repository.commits.append(header["value"]["summary"])
+        url = f"{self.hub.endpoint}/user/model/commit/{len(repository.commits):040}"
+        self.send(200, {"success": True, "commitUrl": url, "commitOid": f"{len(repository.commits):040}"})
 
-        def log_message(self, *_: object) -> None:
-            """Quiet."""
+    def do_PUT(self) -> None:
+        content = self.rfile.read(int(self.headers["Content-Length"]))
+        assert sha256(content).hexdigest() == self.path.rsplit("/", 1)[1]
+        self.hub.large[sha256(content).hexdigest()] = content
+        self.send(200, {})
 
-    return Handler
+    def do_GET(self) -> None:
+        path = self.path.partition("?")[0].strip("/").split("/")
+        if path[:2] == ["api", "models"]:
+            return self.describe("/".join(path[2:4]), path[5] if len(path) > 5 else "main", tree="tree" in path)
+        found = self.hub.find("/".join(path[:2]), path[3])
+        name = "/".join(path[4:])
+        if found is None or name not in found[1]:
+            return self.send(404, {}, {"X-Error-Code": "EntryNotFound" if found else "RepoNotFound"})
+        headers = {"X-Repo-Commit": found[0], "ETag": f'"{sha256(found[1][name]).hexdigest()}"'}
+        return self.send(200, found[1][name], headers)
+
+    def do_HEAD(self) -> None:
+        self.do_GET()
+
+    def describe(self, name: str, revision: str, *, tree: bool) -> None:
+        found = self.hub.find(name, revision)
+        if found is None:
+            return self.send(404, {}, {"X-Error-Code": "RepoNotFound"})
+        commit, files = found
+        entries = [{"type": "file", "oid": "0" * 40, "path": path, "size": len(body)} for path, body in files.items()]
+        about = {"id": name, "sha": commit, "siblings": [{"rfilename": path} for path in files]}
+        return self.send(200, entries if tree else about)
+
+    def send(self, status: int, content: object, headers: dict[str, str] | None = None) -> None:
+        body = content if isinstance(content, bytes) else json.dumps(content).encode()
+        self.send_response(status)
+        for name, value in {"Content-Type": "application/json", **(headers or {})}.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Quiet."""
 
 
 @pytest.fixture
 def hub(tmp_path: Path) -> Iterator[Hub]:
     hub = Hub(tmp_path / "home")
     hub.home.mkdir()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler(hub))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (Endpoints,), {"hub": hub}))
     hub.endpoint = f"http://127.0.0.1:{server.server_port}"
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield hub

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from maskedge_export.errors import RecipeError
-from maskedge_export.recipe import Recipe, load_recipe
+from maskedge_export.recipe import ModelRecipe, OptimizerRecipe, Recipe, load_recipe
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 
@@ -25,6 +25,20 @@ def test_keys_that_are_left_out_have_their_defaults(tmp_path: Path) -> None:
     assert (recipe.model.num_layers, recipe.model.hidden_size) == (2, Recipe().model.hidden_size)
     assert recipe.optimizer.clip == 2.0
     assert isinstance(recipe.optimizer.clip, float)
+
+
+def test_heads_of_an_odd_size_are_for_learned_positions(tmp_path: Path) -> None:
+    assert load('[model]\nlayout = "bert"\nhidden_size = 18\n', tmp_path).model.num_heads == 6
+
+
+def test_keys_that_are_left_out_are_the_base_s_and_ignored_sections_whole(tmp_path: Path) -> None:
+    base = Recipe(optimizer=OptimizerRecipe(name="adamw", clip=3.0), model=ModelRecipe(max_length=4096))
+    (tmp_path / "recipe.toml").write_text(
+        "[optimizer]\nmomentum = 0.5\n[model]\nmax_length = 8\n[schedule]\nlengths = [1024]\n"
+    )
+    recipe = load_recipe(tmp_path / "recipe.toml", base, ignored=("model",))
+    assert recipe.optimizer == OptimizerRecipe(name="adamw", clip=3.0, momentum=0.5)
+    assert recipe.model == base.model
 
 
 def test_corpus_files_are_relative_to_the_recipe(tmp_path: Path) -> None:
@@ -52,6 +66,25 @@ def test_corpus_files_are_relative_to_the_recipe(tmp_path: Path) -> None:
         ("[run]\nbatch_tokens = 300\nmicro_batches = 3", "give a multiple of 384"),
         ('[corpus]\nfiles = ["a"]\ndataset = "b"', "exclude each other"),
         ("[model", "is no TOML"),
+        ("[schedule]\nlengths = [0]", "schedule.lengths is 0; give at least 3"),
+        ("[schedule]\nlengths = [2]", "schedule.lengths is 2; give at least 3"),
+        ("[model]\nnum_heads = 0", "model.num_heads is 0; give at least 1"),
+        ("[model]\nhidden_size = 0", "model.hidden_size is 0; give at least 1"),
+        ("[model]\nnum_layers = 0", "model.num_layers is 0; give at least 1"),
+        ("[model]\nhidden_size = 18", "make heads of 3; rotary positions need an even number"),
+        ("[schedule]\nsteps = 20\nwarmup = 21", "schedule.warmup is 21; give 0 to 20"),
+        ("[optimizer]\nlearning_rate = -1e-3", "optimizer.learning_rate is -0.001; give at least 0"),
+        ("[optimizer]\nmuon_learning_rate = nan", "optimizer.muon_learning_rate is nan; give at least 0"),
+        ("[optimizer]\nlearning_rate = inf", "optimizer.learning_rate is inf"),
+        ("[optimizer]\nbetas = [0.9, 1.0]", "optimizer.betas is 1.0; give 0 to below 1"),
+        ("[optimizer]\nbetas = [0.9]", "optimizer.betas has 1 numbers; give 2"),
+        ("[schedule]\nlengths = [8, 16]\nlength_shares = [1.5, -0.5]", "schedule.length_shares is 1.5; give 0 to 1"),
+        ("[schedule]\ndecay_share = 1.1", "schedule.decay_share is 1.1; give 0 to 1"),
+        ("[run]\nthreads = -1", "run.threads is -1; give at least 0"),
+        ("[run]\nmicro_batches = 0", "run.micro_batches is 0; give at least 1"),
+        ("[masking]\nrate = 1.0", "masking.rate is 1.0; give above 0 to below 1"),
+        ("[tokenizer]\nsample = 0.0", "tokenizer.sample is 0.0; give above 0 to 1"),
+        ("[corpus]\nheld_out = 1.0", "corpus.held_out is 1.0; give 0 to below 1"),
     ],
 )
 def test_a_mistake_is_one_error_that_names_it(text: str, message: str, tmp_path: Path) -> None:

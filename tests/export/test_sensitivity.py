@@ -1,6 +1,7 @@
 """Two terms go where one loses most, no further than the extra work allowed, unless the gate asks for more."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,16 @@ from maskedge.engine import OnnxGraph
 from maskedge_export.calibration import Batch
 from maskedge_export.families import native_encoder
 from maskedge_export.graph import add_scoring_outputs, encoder_graph
+from maskedge_export.limits import Limits
 from maskedge_export.products import matmul_inputs, weight_products
 from maskedge_export.quantization import Plan, quantize, round_weights
 from maskedge_export.ranges import ActivationSample, Range, observe_activations
 from maskedge_export.sensitivity import (
     AT_ONCE,
     MOST_EXTRA_WORK,
+    ROOM,
     TOKENS_PER_MASK,
+    Answers,
     Divergence,
     Sensitivity,
     measure_sensitivity,
@@ -80,7 +84,7 @@ def logprobs(model: ir.Model, directory: Path) -> Logprobs:
 
 @pytest.fixture(scope="module")
 def divergence(model: ir.Model, batches: list[Batch], tmp_path_factory: pytest.TempPathFactory) -> Divergence:
-    return Divergence(model, logprobs(model, tmp_path_factory.mktemp("fp32")), batches)
+    return Divergence(model, Answers(logprobs(model, tmp_path_factory.mktemp("fp32")), batches))
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +105,7 @@ def test_divergence_is_that_of_the_comparison(
     candidate = model.clone()
     quantize(candidate, plan)
     expected = compare(reference, logprobs(candidate, tmp_path / "int8"), batches).mean_kl.value
-    assert divergence(plan) == pytest.approx(expected)
+    assert divergence(plan) == pytest.approx(expected, rel=1e-5)
 
 
 def test_the_activation_that_loses_most_is_chosen(model: ir.Model, chosen: frozenset[str]) -> None:
@@ -128,12 +132,25 @@ def test_the_gate_is_approached_with_second_terms_then_with_fp32(
 ) -> None:
     order = list(sensitivities)
     coarse = divergence(plan)
-    assert until_close(plan, order, divergence, coarse) == plan
-    finer = until_close(plan, order, divergence, coarse / 2)
+    assert until_close(plan, order, partial(divergence.is_within, Limits(mean_kl=1.001 * coarse / ROOM))) == plan
+    finer = until_close(plan, order, partial(divergence.is_within, Limits(mean_kl=coarse / 2 / ROOM)))
     assert divergence(finer) <= coarse / 2
     assert finer.fine == frozenset(order[: len(finer.fine)])
     assert len(finer.fine) % AT_ONCE == 0
     assert not finer.exact
-    best = until_close(plan, order, divergence, -1.0)
+    best = until_close(plan, order, lambda candidate: False)
     assert best.exact == best.fine == frozenset(order)
     assert divergence(best) < divergence(finer)
+
+
+def test_best_tokens_count_as_the_divergence_does(
+    model: ir.Model, plan: Plan, divergence: Divergence, tmp_path: Path
+) -> None:
+    candidate = model.clone()
+    quantize(candidate, plan)
+    found, expected = logprobs(candidate, tmp_path), divergence.expected
+    pairs = zip(expected.batches, expected.logprobs, strict=True)
+    same = np.concatenate([found(batch).argmax(-1) == known.argmax(-1) for batch, known in pairs]).mean()
+    assert 0 < same < 1
+    assert divergence.is_within(Limits(top1_agreement=1 - (1 - same + 1e-9) / ROOM), plan)
+    assert not divergence.is_within(Limits(top1_agreement=1 - (1 - same - 1e-9) / ROOM), plan)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import onnxruntime
 import pytest
 import torch
@@ -13,12 +14,23 @@ from huggingface_hub import ModelCard
 
 from maskedge.bundle import Bundle, file_sha256
 from maskedge.engine import OnnxGraph
+from maskedge_export import bundling
 from maskedge_export.bundling import ExportOptions, export_bundle
 from maskedge_export.calibration import Batch
 from maskedge_export.checkpoint import Checkpoint, load_checkpoint
 from maskedge_export.encoder import Encoder
 from maskedge_export.errors import GateError, UnsupportedModelError
-from maskedge_export.standard import save_standard, save_standard_graphs, standard_logprobs
+from maskedge_export.generic import WrappedEncoder
+from maskedge_export.graph import add_scoring_outputs, encoder_graph
+from maskedge_export.limits import GATE
+from maskedge_export.proving import prove_bundle
+from maskedge_export.standard import (
+    save_standard,
+    save_standard_graphs,
+    standard_logprobs,
+    standard_reference,
+    token_types,
+)
 from maskedge_export.verification import graph_logprobs
 
 TEXTS = ["The river flows.", "A novel is longer than a short story, as everybody knows.", "Six"]
@@ -30,7 +42,7 @@ def session(fp32_bundle: Path, loaded: Checkpoint, tmp_path_factory: pytest.Temp
     """The standard fp32 graph of each family."""
     directory = tmp_path_factory.mktemp("standard")
     (directory / "onnx").mkdir()
-    save_standard_graphs(loaded, directory, {"fp32": str(fp32_bundle / "onnx" / "fp32.onnx")})
+    save_standard_graphs(token_types(loaded), directory, {"fp32": str(fp32_bundle / "onnx" / "fp32.onnx")})
     return onnxruntime.InferenceSession(directory / "onnx" / "model.onnx", providers=["CPUExecutionProvider"])
 
 
@@ -102,16 +114,20 @@ def test_token_types_are_those_of_transformers(checkpoints: Callable[[str], Path
 
 @pytest.mark.parametrize("family", ["bert", "modernbert"])
 def test_int8_predicts_what_the_scoring_graph_predicts(
-    family: str, int8_bundles: Callable[[str], Path], masked_ids: Callable[..., Any], tmp_path: Path
+    family: str,
+    checkpoints: Callable[[str], Path],
+    int8_bundles: Callable[[str], Path],
+    masked_ids: Callable[..., Any],
+    tmp_path: Path,
 ) -> None:
     """They differ in their last bits, which now and then move an activation to the next of its 256 levels."""
     scoring = int8_bundles(family) / "onnx" / "int8.onnx"
-    vocab_size = Bundle.open(int8_bundles(family)).manifest.vocab_size
+    source = load_checkpoint(str(checkpoints(family)))
     save_standard(scoring, tmp_path / "model_quantized.onnx", None)
-    ids, positions = (value.numpy() for value in masked_ids(vocab_size, masks=1))
+    ids, positions = (value.numpy() for value in masked_ids(source.vocab_size, masks=1))
     batch = Batch(ids, positions, np.zeros_like(positions))
-    expected = graph_logprobs(OnnxGraph(scoring), vocab_size)(batch)
-    actual = standard_logprobs(tmp_path / "model_quantized.onnx", 0, 48)(batch)
+    expected = graph_logprobs(OnnxGraph(scoring), source.vocab_size)(batch)
+    actual = standard_logprobs(tmp_path / "model_quantized.onnx", source)(batch)
     assert np.abs(actual - expected).max() < 0.1
     assert np.abs(actual - expected).mean() < 0.01
 
@@ -144,7 +160,7 @@ def test_the_manifest_and_the_card_hold_their_proof(bert_bundle: Path) -> None:
     assert fp32["max_logprob_difference"] < 1e-3
     assert int8["mean_kl"] > fp32["mean_kl"]
     scoring = manifest.graphs["int8"].verification
-    assert int8["mean_kl"] == pytest.approx(scoring["mean_kl"], rel=0.2)
+    assert 0.8 * scoring["mean_kl"] < int8["mean_kl"] < GATE["int8"].mean_kl  # some of its rows have types, too
     card = ModelCard.load(bert_bundle / "README.md")
     assert "| model.onnx | model_quantized.onnx |" in card.text
     assert {"transformers.js", "optimum"} <= set(card.data.tags)
@@ -181,6 +197,106 @@ def test_attention_without_a_mask_is_refused(fp32_bundle: Path, tmp_path: Path) 
     onnx.save(model, tmp_path / "fp32.onnx")
     with pytest.raises(UnsupportedModelError, match="no standard graph"):
         save_standard(tmp_path / "fp32.onnx", tmp_path / "model.onnx", None)
+
+
+@pytest.mark.parametrize("vocab_size", [408], ids=["padded head"])
+def test_a_head_padded_beyond_the_tokenizer_is_proved_at_the_tokenizer_s_ids(
+    vocab_size: int, make_checkpoint: Callable[..., Path], few_sentences: Path, tmp_path: Path
+) -> None:
+    checkpoint = str(make_checkpoint("bert", tmp_path / "padded", vocab_size=vocab_size))
+    assert load_checkpoint(checkpoint).vocab_size == 400
+    export_bundle(checkpoint, tmp_path / "bundle", ExportOptions("fp32", standard=True))
+    bundle = Bundle.open(tmp_path / "bundle")
+    (output,) = onnx.load(bundle.path / "onnx" / "model.onnx").graph.output
+    assert output.type.tensor_type.shape.dim[2].dim_value == vocab_size
+    proofs = prove_bundle(bundle, checkpoint, [few_sentences], GATE)
+    assert [proof.file for proof in proofs] == ["onnx/fp32.onnx", "onnx/model.onnx"]
+    assert all(proof.comparison.max_logprob_difference < 1e-4 for proof in proofs)
+
+
+# Architectures without an encoder of our own
+
+
+def scoring_graph(source: Checkpoint, directory: Path) -> Path:
+    """The scoring graph of a wrapped model, as an export writes it."""
+    assert isinstance(source.encoder, WrappedEncoder)
+    graph = encoder_graph(source.encoder)
+    add_scoring_outputs(graph, source.vocab_size)
+    ir.save(graph, directory / "fp32.onnx")
+    return directory / "fp32.onnx"
+
+
+@pytest.mark.parametrize(
+    ("family", "options"),
+    [("layoutlm", {}), ("bert", {"hidden_act": "quick_gelu"})],
+    ids=["a mask that is added to the scores", "no mask of its own"],
+)
+def test_a_wrapped_model_hides_padding_and_knows_types(
+    family: str, options: dict[str, Any], make_checkpoint: Callable[..., Path], tmp_path: Path
+) -> None:
+    source = load_checkpoint(str(make_checkpoint(family, tmp_path / family, **options)))
+    save_standard(scoring_graph(source, tmp_path), tmp_path / "model.onnx", token_types(source))
+    session = onnxruntime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
+    encoded = source.tokenizer(TEXTS[::2], TEXTS[::-2], padding=True, return_tensors="pt")
+    text = encoded["attention_mask"].numpy().astype(bool)
+    assert not text.all()
+    assert encoded["token_type_ids"].max() == 1
+    np.testing.assert_allclose(run(session, encoded)[text], transformers_logits(source, encoded)[text], atol=1e-4)
+    assert np.isfinite(run(session, encoded)).all()
+
+
+def test_a_mask_of_another_type_is_refused_by_its_name(fp32_bundle: Path, tmp_path: Path) -> None:
+    model = onnx.load(fp32_bundle / "onnx" / "fp32.onnx")
+    node = next(node for node in model.graph.node if node.op_type == "Attention")
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.ones((1, 1), np.float16), "half_mask"))
+    node.input[:] = [*node.input[:3], "half_mask"]
+    onnx.save(model, tmp_path / "fp32.onnx")
+    with pytest.raises(UnsupportedModelError, match=r"no standard graph, since .* mask of type FLOAT16, half_mask"):
+        save_standard(tmp_path / "fp32.onnx", tmp_path / "model.onnx", None)
+
+
+@pytest.mark.parametrize("family", ["bert"], indirect=True, scope="session")
+def test_types_that_are_not_added_to_a_norm_alone_are_refused(fp32_bundle: Path, tmp_path: Path) -> None:
+    """As of an encoder whose embeddings go on beside their norm: the types would be missing there."""
+    model = onnx.load(fp32_bundle / "onnx" / "fp32.onnx")
+    first = next(node for node in model.graph.node if node.op_type == "LayerNormalization")
+    residual = next(node for node in model.graph.node if first.output[0] in node.input and node.op_type == "Add")
+    residual.input[list(residual.input).index(first.output[0])] = first.input[0]
+    onnx.save(model, tmp_path / "fp32.onnx")
+    with pytest.raises(UnsupportedModelError, match="no standard graph, since its tokens' embeddings are not added up"):
+        save_standard(tmp_path / "fp32.onnx", tmp_path / "model.onnx", np.ones((2, 32), np.float32))
+
+
+def test_wrong_types_are_found_out(
+    checkpoints: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The proof's rows have types other than 0, with which a graph that reads none of them disagrees."""
+    save = bundling.save_standard_graphs
+    monkeypatch.setattr(
+        bundling, "save_standard_graphs", lambda types, *rest: save(None if types is None else 0 * types, *rest)
+    )
+    with pytest.raises(GateError, match="fp32: largest log-probability difference is"):
+        export_bundle(str(checkpoints("bert")), tmp_path / "out", ExportOptions("fp32", standard=True))
+
+
+def test_a_row_of_the_proof_has_its_types_in_every_batch(
+    checkpoints: Callable[[str], Path], masked_ids: Callable[..., Any]
+) -> None:
+    source = load_checkpoint(str(checkpoints("bert")))
+    ids, positions = (value.numpy() for value in masked_ids(source.vocab_size, batch=6, masks=1))
+    rows = [Batch(ids[row : row + 1], positions[row : row + 1], positions[row : row + 1]) for row in range(6)]
+    together = standard_reference(source)(Batch(ids, positions, positions))
+    np.testing.assert_allclose(np.concatenate([standard_reference(source)(row) for row in rows]), together, atol=1e-5)
+
+
+def test_an_architecture_without_them_is_refused_before_it_is_quantized(
+    make_checkpoint: Callable[..., Path], few_sentences: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoint = str(make_checkpoint("fnet", tmp_path / "fnet"))
+    monkeypatch.setattr(bundling, "quantized_graphs", lambda *_: pytest.fail("it was quantized"))
+    with pytest.raises(UnsupportedModelError, match="no standard graph, since its attention is no single operator"):
+        export_bundle(checkpoint, tmp_path / "out", ExportOptions("int8", (few_sentences,), standard=True))
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_encoder_is_native(loaded: Checkpoint) -> None:

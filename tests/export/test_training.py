@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,14 +11,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from safetensors.torch import load_file
 
 from maskedge import Predictor
+from maskedge_export.batches import Batches
 from maskedge_export.bundling import ExportOptions, export_bundle
 from maskedge_export.checkpoint import load_checkpoint
 from maskedge_export.errors import ResumeError, TrainingError
-from maskedge_export.recipe import Recipe, load_recipe
+from maskedge_export.masking import IGNORED
+from maskedge_export.packing import prepare_corpus
+from maskedge_export.recipe import Recipe, ScheduleRecipe, load_recipe
 from maskedge_export.training import LogEntry, TrainingOptions, TrainingResult, train
 
 RECIPES = Path(__file__).parents[2] / "recipes"
@@ -69,6 +74,25 @@ def undisturbed(recipe: Recipe, cache: Path, tmp_path_factory: pytest.TempPathFa
     result = train(recipe, TrainingOptions(tmp_path_factory.mktemp("runs") / "undisturbed", cache=cache))
     assert result is not None
     return result
+
+
+@pytest.fixture(scope="module")
+def undivided(recipe: Recipe, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run whose rows have different numbers of masks, each batch in one part."""
+    out = tmp_path_factory.mktemp("runs") / "undivided"
+    train(uneven(recipe), TrainingOptions(out, cache=cache))
+    return out
+
+
+def uneven(recipe: Recipe) -> Recipe:
+    return change(recipe, "masking", whole_word=True)
+
+
+def parts_differ(recipe: Recipe, cache: Path, parts: int) -> bool:
+    """Whether the parts of most batches have different numbers of masks."""
+    batches = Batches(prepare_corpus(recipe, cache), recipe)
+    masks = [np.split((batches.batch(step).targets != IGNORED).sum(1), parts) for step in range(24)]
+    return sum(len({int(part.sum()) for part in batch}) > 1 for batch in masks) > 12
 
 
 def change(recipe: Recipe, section: str, **options: Any) -> Recipe:
@@ -138,25 +162,28 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been(
 
 
 def test_accumulated_parts_give_the_same_as_the_whole_batch(
-    recipe: Recipe, cache: Path, undisturbed: TrainingResult, tmp_path: Path
+    recipe: Recipe, cache: Path, undivided: Path, tmp_path: Path
 ) -> None:
-    train(change(recipe, "run", micro_batches=4), TrainingOptions(tmp_path / "parts", cache=cache))
-    assert largest_difference(tmp_path / "parts", undisturbed.model.parent) < 0.02
-    first, second = (log(run) for run in (tmp_path / "parts", undisturbed.model.parent))
+    parts = change(uneven(recipe), "run", micro_batches=4)
+    assert parts_differ(parts, cache, 4)
+    train(parts, TrainingOptions(tmp_path / "parts", cache=cache))
+    assert largest_difference(tmp_path / "parts", undivided) < 0.02
+    first, second = (log(run) for run in (tmp_path / "parts", undivided))
     assert [e["loss"] for e in first] == pytest.approx([e["loss"] for e in second], abs=1e-3)
 
 
 def test_two_devices_give_the_same_as_one(
-    recipe_file: Path, cache: Path, undisturbed: TrainingResult, tmp_path: Path
+    recipe_file: Path, recipe: Recipe, cache: Path, undivided: Path, tmp_path: Path
 ) -> None:
+    assert parts_differ(uneven(recipe), cache, 2)
     file = tmp_path / "two.toml"
-    file.write_text(recipe_file.read_text().replace("[run]", "[run]\ndevices = 2"))
+    file.write_text(recipe_file.read_text().replace("[run]", "[masking]\nwhole_word = true\n[run]\ndevices = 2"))
     command = [sys.executable, "-m", "maskedge_export", "train", str(file), "--out", str(tmp_path / "two")]
     result = subprocess.run([*command, "--cache", str(cache)], capture_output=True, text=True, timeout=120)
     assert result.returncode == 0, result.stderr
     assert "GLOBAL_RANK: 1, MEMBER: 2/2" in result.stderr
     assert result.stdout.count("held out: perplexity") == 1
-    first, second = (log(run) for run in (tmp_path / "two", undisturbed.model.parent))
+    first, second = (log(run) for run in (tmp_path / "two", undivided))
     assert [e["loss"] for e in first] == pytest.approx([e["loss"] for e in second], abs=1e-3)
 
 
@@ -187,6 +214,36 @@ def test_a_loss_that_is_no_number_stops_the_run(recipe: Recipe, cache: Path, tmp
         train(wild, TrainingOptions(tmp_path / "wild", cache=cache))
 
 
+def test_a_run_that_diverges_keeps_its_good_checkpoints(
+    recipe: Recipe, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def diverging(step: int, schedule: ScheduleRecipe) -> float:
+        return 1e-3 if step < 4 else float("nan")
+
+    monkeypatch.setattr("maskedge_export.training.learning_rate_factor", diverging)
+    quiet = change(recipe, "run", log_every=24, evaluate_every=24)  # no line of the log comes before a checkpoint
+    with pytest.raises(TrainingError, match="a weight is no number any more after 6 steps; lower the learning rate"):
+        train(quiet, TrainingOptions(tmp_path / "run", cache=cache))
+    kept = sorted((tmp_path / "run" / "checkpoints").iterdir())
+    assert [path.name for path in kept] == ["step-00000002", "step-00000004"]
+    for path in kept:
+        assert all(weight.isfinite().all() for weight in load_checkpoint(str(path)).native().parameters())
+
+
+def test_a_run_from_before_a_key_was_there_goes_on(
+    recipe: Recipe, cache: Path, undisturbed: TrainingResult, tmp_path: Path
+) -> None:
+    shutil.copytree(undisturbed.model.parent, tmp_path / "old")
+    identity = json.loads((tmp_path / "old" / "run.json").read_text())
+    del identity["recipe"]["corpus"]["configuration"]
+    (tmp_path / "old" / "run.json").write_text(json.dumps(identity))
+    again = train(recipe, TrainingOptions(tmp_path / "old", resume=True, cache=cache))
+    assert again is not None
+    other = change(recipe, "corpus", configuration="x")
+    with pytest.raises(ResumeError, match=r"with another corpus\.configuration"):
+        train(other, TrainingOptions(tmp_path / "old", resume=True, cache=cache))
+
+
 def test_one_sentence_is_learned_exported_quantized_and_filled(tmp_path: Path) -> None:
     entries: list[LogEntry] = []
     result = train(load_recipe(RECIPES / "one_sentence.toml"), TrainingOptions(tmp_path / "run", on_log=entries.append))
@@ -195,7 +252,7 @@ def test_one_sentence_is_learned_exported_quantized_and_filled(tmp_path: Path) -
     sentence = RECIPES / "one_sentence.txt"
     manifest = export_bundle(str(result.model), tmp_path / "bundle", ExportOptions("int8", (sentence,), few_texts=True))
     assert manifest.vocab_size == 16
-    assert manifest.graphs["int8"].verification["held_out"] is False
+    assert manifest.graphs["int8"].verification["text"] == "calibration text"
     assert "the few texts that it was calibrated on" in (tmp_path / "bundle" / "README.md").read_text()
     words = sentence.read_text(encoding="utf-8").split()
     texts = [" ".join([*words[:at], "[MASK]", *words[at + 1 :]]) for at in range(len(words))]

@@ -9,7 +9,7 @@ import torch
 
 from maskedge.encoding import TextEncoder
 from maskedge_export.checkpoint import Checkpoint, load_checkpoint
-from maskedge_export.word_cells import MaskedWord, masked_words, word_losses
+from maskedge_export.word_cells import MaskedWord, masked_words, plain_words, word_losses
 
 Checkpoints = Callable[[str], Path]
 
@@ -68,3 +68,14 @@ def test_texts_without_a_plain_word_give_none(checkpoints: Checkpoints) -> None:
     checkpoint = load_checkpoint(str(checkpoints("bert")))
     assert words_of(checkpoint, ["12 345 !", "", "-- 7"]) == []
     assert [word.word for word in words_of(checkpoint, ["7 of 9"])] == ["of"]
+
+
+def test_a_word_that_the_vocabulary_lacks_is_none(checkpoints: Checkpoints) -> None:
+    checkpoint = load_checkpoint(str(checkpoints("bert")))
+    assert checkpoint.tokenizer.unk_token_id in checkpoint.tokenizer("漢")["input_ids"]
+    assert words_of(checkpoint, ["漢", "7 漢 8"]) == []
+
+
+def test_marks_belong_to_the_words_of_letters() -> None:
+    text = "नमस्ते, 漢字 x2 don't"
+    assert [text[start:stop] for start, stop in plain_words(text)] == ["नमस्ते", "漢", "字", "don", "t"]

@@ -109,6 +109,7 @@ GENERIC: dict[str, dict[str, Any]] = {
     "mvp": SEQ2SEQ,
     "neomme": ONE_LAYER,
     "nomic_bert": ONE_LAYER,
+    "nystromformer": ONE_LAYER,
     "perceiver": {
         "d_latents": 32,
         "d_model": 32,
@@ -138,7 +139,6 @@ REFUSED: dict[str, dict[str, Any]] = {
     "mbart": SEQ2SEQ,
     "longformer": {**ONE_PADDED, "attention_window": 8},
     "mra": ONE_LAYER,
-    "nystromformer": {**ONE_LAYER, "num_landmarks": 4, "segment_means_seq_len": MAX_LENGTH},
     "reformer": {
         "hidden_size": 32,
         "attention_head_size": 8,
