@@ -129,7 +129,7 @@ def _check_options(out: Path, options: ExportOptions) -> None:
     quantized = [precision for precision in parse_precisions(options.precision) if precision != "fp32"]
     if quantized and not options.calibration:
         raise CalibrationTextError(
-            f"{quantized[0]} needs text to calibrate on: give --calibration FILE (text or Parquet), or export "
+            f"{quantized[0]} needs text to calibrate on: give --calibration FILE (text, JSONL or Parquet), or export "
             "--precision fp32"
         )
     if out.exists() and not options.overwrite:

@@ -70,17 +70,17 @@ def test_the_integer_share_of_the_work(int8: Inspection, fp32: Inspection) -> No
 def test_products_of_weights_in_blocks_are_integers_where_their_attribute_says_so(
     checkpoints: Callable[[str], Path], few_sentences: Path, tmp_path: Path, int8: Inspection
 ) -> None:
-    """As many multiplications as of the int8 graph; none where the same kernel is told to multiply floats."""
+    """All but attention's own; the int8 graph may do some twice. None where the kernel is told to multiply floats."""
     export_bundle(
         str(checkpoints("bert")), tmp_path / "out", ExportOptions("int8-weights", (few_sentences,), gate=False)
     )
     integers = inspect_graph(Bundle.open(tmp_path / "out"))
-    assert integers.integer_work == pytest.approx(int8.integer_work)
+    assert 0.5 < integers.integer_work < int8.integer_work + 1e-6
     assert integers.left_in_float == ()
     model = onnx.load(tmp_path / "out" / integers.file, load_external_data=False)
-    for node in model.graph.node:
-        for attribute in node.attribute:
-            attribute.i = 0 if attribute.name == "accuracy_level" else attribute.i
+    for attribute in (attribute for node in model.graph.node for attribute in node.attribute):
+        if attribute.name == "accuracy_level":
+            attribute.i = 0
     onnx.save(model, tmp_path / "out" / integers.file)
     assert inspect_graph(Bundle.open(tmp_path / "out", verify=False)).integer_work == 0
 
