@@ -46,7 +46,7 @@ def test_an_error_is_one_line_that_says_what_to_do(
     result = mlm_export("bundle", checkpoints("bert"), "--out", "out")
     assert (result.returncode, result.stdout) == (1, "")
     assert result.stderr == (
-        "Error: int8 needs text to calibrate on: give --calibration FILE (text or Parquet), "
+        "Error: int8 needs text to calibrate on: give --calibration FILE (text, JSONL or Parquet), "
         "or export --precision fp32\n"
     )
     assert not list(tmp_path.iterdir())
