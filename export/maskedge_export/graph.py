@@ -143,7 +143,9 @@ def widen_attention_masks(model: ir.Model) -> None:
         queries = tape.op("Shape", [node.inputs[0]], {"start": -2, "end": -1})
         one = tape.initializer(ir.tensor(np.array([1]), name=f"{node.name}.one"))
         shape = tape.op("Concat", [queries, one], {"axis": 0})
-        mask = tape.op("Expand", [node.inputs[3], shape])
+        narrow = node.inputs[3]
+        mask = tape.op("Expand", [narrow, shape])
+        mask.type = narrow.type if narrow is not None else None
         model.graph.insert_before(node, tape.nodes)
         model.graph.register_initializer(one)
         node.replace_input_with(3, mask)

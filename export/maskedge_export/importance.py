@@ -28,6 +28,7 @@ def embedding_moment(encoder: Encoder, batches: Iterable[Batch]) -> npt.NDArray[
         embedded.append(output.detach().requires_grad_(True))
         return embedded[-1]
 
+    encoder.requires_grad_(False)  # gradients by weights would keep every layer's inputs in memory
     hook = encoder.embedding.tokens.register_forward_hook(keep)
     try:
         for batch in batches:

@@ -20,7 +20,7 @@ from maskedge.engine import SLOW_OPTIMIZERS, OnnxGraph
 from maskedge_export.graph import encoder_graph
 from maskedge_export.products import matmul_inputs, separate_gemms
 from maskedge_export.quantization import Plan, quantize, round_weights
-from maskedge_export.ranges import ActivationSample, Range, uneven
+from maskedge_export.ranges import SAMPLED_ROWS, ActivationSample, Range, uneven
 from maskedge_export.rounding import nearest
 
 OUTPUTS = ["top_logprobs", "top_ids", "entropy", "target_logprobs", "target_ranks"]
@@ -273,7 +273,7 @@ def test_best_range_contains_zero(low: float, high: float) -> None:
 
 def test_best_range_clips_what_is_too_rare_to_pay_for() -> None:
     rng = np.random.default_rng(0)
-    x = rng.normal(size=(32, 4000)).astype(np.float32)
+    x = rng.normal(size=(SAMPLED_ROWS, 64000)).astype(np.float32)
     x[0, 0] = 8.0
     sample = ActivationSample()
     sample.add(x, rng)
