@@ -93,7 +93,7 @@ class _Text:
 
     calibration: list[Batch]
     verification: list[Batch]
-    """None where no text was given."""
+    """Empty where no text was given."""
     ladder: list[Batch]
     """One text of each of many lengths."""
     record: Mapping[str, Any]
