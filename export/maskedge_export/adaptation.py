@@ -74,14 +74,12 @@ def adapt(checkpoint: str, recipe: Recipe, options: TrainingOptions, *, steps: i
     Raises CheckpointError or UnsupportedModelError for a checkpoint that cannot be trained, RecipeError for rows longer
     than it takes, and TrainingError, or one of its kinds, for a corpus or directory that cannot be used.
     """
-    directory = RunDirectory(options.out)
     if rank_zero_only.rank == 0:  # type: ignore[attr-defined]  # the others start when the first has begun the run
-        directory.check(resume=options.resume)
+        RunDirectory(options.out).check(resume=options.resume)
     source = load_checkpoint(checkpoint)
     source.native()  # refuses what cannot be trained before the corpus is read
     recipe = _of_checkpoint(recipe, source)
-    cache = options.cache or options.out / "corpus"
-    corpus = prepare_corpus(recipe, cache, options.on_stage, began_with=directory.began_with)
+    corpus = prepare_corpus(recipe, options.cache or options.out / "corpus", options.on_stage)
     recipe = replace(recipe, schedule=_schedule(recipe, corpus, steps))
     encoder = TextEncoder(corpus.tokenizer.backend_tokenizer, corpus.tokenizer.mask_token, source.max_length)
     words = masked_words(corpus.held_out, encoder)

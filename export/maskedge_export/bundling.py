@@ -102,6 +102,11 @@ class _Text:
     verified_on: VerifiedOn
     """What the graphs are compared on."""
 
+    @property
+    def all_lengths(self) -> list[Batch]:
+        """What a graph is compared on: sentences are short, and a bundle takes longer texts too."""
+        return [*self.ladder, *self.verification]
+
 
 def export_bundle(
     checkpoint: str, out: Path, options: ExportOptions, progress: Progress = lambda step: None
@@ -220,7 +225,7 @@ def _export_quantized(
     for precision in wanted:
         progress(f"Comparing {precision} with fp32")
         graph = OnnxGraph(directory / graph_file(precision))
-        comparison = compare(fp32, graph_logprobs(graph, source.vocab_size), text.verification, text.pairs)
+        comparison = compare(fp32, graph_logprobs(graph, source.vocab_size), text.all_lengths, text.pairs)
         entries[precision] = _entry(precision, graph, comparison, "fp32", text, options)
     return entries
 
@@ -232,8 +237,8 @@ def _prove_standard(
     if not options.standard:
         return {}
     progress("Comparing the standard graphs, with padding")
-    source, entries, cells = source.reloaded(), {}, text.verification or text.ladder
-    for precision, comparison in compare_standard_graphs(source, directory, cells, text.pairs).items():
+    source, entries = source.reloaded(), {}
+    for precision, comparison in compare_standard_graphs(source, directory, text.all_lengths, text.pairs).items():
         reference = "PyTorch" if precision == "fp32" else STANDARD_FILES["fp32"]
         verification = _verification(precision, comparison, reference, text, options)
         inputs, outputs = standard_inputs(source), dict(STANDARD_OUTPUTS)

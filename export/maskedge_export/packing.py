@@ -20,8 +20,8 @@ from maskedge_export.tokenizer import existing_tokenizer, train_tokenizer
 
 __all__ = ["PackedCorpus", "frame", "prepare_corpus", "training_documents"]
 
-FORMAT, OLDER_FORMATS = 2, (1,)
-"""Raised when what is packed changes. A run goes on with the format that it began with, as long as the cache has it."""
+FORMAT = 2
+"""Raised when what is packed changes."""
 HELD_OUT_TEXTS = 2000
 """Texts kept to measure perplexity on: about that many cells, 2 % standard error."""
 CHARACTERS_PER_BATCH = 10_000_000
@@ -45,17 +45,12 @@ class PackedCorpus:
     """Of the text, the tokenizer, and what is held out."""
 
 
-def prepare_corpus(
-    recipe: Recipe, cache: Path, progress: Progress = lambda step: None, *, began_with: str | None = None
-) -> PackedCorpus:
+def prepare_corpus(recipe: Recipe, cache: Path, progress: Progress = lambda step: None) -> PackedCorpus:
     """The recipe's tokenizer and packed corpus, from `cache` where they are there already.
 
-    `began_with` is the fingerprint that a resumed run's corpus had, which may be of an older format.
     Raises CorpusError for a corpus that is empty, cannot be read, or is too small for the vocabulary.
     """
     identity = corpus_identity(recipe.corpus)
-    if older := _older_corpus(recipe, identity, cache, began_with):
-        return older
     tokenizer = _tokenizer(recipe, identity, cache, progress)
     fingerprint = _fingerprint(identity, tokenizer.backend_tokenizer.to_str())
     directory = cache / f"tokens-{fingerprint}"
@@ -64,21 +59,6 @@ def prepare_corpus(
         corpus = _split(recipe, held_out=None)
         _fill(directory, lambda partial: _pack(corpus, tokenizer, recipe.corpus.held_out, partial))
     return _open(directory, tokenizer, fingerprint)
-
-
-def _older_corpus(recipe: Recipe, identity: dict[str, Any], cache: Path, wanted: str | None) -> PackedCorpus | None:
-    """The corpus of a fingerprint, where it is the recipe's in an older format and in the cache."""
-    directory = cache / f"tokens-{wanted}"
-    if wanted is None or not directory.is_dir():
-        return None
-    for form in OLDER_FORMATS:
-        source = recipe.tokenizer.existing or str(_tokenizer_directory(recipe, identity, cache, form))
-        if not recipe.tokenizer.existing and not Path(source).is_dir():
-            continue
-        tokenizer = existing_tokenizer(source, recipe.model.max_length)
-        if _fingerprint(identity, tokenizer.backend_tokenizer.to_str(), form=form) == wanted:
-            return _open(directory, tokenizer, wanted)
-    return None
 
 
 def _fill(directory: Path, write: Callable[[Path], object]) -> None:
@@ -98,19 +78,15 @@ def frame(tokenizer: Any) -> tuple[list[int], list[int]]:
     return encoder.prefix, encoder.suffix or separator
 
 
-def _fingerprint(*parts: object, form: int = FORMAT) -> str:
-    return hashlib.sha256(json.dumps([form, *parts], sort_keys=True).encode()).hexdigest()[:16]
-
-
-def _tokenizer_directory(recipe: Recipe, identity: dict[str, Any], cache: Path, form: int = FORMAT) -> Path:
-    return cache / f"tokenizer-{_fingerprint(identity, asdict(recipe.tokenizer), form=form)}"
+def _fingerprint(*parts: object) -> str:
+    return hashlib.sha256(json.dumps([FORMAT, *parts], sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _tokenizer(recipe: Recipe, identity: dict[str, Any], cache: Path, progress: Progress) -> Any:
     options, max_length = recipe.tokenizer, recipe.model.max_length
     if options.existing:
         return existing_tokenizer(options.existing, max_length)
-    directory = _tokenizer_directory(recipe, identity, cache)
+    directory = cache / f"tokenizer-{_fingerprint(identity, asdict(options))}"
     if not directory.is_dir():
         progress("Training the tokenizer")
         _fill(

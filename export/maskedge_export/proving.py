@@ -70,7 +70,7 @@ def prove_bundle(
     proofs = []
     for precision, file, reference, logprobs in _graphs(bundle, source):
         progress(f"Comparing {file} with PyTorch")
-        questions = questions_for_fp32(ladder, cells, pairs) if precision == "fp32" else (cells, pairs)
+        questions = questions_for_fp32(ladder, cells, pairs) if precision == "fp32" else ([*ladder, *cells], pairs)
         comparison = compare(reference, logprobs, *questions)
         proofs.append(Proof(file, comparison, tuple(gate[precision].failures(comparison))))
     return proofs

@@ -46,13 +46,6 @@ class RunDirectory:
         """The recipe and the corpus's fingerprint."""
         return self.path / "run.json"
 
-    @property
-    def began_with(self) -> str | None:
-        """The fingerprint of the corpus that the run began with; None where none has begun."""
-        if not self.identity.is_file():
-            return None
-        return str(json.loads(self.identity.read_text(encoding="utf-8"))["corpus"]).split()[0]
-
     def check(self, *, resume: bool) -> None:
         """Raises ResumeError where there is a run and none is to be resumed, or none where one is."""
         if self.identity.is_file() and not resume:

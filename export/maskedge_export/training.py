@@ -98,7 +98,7 @@ def train(recipe: Recipe, options: TrainingOptions) -> TrainingResult | None:
         options = TrainingOptions(options.out, options.resume, options.cache, options.start)
     with fabric.rank_zero_first():  # the others find what it has prepared
         cache = options.cache or options.out / "corpus"
-        corpus = prepare_corpus(recipe, cache, options.on_stage, began_with=directory.began_with)
+        corpus = prepare_corpus(recipe, cache, options.on_stage)
         if fabric.is_global_zero:
             start = [options.start.fingerprint] if options.start else []
             directory.begin(recipe, " ".join([corpus.fingerprint, *start]))

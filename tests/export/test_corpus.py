@@ -234,20 +234,6 @@ def test_what_another_run_has_put_into_the_cache_meanwhile_is_used(
     assert not list(tmp_path.glob(".*"))
 
 
-def test_a_resumed_run_goes_on_with_the_format_that_it_began_with(
-    sentences: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    recipe = recipe_for([sentences])
-    with monkeypatch.context() as patch:
-        patch.setattr(packing._fingerprint, "__kwdefaults__", {"form": packing.OLDER_FORMATS[0]})
-        patch.setattr(packing._tokenizer_directory, "__defaults__", (packing.OLDER_FORMATS[0],))
-        old = prepare_corpus(recipe, tmp_path)
-    assert prepare_corpus(recipe, tmp_path, began_with=old.fingerprint).fingerprint == old.fingerprint
-    other = replace(recipe, corpus=replace(recipe.corpus, held_out=0.2))
-    for new in (prepare_corpus(recipe, tmp_path), prepare_corpus(other, tmp_path, began_with=old.fingerprint)):
-        assert new.fingerprint != old.fingerprint
-
-
 def test_an_empty_corpus_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("\n \n")
     with pytest.raises(CorpusError, match="the corpus is empty"):
