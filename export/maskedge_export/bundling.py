@@ -20,7 +20,6 @@ from maskedge_export.calibration import (
     read_texts,
     split_texts,
     too_few,
-    verification_cells,
 )
 from maskedge_export.card import VerifiedOn, write_card
 from maskedge_export.checkpoint import Checkpoint, load_checkpoint
@@ -32,8 +31,9 @@ from maskedge_export.generic import WrappedEncoder, check_sizes
 from maskedge_export.graph import add_scoring_outputs, encoder_graph, forget_weights
 from maskedge_export.limits import GATE, Gate
 from maskedge_export.memory import give_back_memory
-from maskedge_export.minimal_pairs import MinimalPair, minimal_pairs, preferences
+from maskedge_export.minimal_pairs import MinimalPair, preferences
 from maskedge_export.precisions import parse_precisions, quantized_graphs
+from maskedge_export.questions import Questions, questions_of, random_questions
 from maskedge_export.sensitivity import Answers
 from maskedge_export.staging import staging
 from maskedge_export.standard import (
@@ -50,9 +50,7 @@ from maskedge_export.verification import (
     Logprobs,
     compare,
     graph_logprobs,
-    ladder_batches,
     model_logprobs,
-    questions_for_fp32,
     remembered,
 )
 
@@ -92,20 +90,13 @@ class _Text:
     """The masked cells of an export."""
 
     calibration: list[Batch]
-    verification: list[Batch]
     """Empty where no text was given."""
-    ladder: list[Batch]
-    """One text of each of many lengths."""
     record: Mapping[str, Any]
     """What calibration ran on, for the manifest."""
-    pairs: list[MinimalPair]
-    verified_on: VerifiedOn
+    questions: Questions
     """What the graphs are compared on."""
-
-    @property
-    def all_lengths(self) -> list[Batch]:
-        """What a graph is compared on: sentences are short, and a bundle takes longer texts too."""
-        return [*self.ladder, *self.verification]
+    verified_on: VerifiedOn
+    """What kind of text that is."""
 
 
 def export_bundle(
@@ -150,20 +141,14 @@ def _check_options(out: Path, options: ExportOptions) -> None:
 
 def _masked_text(encoder: TextEncoder, options: ExportOptions, vocab_size: int) -> _Text:
     if not options.calibration:
-        ids = np.random.default_rng(0).integers(0, vocab_size, encoder.max_length).tolist()
-        ladder = ladder_batches(ids, encoder.mask_id, encoder.max_length)
-        return _Text([], [], ladder, {}, [], "random tokens")
+        return _Text([], {}, random_questions(encoder, vocab_size), "random tokens")
     texts = read_texts(options.calibration)
-    if few := options.few_texts and too_few(texts):
-        verification = calibration = texts
-        cells = calibration_cells = verification_cells(texts, encoder)
-    else:
-        calibration, verification = split_texts(texts)
-        cells, calibration_cells = verification_cells(verification, encoder), masked_cells(calibration, encoder)
-    running = np.concatenate([batch.input_ids.ravel() for batch in cells]).tolist()
-    ladder = ladder_batches(running, encoder.mask_id, encoder.max_length)
-    pairs, record = minimal_pairs(verification, encoder), calibration_record(calibration, calibration_cells)
-    return _Text(calibration_cells, cells, ladder, record, pairs, "calibration text" if few else "held-out text")
+    if options.few_texts and too_few(texts):
+        questions = questions_of(texts, encoder, all_the_model_knows=True)
+        return _Text(questions.cells, calibration_record(texts, questions.cells), questions, "calibration text")
+    calibration, held_out = split_texts(texts)
+    cells = masked_cells(calibration, encoder)
+    return _Text(cells, calibration_record(calibration, cells), questions_of(held_out, encoder), "held-out text")
 
 
 def _export_graphs(
@@ -191,7 +176,7 @@ def _export_fp32(
     source: Checkpoint, text: _Text, directory: Path, scratch: Path, options: ExportOptions, progress: Progress
 ) -> GraphEntry:
     """The fp32 graph, compared with PyTorch; the checkpoint's memory is given back for onnxruntime's copy."""
-    questions = questions_for_fp32(text.ladder, text.verification, text.pairs)
+    questions = text.questions.of_fp32
     progress("Asking PyTorch")
     torch_logprobs = _asked(model_logprobs(source.model, source.vocab_size), *questions, scratch)
     progress("Exporting the fp32 graph")
@@ -225,7 +210,7 @@ def _export_quantized(
     for precision in wanted:
         progress(f"Comparing {precision} with fp32")
         graph = OnnxGraph(directory / graph_file(precision))
-        comparison = compare(fp32, graph_logprobs(graph, source.vocab_size), text.all_lengths, text.pairs)
+        comparison = compare(fp32, graph_logprobs(graph, source.vocab_size), *text.questions.of_quantized)
         entries[precision] = _entry(precision, graph, comparison, "fp32", text, options)
     return entries
 
@@ -238,7 +223,7 @@ def _prove_standard(
         return {}
     progress("Comparing the standard graphs, with padding")
     source, entries = source.reloaded(), {}
-    for precision, comparison in compare_standard_graphs(source, directory, text.all_lengths, text.pairs).items():
+    for precision, comparison in compare_standard_graphs(source, directory, *text.questions.of_quantized).items():
         reference = "PyTorch" if precision == "fp32" else STANDARD_FILES["fp32"]
         verification = _verification(precision, comparison, reference, text, options)
         inputs, outputs = standard_inputs(source), dict(STANDARD_OUTPUTS)
@@ -282,7 +267,7 @@ def _entry(
     precision: str, graph: Graph, comparison: Comparison, reference: str, text: _Text, options: ExportOptions
 ) -> GraphEntry:
     verification = _verification(precision, comparison, reference, text, options)
-    return GraphEntry(graph_file(precision), verification, _golden(graph, text.ladder))
+    return GraphEntry(graph_file(precision), verification, _golden(graph, text.questions.ladder))
 
 
 def _verification(

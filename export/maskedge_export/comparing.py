@@ -6,9 +6,9 @@ from pathlib import Path
 from maskedge.bundle import Bundle
 from maskedge.encoding import TextEncoder
 from maskedge.engine import OnnxGraph
-from maskedge_export.calibration import read_texts, split_texts, verification_cells
+from maskedge_export.calibration import read_texts, split_texts
 from maskedge_export.errors import ExportError
-from maskedge_export.minimal_pairs import minimal_pairs
+from maskedge_export.questions import questions_of
 from maskedge_export.verification import Comparison, Logprobs, compare, graph_logprobs
 
 __all__ = ["compare_bundles"]
@@ -27,8 +27,8 @@ def compare_bundles(candidate: Bundle, reference: Bundle, paths: Sequence[Path])
     manifest = reference.manifest
     encoder = TextEncoder.from_file(reference.file("tokenizer.json"), manifest.mask_token, manifest.max_length)
     _, held_out = split_texts(read_texts(paths))
-    cells, pairs = verification_cells(held_out, encoder), minimal_pairs(held_out, encoder)
-    return {name: compare(_logprobs(reference, name), _logprobs(candidate, name), cells, pairs) for name in shared}
+    asked = questions_of(held_out, encoder).of_quantized
+    return {name: compare(_logprobs(reference, name), _logprobs(candidate, name), *asked) for name in shared}
 
 
 def _logprobs(bundle: Bundle, precision: str) -> Logprobs:

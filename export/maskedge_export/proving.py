@@ -4,25 +4,21 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from maskedge.bundle import Bundle
 from maskedge.encoding import TextEncoder
 from maskedge.engine import OnnxGraph
-from maskedge_export.calibration import read_texts, split_texts, too_few, verification_cells
+from maskedge_export.calibration import read_texts, split_texts, too_few
 from maskedge_export.checkpoint import Checkpoint, load_checkpoint
 from maskedge_export.errors import CheckpointError
 from maskedge_export.limits import Gate
-from maskedge_export.minimal_pairs import minimal_pairs
+from maskedge_export.questions import questions_of
 from maskedge_export.standard import standard_logprobs, standard_reference
 from maskedge_export.verification import (
     Comparison,
     Logprobs,
     compare,
     graph_logprobs,
-    ladder_batches,
     model_logprobs,
-    questions_for_fp32,
 )
 
 __all__ = ["Proof", "prove_bundle"]
@@ -58,20 +54,18 @@ def prove_bundle(
     `other_checkpoint` allows it, and CalibrationTextError for text that cannot be used.
     """
     texts = read_texts(paths)
-    held_out = texts if too_few(texts) else split_texts(texts)[1]
     progress("Loading the checkpoint")
     source = load_checkpoint(checkpoint, revision=revision)
     _check_source(bundle, source, other_checkpoint)
     manifest = bundle.manifest
     encoder = TextEncoder.from_file(bundle.file("tokenizer.json"), manifest.mask_token, manifest.max_length)
-    cells, pairs = verification_cells(held_out, encoder), minimal_pairs(held_out, encoder)
-    running = np.concatenate([batch.input_ids.ravel() for batch in cells]).tolist()
-    ladder = ladder_batches(running, encoder.mask_id, encoder.max_length)
+    few = too_few(texts)
+    questions = questions_of(texts if few else split_texts(texts)[1], encoder, all_the_model_knows=few)
     proofs = []
     for precision, file, reference, logprobs in _graphs(bundle, source):
         progress(f"Comparing {file} with PyTorch")
-        questions = questions_for_fp32(ladder, cells, pairs) if precision == "fp32" else ([*ladder, *cells], pairs)
-        comparison = compare(reference, logprobs, *questions)
+        asked = questions.of_fp32 if precision == "fp32" else questions.of_quantized
+        comparison = compare(reference, logprobs, *asked)
         proofs.append(Proof(file, comparison, tuple(gate[precision].failures(comparison))))
     return proofs
 

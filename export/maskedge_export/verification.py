@@ -23,9 +23,7 @@ __all__ = [
     "Comparison",
     "compare",
     "graph_logprobs",
-    "ladder_batches",
     "model_logprobs",
-    "questions_for_fp32",
     "remembered",
 ]
 
@@ -167,28 +165,3 @@ def remembered(logprobs: Logprobs, directory: Path) -> Logprobs:
         return answer
 
     return recall
-
-
-def questions_for_fp32(
-    ladder: list[Batch], cells: list[Batch], pairs: Sequence[MinimalPair]
-) -> tuple[list[Batch], Sequence[MinimalPair]]:
-    """What fp32 is compared with PyTorch on: every length, and one in four of a text's batches and minimal pairs, since
-    PyTorch is slow and rounding differs little from text to text."""
-    return [*ladder, *cells[::4]], pairs[::4]
-
-
-def ladder_batches(token_ids: list[int], mask_id: int, max_length: int) -> list[Batch]:
-    """Texts of lengths from 3 to the maximum, each about 1.5 times the one before, with a mask in the middle.
-
-    They are cut from one running text, so that every length is tried whatever lengths the texts at hand have.
-    """
-    lengths = [3]
-    while lengths[-1] < max_length:
-        lengths.append(min(max_length, lengths[-1] * 3 // 2))
-    batches = []
-    for length in lengths:
-        ids = np.resize(np.array(token_ids, np.int64), length)
-        middle = length // 2
-        target, ids[middle] = ids[middle], mask_id
-        batches.append(Batch(ids[np.newaxis], np.array([[middle]]), np.array([[target]])))
-    return batches

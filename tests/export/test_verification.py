@@ -2,7 +2,6 @@
 
 import math
 from dataclasses import replace
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ from maskedge_export.bootstrap import Estimate, estimate
 from maskedge_export.calibration import Batch
 from maskedge_export.limits import GATE, Limits, changed
 from maskedge_export.minimal_pairs import MinimalPair
-from maskedge_export.verification import Comparison, compare, ladder_batches
+from maskedge_export.verification import Comparison, compare
 
 
 def exactly(value: float) -> Estimate:
@@ -156,19 +155,6 @@ def test_a_graph_that_gives_nan_fails() -> None:
     result = compared([[[0.5, 0.5]]], [[[math.nan, math.nan]]], batch(0))
     assert LIMITS["fp32"].failures(result)
     assert LIMITS["int8"].failures(result)
-
-
-def test_ladder_tries_every_size_up_to_the_longest_text() -> None:
-    ladder = ladder_batches(list(range(10, 20)), mask_id=4, max_length=100)
-    lengths = [cells.input_ids.shape[1] for cells in ladder]
-    assert lengths[0] == 3
-    assert lengths[-1] == 100
-    assert all(1 < longer / shorter <= 1.5 for shorter, longer in pairwise(lengths))
-    for cells in ladder:
-        at = cells.mask_positions.item()
-        assert cells.input_ids[0, at] == 4
-        assert np.flatnonzero(cells.input_ids[0] == 4).tolist() == [at]
-        assert cells.targets.item() == 10 + at % 10
 
 
 def test_top5_agreement_is_the_mean_share_of_shared_tokens() -> None:
