@@ -105,8 +105,9 @@ class Bench:
         self.reference: Logprobs = self.logprobs(self.fp32)
         self.calibrated = calibrate(source.reloaded(), self.calibration, self.directory("calibrated"))
         self.divergence = Divergence(self.calibrated.model, Answers(self.reference, self.calibration))
-        self.sensitivities = measure_sensitivity(self.calibrated.model, self.calibrated.plan, self.divergence.typical)
-        self.chosen = refined(self.calibrated.plan, self.sensitivities)
+        self.plan = self.calibrated.plan()
+        self.sensitivities = measure_sensitivity(self.calibrated.model, self.plan, self.divergence.typical)
+        self.chosen = refined(self.plan, self.sensitivities)
 
     def logprobs(self, graph: OnnxGraph) -> Logprobs:
         """A graph's predictions."""
@@ -198,9 +199,9 @@ class Bench:
         yield "+ compensated rounding", self.quantized(model, table)
         yield (
             "+ table rounded for what reads it",
-            self.quantized(model, replace(self.calibrated.plan, by_row=frozenset())),
+            self.quantized(model, replace(self.plan, by_row=frozenset())),
         )
-        yield "+ row scales", self.quantized(model, self.calibrated.plan)
+        yield "+ row scales", self.quantized(model, self.plan)
 
     def quantized(self, model: ir.Model, plan: Plan) -> Write:
         """The plan's int8 graph."""
@@ -218,7 +219,7 @@ class Bench:
         for count in sorted({0, *(round(len(order) * share) for share in (0.1, 0.2, 0.35, 0.6, 1.0))}):
             yield (
                 count,
-                self.quantized(self.calibrated.model, replace(self.calibrated.plan, fine=frozenset(order[:count]))),
+                self.quantized(self.calibrated.model, replace(self.plan, fine=frozenset(order[:count]))),
             )
 
     def figures(self, checkpoint: str, rows: dict[str, Figures], trade: list[Figures]) -> Figures:

@@ -88,7 +88,6 @@ class Calibrated:
     table_moment: FloatArray | None
     """What errors of the embedding table do; None where it is not known."""
 
-    @property
     def plan(self) -> Plan:
         """Compensated rounding, and row scales where they help; one term for every activation."""
         weights = round_weights(self.model, self.samples, self.table_moment)
@@ -109,6 +108,7 @@ def calibrate(
     if isinstance(encoder, Encoder):
         progress("Smoothing outlier channels")
         moment = embedding_moment(encoder, batches[::SHARE])
+        give_back_memory()
         smooth(encoder, batches[::SHARE])
     model = encoder_graph(encoder)
     separate_gemms(model)
@@ -151,17 +151,18 @@ def _integer_graphs(
     gate: Gate,
     progress: Progress,
 ) -> dict[str, ir.Model]:
+    progress("Rounding the weights")
+    plan = calibrated.plan()
     progress("Measuring which activations need finer steps")
-    sensitivities = measure_sensitivity(calibrated.model, calibrated.plan, divergence.typical)
-    plans = {"int8": refined(calibrated.plan, sensitivities)}
-    plans["int8-avx2"] = seven_bit(calibrated, plans["int8"])
+    sensitivities = measure_sensitivity(calibrated.model, plan, divergence.typical)
+    plan = refined(plan, sensitivities)
     graphs = {}
     for precision in wanted:
         progress(f"Quantizing to {precision}")
+        start = plan if precision == "int8" else seven_bit(calibrated, plan)
         is_close = partial(divergence.is_within, gate.get(precision, Limits()))
-        plan = until_close(plans[precision], list(sensitivities), is_close)
         graphs[precision] = calibrated.model.clone()
-        quantize(graphs[precision], plan)
+        quantize(graphs[precision], until_close(start, list(sensitivities), is_close))
     return graphs
 
 
