@@ -82,7 +82,7 @@ def run(
             recipe, base = variant(name, files), variant("base", files)
             steps = steps_in(minutes, base, out) if name == "base" else steps_like(base, recipe, out)
             figures = measure(recipe, steps, out / "cache", out / name)
-            result.write_text(json.dumps(figures))
+            result.write_text(json.dumps({"minutes": minutes, **figures}))
             print(name, {key: value for key, value in figures.items() if key != "losses"}, flush=True)
 
 
@@ -173,8 +173,9 @@ def table(
     shared = sorted(set.intersection(*(set(result["losses"]) for result in found.values())))
     base = np.array([found["base"]["losses"][key] for key in shared])
     rows = [figures(name, result, shared, base) for name, result in found.items()]
-    json_file.write_text(json.dumps({"words": len(shared), "variants": rows}, indent=1) + "\n")
-    page.write_text(markdown(rows, len(shared)))
+    minutes = found["base"]["minutes"]
+    json_file.write_text(json.dumps({"words": len(shared), "minutes": minutes, "variants": rows}, indent=1) + "\n")
+    page.write_text(markdown(rows, len(shared), minutes))
 
 
 def figures(name: str, result: dict[str, Any], shared: list[str], base: Any) -> dict[str, Any]:
@@ -184,7 +185,7 @@ def figures(name: str, result: dict[str, Any], shared: list[str], base: Any) -> 
     return {
         "variant": name,
         "change": VARIANTS[name][0],
-        **{key: value for key, value in result.items() if key != "losses"},
+        **{key: value for key, value in result.items() if key not in ("losses", "minutes")},
         "word_perplexity": math.exp(losses.mean()),
         "ratio": ratio.value,
         "ratio_low": ratio.low,
@@ -192,15 +193,15 @@ def figures(name: str, result: dict[str, Any], shared: list[str], base: Any) -> 
     }
 
 
-def markdown(rows: list[dict[str, Any]], words: int) -> str:
+def markdown(rows: list[dict[str, Any]], words: int, minutes: float) -> str:
     """The page that docs/ has."""
     lines = [
         "# Which recipe learns fastest",
         "",
-        f"Short trainings at equal time, one choice changed in each; perplexity of the same {words:,} whole words",
-        "of held-out text, every piece of a word predicted with itself and the later ones masked. The ratio is to the",
-        "base, with its paired 95 % bootstrap interval: below 1 is better. Written by `benchmarks/recipes.py`, whose",
-        "first lines say how to run it again.",
+        f"Trainings of {minutes:g} minutes each on one core, one choice changed in each; perplexity of the same",
+        f"{words:,} whole words of held-out text, every piece of a word predicted with itself and the later ones masked.",
+        "The ratio is to the base, with its paired 95 % bootstrap interval: below 1 is better. What leads in so short a",
+        "time need not lead after hours. Written by `benchmarks/recipes.py`, whose first lines say how to run it again.",
         "",
         "| variant | what changes | million weights | steps | million tokens | word perplexity | ratio |",
         "|---|---|--:|--:|--:|--:|--:|",
