@@ -104,7 +104,9 @@ class Bench:
         self.expected = [self.logprobs(self.fp32)(batch) for batch in self.cells]
         self.reference: Logprobs = self.logprobs(self.fp32)
         self.calibrated = calibrate(source.reloaded(), self.calibration, self.directory("calibrated"))
-        self.divergence = Divergence(self.calibrated.model, Answers(self.reference, self.calibration))
+        self.divergence = Divergence(
+            self.calibrated.model, Answers(self.reference, self.calibration, self.directory("answers"))
+        )
         self.plan = self.calibrated.plan()
         self.sensitivities = measure_sensitivity(self.calibrated.model, self.plan, self.divergence.typical)
         self.chosen = refined(self.plan, self.sensitivities)

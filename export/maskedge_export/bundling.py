@@ -201,7 +201,7 @@ def _export_quantized(
         return graph_logprobs(OnnxGraph(directory / graph_file("fp32")), source.vocab_size)
 
     wanted = [precision for precision in parse_precisions(options.precision) if precision != "fp32"]
-    answers = Answers(ask_fp32(), text.calibration)
+    answers = Answers(ask_fp32(), text.calibration, scratch)
     give_back_memory()
     gate = options.limits if options.gate else None
     models = quantized_graphs(source.reloaded(), wanted, text.calibration, answers, scratch, gate, progress)

@@ -3,7 +3,7 @@
 import math
 import random
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path
@@ -60,16 +60,26 @@ FloatArray = npt.NDArray[np.float64]
 
 
 class Answers:
-    """A reference's log-probabilities of cells of calibration text, which candidates are compared with."""
+    """A reference's log-probabilities of cells of calibration text, which candidates are compared with.
 
-    def __init__(self, reference: Logprobs, batches: Sequence[Batch]) -> None:
+    They are kept in the directory, since large vocabularies would fill the memory.
+    """
+
+    def __init__(self, reference: Logprobs, batches: Sequence[Batch], directory: Path) -> None:
         self.batches = _sample([batch for batch in batches if batch.input_ids.shape[1] <= LONGEST] or batches)
-        self.logprobs = [reference(batch).astype(np.float32) for batch in self.batches]
+        self._files = [directory / f"answers{number}.npy" for number in range(len(self.batches))]
+        for file, batch in zip(self._files, self.batches, strict=True):
+            np.save(file, reference(batch).astype(np.float32))
+
+    @property
+    def logprobs(self) -> Iterator[npt.NDArray[np.float32]]:
+        """Of each batch [batch, vocabulary]."""
+        return map(np.load, self._files)
 
     @property
     def vocab_size(self) -> int:
         """Tokens that have a log-probability."""
-        return int(self.logprobs[0].shape[-1])
+        return int(next(self.logprobs).shape[-1])
 
 
 @dataclass(frozen=True, slots=True)

@@ -84,7 +84,9 @@ def logprobs(model: ir.Model, directory: Path) -> Logprobs:
 
 @pytest.fixture(scope="module")
 def divergence(model: ir.Model, batches: list[Batch], tmp_path_factory: pytest.TempPathFactory) -> Divergence:
-    return Divergence(model, Answers(logprobs(model, tmp_path_factory.mktemp("fp32")), batches))
+    return Divergence(
+        model, Answers(logprobs(model, tmp_path_factory.mktemp("fp32")), batches, tmp_path_factory.mktemp("answers"))
+    )
 
 
 @pytest.fixture(scope="module")
