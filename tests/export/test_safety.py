@@ -1,11 +1,9 @@
 """Neither a checkpoint nor a bundle from somebody else runs code or reads other files."""
 
-import os
 import pickle
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
@@ -21,27 +19,6 @@ from maskedge_export.errors import CheckpointError
 from maskedge_export.inspecting import inspect_graph
 
 PLANTED = ["pytorch_model.bin", "training_args.bin", "optimizer.pt", "tokenizer.pkl", "vocab.pkl", "model.ckpt"]
-
-
-class Trap:
-    """Writes a file when it is unpickled."""
-
-    def __init__(self, sprung: Path) -> None:
-        self.sprung = sprung
-
-    def __reduce__(self) -> tuple[Callable[..., Any], tuple[str, ...]]:
-        return os.system, (f"touch '{self.sprung}'",)
-
-
-@pytest.fixture
-def sprung(tmp_path: Path) -> Path:
-    """The file that a trap leaves."""
-    return tmp_path / "sprung"
-
-
-@pytest.fixture
-def trap(sprung: Path) -> bytes:
-    return pickle.dumps(Trap(sprung))
 
 
 @pytest.fixture

@@ -2,12 +2,9 @@
 
 import hashlib
 import json
-import os
 import pickle
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -23,27 +20,6 @@ FILES = [
     "tokenizer_config.json",
 ]
 PLANTED = ["pytorch_model.bin", "training_args.bin", "onnx/int8.onnx.pkl", "tokenizer.pkl", "model.pt", "vocab.npy"]
-
-
-class Trap:
-    """Writes a file when it is unpickled."""
-
-    def __init__(self, sprung: Path) -> None:
-        self.sprung = sprung
-
-    def __reduce__(self) -> tuple[Callable[..., Any], tuple[str, ...]]:
-        return os.system, (f"touch '{self.sprung}'",)
-
-
-@pytest.fixture
-def sprung(tmp_path: Path) -> Path:
-    """The file that a trap leaves."""
-    return tmp_path / "sprung"
-
-
-@pytest.fixture
-def trap(sprung: Path) -> bytes:
-    return pickle.dumps(Trap(sprung))
 
 
 def list_as_it_is(bundle: Path, name: str) -> None:
