@@ -39,7 +39,8 @@ def main(
         exports = {name: export(Path(scratch), name) for name in precision or ("fp32", "int8")}
     for cost in exports.values():
         cost["times_checkpoint"] = cost["peak_mebibytes"] * MEBIBYTE / size
-    figures = {"cpu": platform.processor(), "cores": len(os.sched_getaffinity(0)), "checkpoint_bytes": size} | exports
+    processor = platform.processor() or platform.machine()
+    figures = {"processor": processor, "cores": len(os.sched_getaffinity(0)), "checkpoint_bytes": size} | exports
     json_file.write_text(json.dumps(figures, indent=1) + "\n")
     print(json.dumps(figures, indent=1))
 

@@ -75,7 +75,11 @@ def compare(
 ) -> Comparison:
     """Both models' predictions of the same cells, and their ranking of the same minimal pairs."""
     batches = list(batches)
-    rows = [row for batch in batches for row in _compare_batch(reference(batch), candidate(batch), batch.targets)]
+    rows = [
+        _compare_cell(p, q, target)
+        for batch in batches
+        for p, q, target in zip(reference(batch), candidate(batch), batch.targets[:, 0], strict=True)
+    ]
     difference, kl, best, best_five, reference_nll, candidate_nll = np.array(rows, np.float64).T
     sampled = partial(estimate, texts=_texts(batches))
     ratio = perplexity_ratio(reference_nll, candidate_nll, _texts(batches))
@@ -104,16 +108,13 @@ def _texts_of(batch: Batch, unknown: Iterator[int]) -> Iterable[int]:
     return islice(unknown, len(batch.targets)) if batch.texts is None else batch.texts.tolist()
 
 
-def _compare_batch(p: FloatArray, q: FloatArray, targets: npt.NDArray[np.int64]) -> Iterator[tuple[float, ...]]:
-    """For each row: largest difference, KL, agreement of the best token and of the five best, both targets' negative
-    log-probabilities."""
-    kl = (np.exp(p) * (p - q)).sum(-1)
-    best, also_best = (np.argsort(-logprobs, axis=-1, kind="stable")[:, :BEST_TOKENS] for logprobs in (p, q))
-    read = np.concatenate([best, targets], axis=-1)  # what a user gets to see
-    differences = np.abs(np.take_along_axis(p, read, -1) - np.take_along_axis(q, read, -1)).max(-1)
-    shared = (best[:, :, np.newaxis] == also_best[:, np.newaxis]).any(-1).mean(-1)
-    nll = (-np.take_along_axis(logprobs, targets, -1)[:, 0] for logprobs in (p, q))
-    yield from zip(differences, kl, best[:, 0] == also_best[:, 0], shared, *nll, strict=True)
+def _compare_cell(p: FloatArray, q: FloatArray, target: int) -> tuple[float, ...]:
+    """Largest difference, KL, agreement of the best token and of the five best, both negative log-probabilities of the
+    target; p and q [vocabulary]."""
+    best, also_best = (np.argsort(-logprobs, kind="stable")[:BEST_TOKENS] for logprobs in (p, q))
+    read = [*best, target]  # what a user gets to see
+    difference, kl = np.abs(p[read] - q[read]).max(), (np.exp(p) * (p - q)).sum()
+    return difference, kl, best[0] == also_best[0], np.isin(best, also_best).mean(), -p[target], -q[target]
 
 
 def _pair_agreement(reference: Logprobs, candidate: Logprobs, pairs: Sequence[MinimalPair]) -> Estimate | None:
