@@ -17,7 +17,7 @@ from maskedge_export.bundling import ExportOptions, export_bundle
 from maskedge_export.comparing import compare_bundles
 from maskedge_export.inspecting import inspect_graph
 from maskedge_export.limits import FLAGS, GATE, Gate, changed
-from maskedge_export.memory import keep_no_large_blocks
+from maskedge_export.memory import keep_little_memory
 from maskedge_export.precisions import PRECISIONS
 from maskedge_export.progress import Steps, TrainingMeter
 from maskedge_export.proving import Proof, prove_bundle
@@ -119,7 +119,7 @@ def bundle(
     limits = _gate(max_difference, max_kl, min_top1, max_perplexity_change, min_pairs)
     precisions, texts = ",".join(precision or ["int8"]), tuple(calibration or ())
     options = ExportOptions(precisions, texts, limits, gate, name, revision, overwrite, few_texts, standard)
-    keep_no_large_blocks()
+    keep_little_memory()
     with Steps() as steps:
         manifest = export_bundle(checkpoint, out, options, steps.begin)
     console = Console()
