@@ -41,6 +41,15 @@ def test_sizes_are_the_measured_ones() -> None:
         assert f"{megabytes:.0f}" in README
 
 
+def test_an_export_costs_what_was_measured() -> None:
+    costs = json.loads((ROOT / "docs" / "export_cost.json").read_text(encoding="utf-8"))
+    told = " ".join(README.split())
+
+    assert f"On {costs['cores']} CPUs a BERT-base takes {costs['fp32']['seconds']:.0f} s to export as fp32" in told
+    assert f"and {costs['int8']['seconds'] / 60:.1f} minutes as int8" in told
+    assert f"{max(costs[name]['times_checkpoint'] for name in ('fp32', 'int8')):.1f} times its fp32 size" in told
+
+
 def test_transcript_shows_the_bundled_model() -> None:
     pq = pytest.importorskip("pyarrow.parquet", reason="the batch extra is not installed")
     rows = pq.read_table(ROOT / "examples" / "masked_sentences.parquet").num_rows

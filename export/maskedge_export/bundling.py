@@ -31,7 +31,6 @@ from maskedge_export.generic import WrappedEncoder, check_sizes
 from maskedge_export.graph import add_scoring_outputs, encoder_graph, forget_weights
 from maskedge_export.limits import GATE, Gate
 from maskedge_export.memory import give_back_memory
-from maskedge_export.minimal_pairs import MinimalPair, preferences
 from maskedge_export.precisions import parse_precisions, quantized_graphs
 from maskedge_export.questions import Questions, questions_of, random_questions
 from maskedge_export.sensitivity import Answers
@@ -47,11 +46,10 @@ from maskedge_export.standard import (
 from maskedge_export.tokenizer_files import save_tokenizer
 from maskedge_export.verification import (
     Comparison,
-    Logprobs,
+    asked,
     compare,
     graph_logprobs,
     model_logprobs,
-    remembered,
 )
 
 __all__ = ["ExportOptions", "export_bundle"]
@@ -178,7 +176,7 @@ def _export_fp32(
     """The fp32 graph, compared with PyTorch; the checkpoint's memory is given back for onnxruntime's copy."""
     questions = text.questions.of_fp32
     progress("Asking PyTorch")
-    torch_logprobs = _asked(model_logprobs(source.model, source.vocab_size), *questions, scratch)
+    torch_logprobs = asked(model_logprobs(source.model, source.vocab_size), *questions, scratch / "PyTorch")
     progress("Exporting the fp32 graph")
     _write(encoder_graph(source.encoder), directory, "fp32", source.vocab_size)
     progress("Comparing fp32 with PyTorch")
@@ -195,22 +193,24 @@ def _export_fp32(
 def _export_quantized(
     source: Checkpoint, text: _Text, directory: Path, scratch: Path, options: ExportOptions, progress: Progress
 ) -> dict[str, GraphEntry]:
-    """The quantized graphs, each compared with fp32, which is open only as long as it is asked."""
-
-    def ask_fp32() -> Logprobs:
-        return graph_logprobs(OnnxGraph(directory / graph_file("fp32")), source.vocab_size)
-
+    """The quantized graphs, each compared with fp32, which has answered and is closed before they are made."""
     wanted = [precision for precision in parse_precisions(options.precision) if precision != "fp32"]
-    answers = Answers(ask_fp32(), text.calibration, scratch)
+    questions = text.questions.of_quantized
+    progress("Asking fp32")
+    graph = OnnxGraph(directory / graph_file("fp32"))
+    ask_fp32 = graph_logprobs(graph, source.vocab_size)
+    answers = Answers(ask_fp32, text.calibration, scratch)
+    fp32 = asked(ask_fp32, *questions, scratch / "fp32")
+    del graph, ask_fp32
     give_back_memory()
     gate = options.limits if options.gate else None
     models = quantized_graphs(source.reloaded(), wanted, text.calibration, answers, scratch, gate, progress)
     _save_quantized(models, directory, source.vocab_size)
-    fp32, entries = ask_fp32(), {}
+    entries = {}
     for precision in wanted:
         progress(f"Comparing {precision} with fp32")
         graph = OnnxGraph(directory / graph_file(precision))
-        comparison = compare(fp32, graph_logprobs(graph, source.vocab_size), *text.questions.of_quantized)
+        comparison = compare(fp32, graph_logprobs(graph, source.vocab_size), *questions)
         entries[precision] = _entry(precision, graph, comparison, "fp32", text, options)
     return entries
 
@@ -239,15 +239,6 @@ def _save_quantized(models: Mapping[str, ir.Model], directory: Path, vocab_size:
     for model in models.values():
         forget_weights(model.graph.initializers.values())
     give_back_memory()
-
-
-def _asked(logprobs: Logprobs, batches: Sequence[Batch], pairs: Sequence[MinimalPair], directory: Path) -> Logprobs:
-    """A model's answers to all that it will be asked, kept in the directory."""
-    answers = remembered(logprobs, directory)
-    for batch in batches:
-        answers(batch)
-    preferences(pairs, answers)
-    return answers
 
 
 def _write(model: ir.Model, directory: Path, precision: str, vocab_size: int) -> None:

@@ -21,10 +21,10 @@ from maskedge_export.minimal_pairs import MinimalPair, preferences
 
 __all__ = [
     "Comparison",
+    "asked",
     "compare",
     "graph_logprobs",
     "model_logprobs",
-    "remembered",
 ]
 
 FloatArray = npt.NDArray[np.float64]
@@ -153,16 +153,23 @@ def model_logprobs(model: Callable[[Tensor], Any], vocab_size: int | None = None
     return logprobs
 
 
-def remembered(logprobs: Logprobs, directory: Path) -> Logprobs:
-    """The same function, its answers kept in the directory's files: what was asked once is not computed again, so
-    that the model need not stay in memory until all that it is compared with are there."""
+def asked(logprobs: Logprobs, batches: Iterable[Batch], pairs: Sequence[MinimalPair], directory: Path) -> Logprobs:
+    """A model's answers to all of these, kept in a new directory, so that the model need not stay in memory until
+    all that it is compared with is there."""
+    directory.mkdir()
 
-    def recall(batch: Batch) -> FloatArray:
-        texts = np.concatenate([batch.input_ids, batch.mask_positions], axis=1)
-        file = directory / f"{sha256(texts.tobytes() + str(texts.shape).encode()).hexdigest()}.npy"
-        if not file.exists():
-            np.save(file, logprobs(batch))
-        answer: FloatArray = np.load(file)
+    def ask(batch: Batch) -> FloatArray:
+        answer = logprobs(batch)
+        single = answer.astype(np.float32)  # half the space, where it says the same
+        np.save(_answer_file(directory, batch), single if np.array_equal(single, answer) else answer)
         return answer
 
-    return recall
+    for batch in batches:
+        ask(batch)
+    preferences(pairs, ask)
+    return lambda batch: np.asarray(np.load(_answer_file(directory, batch)), np.float64)
+
+
+def _answer_file(directory: Path, batch: Batch) -> Path:
+    texts = np.concatenate([batch.input_ids, batch.mask_positions], axis=1)
+    return directory / f"{sha256(texts.tobytes() + str(texts.shape).encode()).hexdigest()}.npy"

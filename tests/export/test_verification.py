@@ -1,17 +1,20 @@
 """The proof's figures are those that a hand computes, and every limit can fail."""
 
 import math
+import weakref
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from maskedge_export.bootstrap import Estimate, estimate
 from maskedge_export.calibration import Batch
 from maskedge_export.limits import GATE, Limits, changed
 from maskedge_export.minimal_pairs import MinimalPair
-from maskedge_export.verification import Comparison, compare
+from maskedge_export.verification import Comparison, asked, compare
 
 
 def exactly(value: float) -> Estimate:
@@ -226,3 +229,30 @@ def test_pairs_agree_where_both_models_prefer_the_same_sentence() -> None:
 
 def _both(pair: MinimalPair) -> tuple[Batch, Batch]:
     return pair.original, pair.exchanged
+
+
+class Model:
+    """Answers with numbers of the texts' own, of as many bits as it is told."""
+
+    def __init__(self, dtype: type[np.floating[Any]]) -> None:
+        self.dtype = dtype
+
+    def __call__(self, cells: Batch) -> npt.NDArray[np.float64]:
+        seed = [*cells.input_ids.ravel().tolist(), *cells.mask_positions.ravel().tolist()]
+        return np.random.default_rng(seed).normal(size=(len(cells.targets), 9)).astype(self.dtype).astype(np.float64)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_answers_are_kept_to_the_bit_and_the_model_is_not(dtype: type[np.floating[Any]], tmp_path: Path) -> None:
+    def cells(token: int, *positions: int) -> Batch:
+        column = np.array(positions)[:, np.newaxis]
+        return Batch(np.full((len(positions), 4), token), column, column)
+
+    batches, pair = [cells(5, 1), cells(5, 2), cells(6, 1, 2)], MinimalPair(cells(7, 1, 2), cells(8, 1, 2))
+    model = Model(dtype)
+    expected = [model(batch) for batch in [*batches, pair.original, pair.exchanged]]
+    answers, alive = asked(model, batches, [pair], tmp_path / "answers"), weakref.ref(model)
+    del model
+    assert alive() is None
+    found = [answers(batch) for batch in [*batches, pair.original, pair.exchanged]]
+    assert all(map(np.array_equal, found, expected))
