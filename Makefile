@@ -37,7 +37,7 @@ benchmark: $(VENV)/dev.stamp ## Race against transformers on MASKED, a Parquet f
 	$(VENV)/bin/python benchmarks/against_transformers.py $(MASKED)
 
 test: $(VENV)/dev.stamp $(OPTIMUM_VENV)/stamp ## Run the whole test suite
-	$(VENV)/bin/pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+	$(VENV)/bin/pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 test-runtime: $(RUNTIME_VENV)/stamp ## Test the runtime with its base dependencies only
 	$(RUNTIME_VENV)/bin/pytest tests/runtime
