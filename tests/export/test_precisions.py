@@ -50,7 +50,7 @@ def bundle(
     return out
 
 
-@pytest.fixture(scope="module", params=QUANTIZED)
+@pytest.fixture(params=QUANTIZED)
 def precision(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
