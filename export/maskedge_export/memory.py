@@ -11,7 +11,7 @@ from contextlib import contextmanager
 __all__ = ["give_back_memory", "keep_little_memory"]
 
 LARGE = 8 * 2**20
-"""Bytes: below a BERT-base's smaller weights in fp32."""
+"""Bytes: less than a BERT-base's feed-forward weights in fp32."""
 
 TRIM_THRESHOLD, MMAP_THRESHOLD, ARENA_MAX = -1, -3, -8
 """glibc's numbers for what mallopt sets; see mallopt(3)."""
