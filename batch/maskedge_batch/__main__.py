@@ -10,12 +10,12 @@ __all__ = ["main"]
 def main() -> None:
     """`mlm-batch`."""
     try:
-        from maskedge_batch.cli import main as run
+        from maskedge_batch.cli import app
     except ModuleNotFoundError as error:
         exit_without_extra("mlm-batch", "batch", error)
-    except KeyboardInterrupt:  # during the imports, before the command line takes signals over
+    except KeyboardInterrupt:  # during the imports
         sys.exit(130)
-    run()
+    app()
 
 
 if __name__ == "__main__":

@@ -1,10 +1,8 @@
 """`mlm-batch`: the only part of this package that prints and exits."""
 
-import signal
 from collections.abc import Iterator
 from pathlib import Path
-from types import FrameType
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 from rich import box
@@ -13,41 +11,17 @@ from rich.table import Table
 from rich.text import Text
 
 from maskedge import BundleError
-from maskedge_batch.errors import BatchError, WriteError
+from maskedge_batch.errors import BatchError, StoppedError, WriteError
 from maskedge_batch.job import Job, Outcome, score_file
 from maskedge_batch.progress import ProgressDisplay
 from maskedge_batch.report import Report
+from maskedge_batch.stopping import Stop
 
-__all__ = ["app", "main"]
+__all__ = ["app"]
 
 USAGE_ERROR, FAILURE = 2, 1
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
-
-
-class _Stopped(BaseException):
-    """A signal asked the job to stop. Not an Exception, so that nothing on the way takes it for a failure."""
-
-    def __init__(self, number: int) -> None:
-        self.number = number
-
-
-def main() -> None:
-    """Runs the command line."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _stop)
-    try:
-        app()
-    except _Stopped as stopped:
-        Console(stderr=True).print("Stopped before the end: nothing was published.")
-        raise SystemExit(128 + stopped.number) from None
-
-
-def _stop(number: int, frame: FrameType | None) -> NoReturn:
-    # A second signal must not cut short the removal of the temporary files.
-    for other in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(other, signal.SIG_IGN)
-    raise _Stopped(number)
 
 
 @app.callback()
@@ -81,7 +55,10 @@ def score(
     console = Console(stderr=True)
     try:
         with ProgressDisplay(console) as display:
-            outcome = score_file(job, display.update)
+            outcome = score_file(job, display.update, Stop.on_signals())
+    except StoppedError as stopped:
+        console.print(str(stopped))
+        raise typer.Exit(128 + stopped.number) from None
     except (BatchError, BundleError) as error:
         console.print(f"Error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(FAILURE if isinstance(error, WriteError) else USAGE_ERROR) from None

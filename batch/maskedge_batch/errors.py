@@ -4,12 +4,13 @@ MaskedgeError
 └── BatchError       a batch job stopped
     ├── InputError       the input file or its columns cannot be used
     ├── OutputError      the place of the results cannot be used
-    └── WriteError       writing the results failed on the way, for example on a full disk
+    ├── WriteError       writing the results failed on the way, for example on a full disk
+    └── StoppedError     the job was asked to stop, by Ctrl-C for instance
 """
 
 from maskedge import MaskedgeError
 
-__all__ = ["BatchError", "InputError", "OutputError", "WriteError"]
+__all__ = ["BatchError", "InputError", "OutputError", "StoppedError", "WriteError"]
 
 
 class BatchError(MaskedgeError):
@@ -26,3 +27,12 @@ class OutputError(BatchError):
 
 class WriteError(BatchError):
     """The results could not be written to the end."""
+
+
+class StoppedError(BatchError):
+    """The job was asked to stop before its end."""
+
+    def __init__(self, number: int) -> None:
+        """`number` is the signal that asked."""
+        super().__init__("Stopped before the end: nothing was published.")
+        self.number = number

@@ -19,6 +19,7 @@ from maskedge_batch.publish import naming_failed_writes, staged
 from maskedge_batch.reading import open_parquet, read_batches
 from maskedge_batch.scoring import score_batches
 from maskedge_batch.statistics import Statistics
+from maskedge_batch.stopping import Stop, StoppableGraph
 from maskedge_batch.writing import ScoredWriter
 
 __all__ = ["Job", "OnProgress", "Outcome", "score_file"]
@@ -53,17 +54,19 @@ class Outcome:
     json: Path
 
 
-def score_file(job: Job, on_progress: OnProgress = lambda done, total: None) -> Outcome:
+def score_file(job: Job, on_progress: OnProgress = lambda done, total: None, stop: Stop | None = None) -> Outcome:
     """Scores a Parquet file into another and reports on it. All four files appear complete, or none of them.
 
-    Raises InputError, OutputError and WriteError, and the BundleErrors of `Predictor.load`.
+    Raises InputError, OutputError and WriteError, StoppedError where `stop` is asked for on the way, and the
+    BundleErrors of `Predictor.load`.
     """
+    stop = stop or Stop()
     clock = _Clock()
     with open_parquet(job.input) as parquet:
         columns = choose_columns(parquet.schema_arrow, job.text_column, job.target_column)
         output, *reports = finals = _places(job)
         with staged(*finals) as (scored, *drafts):
-            predictor = _load(job)
+            predictor = _load(job, stop)
             clock.start_scoring()
             on_progress(0, parquet.metadata.num_rows)
             statistics = _score_into(scored, output, parquet, job, predictor, columns, on_progress)
@@ -72,11 +75,13 @@ def score_file(job: Job, on_progress: OnProgress = lambda done, total: None) -> 
             for draft, final, page in zip(drafts, reports, pages, strict=True):
                 with naming_failed_writes(final):
                     draft.write_text(page, encoding="utf-8")
+            stop.check()
     return Outcome(figures, *finals)
 
 
-def _load(job: Job) -> Predictor:
+def _load(job: Job, stop: Stop) -> Predictor:
     predictor = Predictor.load(job.model)
+    predictor.graph = StoppableGraph(predictor.graph, stop)
     try:
         predictor.fill_encoded([], top_k=job.top_k)  # no texts: only the limit of top_k is checked
     except ValueError as error:

@@ -18,7 +18,7 @@ __all__ = ["RowStatus", "score_batches"]
 Item = TypeVar("Item")
 
 PIECE_TOKENS = 65_536
-"""Tokens the model reads between two results: a few seconds of work, so that progress shows and a stop is prompt."""
+"""Tokens the model reads between two results: a few seconds of work, so that progress shows."""
 
 
 class RowStatus(StrEnum):

@@ -1,12 +1,10 @@
 """`mlm-export`: the only part of this package that prints and exits."""
 
 import json
-import signal
 import sys
 from dataclasses import asdict, replace
 from pathlib import Path
-from types import FrameType
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -23,6 +21,7 @@ from maskedge_export.progress import Steps, TrainingMeter
 from maskedge_export.proving import Proof, prove_bundle
 from maskedge_export.pushing import push_bundle
 from maskedge_export.recipe import Recipe, load_recipe
+from maskedge_export.stopping import Stopped, stop_on_signals
 from maskedge_export.tables import gains_table, inspection_tables, proof_table, training_summary
 
 __all__ = ["app", "main"]
@@ -50,33 +49,18 @@ ABundle = Annotated[Path, typer.Argument(metavar="BUNDLE", help="A bundle's dire
 Json = Annotated[bool, typer.Option("--json", help="JSON, for machines.")]
 
 
-class _Stopped(BaseException):
-    """A signal asked the command to stop. Not an Exception, so that nothing on the way takes it for a failure."""
-
-    def __init__(self, number: int) -> None:
-        self.number = number
-
-
 def main() -> None:
     """Runs the command line. Errors that a person can act on are one line; Ctrl-C leaves nothing half written."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _stop)
+    stop_on_signals()
     console = Console(stderr=True)
     try:
         app()
-    except _Stopped as stopped:
+    except Stopped as stopped:
         console.print("Stopped before the end: nothing is left half written.")
         raise SystemExit(128 + stopped.number) from None
     except MaskedgeError as error:
         console.print(f"Error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
         raise SystemExit(FAILURE) from None
-
-
-def _stop(number: int, frame: FrameType | None) -> NoReturn:
-    # a second signal must not cut short the removal of what is unfinished
-    for other in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(other, signal.SIG_IGN)
-    raise _Stopped(number)
 
 
 @app.callback()

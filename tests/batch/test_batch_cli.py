@@ -77,7 +77,8 @@ def test_a_stop_signal_ends_it_within_seconds_and_leaves_nothing(
     process = start_cli(long_input)
     wait_until_it_scores(process)
     asked = time.monotonic()
-    process.send_signal(number)
+    for _ in range(2):  # an impatient second one leaves nothing either
+        process.send_signal(number)
     output, errors = process.communicate(timeout=20)
     assert time.monotonic() - asked < 5
     assert process.returncode == 128 + number

@@ -41,6 +41,36 @@ def test_a_stopped_export_leaves_nothing(
     assert not list(tmp_path.iterdir())
 
 
+LOSES_THE_FIRST = """
+import signal, time
+from maskedge_export import cli, stopping
+
+class Finalized:
+    def __del__(self):
+        signal.raise_signal(signal.SIGINT)
+
+def app():
+    Finalized()
+    print("lost", flush=True)
+    signal.raise_signal(signal.SIGINT)  # too soon: what is unfinished might just be removed
+    print("ignored", flush=True)
+    time.sleep(1.5 * stopping.REMOVAL_SECONDS)
+    signal.raise_signal(signal.SIGINT)
+    print("still running", flush=True)
+
+stopping.REMOVAL_SECONDS = 0.2
+cli.app = app
+cli.main()
+"""
+
+
+def test_a_stop_that_was_lost_in_a_finalizer_can_be_asked_for_again() -> None:
+    ran = subprocess.run([sys.executable, "-c", LOSES_THE_FIRST], capture_output=True, text=True, check=False)
+    assert ran.returncode == 130, ran.stderr
+    assert ran.stdout.split() == ["lost", "ignored"]
+    assert ran.stderr.splitlines()[-1] == "Stopped before the end: nothing is left half written."
+
+
 def test_a_mistyped_checkpoint_is_not_looked_for_on_the_hub(tmp_path: Path) -> None:
     (tmp_path / "build").mkdir()
     with socket.create_server(("127.0.0.1", 0)) as hub:
