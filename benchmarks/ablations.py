@@ -33,6 +33,7 @@ from maskedge_export.encoder import Encoder
 from maskedge_export.external_weights import save_graphs
 from maskedge_export.graph import add_scoring_outputs, encoder_graph
 from maskedge_export.layer_names import activation_name
+from maskedge_export.logprobs import Logprobs, graph_logprobs
 from maskedge_export.precisions import SHARE, Calibrated, blocks_graph, calibrate, observe, seven_bit
 from maskedge_export.products import separate_gemms, weight_products
 from maskedge_export.quantization import Plan, quantize, round_weights
@@ -40,7 +41,7 @@ from maskedge_export.ranges import ActivationSample, Range
 from maskedge_export.rounding import nearest
 from maskedge_export.sensitivity import Answers, Divergence, Sensitivity, measure_sensitivity, refined
 from maskedge_export.smoothing import smooth
-from maskedge_export.verification import Logprobs, compare, graph_logprobs
+from maskedge_export.verification import compare
 
 HERE = Path(__file__).parents[1]
 CHECKPOINT = HERE / "checkpoints" / "english-small"
@@ -101,8 +102,8 @@ class Bench:
         self.plain = encoder_graph(source.encoder)
         separate_gemms(self.plain)
         self.fp32 = self.open("fp32", lambda path: ir.save(self.plain.clone(), path))
-        self.expected = [self.logprobs(self.fp32)(batch) for batch in self.cells]
         self.reference: Logprobs = self.logprobs(self.fp32)
+        self.expected = list(self.reference(self.cells))
         self.calibrated = calibrate(source.reloaded(), self.calibration, self.directory("calibrated"))
         self.divergence = Divergence(
             self.calibrated.model, Answers(self.reference, self.calibration, self.directory("answers"))
@@ -136,8 +137,7 @@ class Bench:
     def measure(self, name: str, write: Write, console: Console) -> Figures:
         """How near a graph is to fp32, its size, and its speed relative to fp32's."""
         graph = self.fp32 if name == "fp32" else self.open(name, write)
-        remaining = iter(self.expected)
-        comparison = compare(lambda batch: next(remaining), self.logprobs(graph), self.cells)
+        comparison = compare(lambda cells: iter(self.expected), self.logprobs(graph), self.cells)
         size = sum(file.stat().st_size for file in self.directory(name).iterdir())
         found = {"megabytes": size / 1e6, "times_faster": self.speed(graph), **comparison.as_figures()}
         console.print(f"{name}: KL {found['mean_kl']:.4f}, {found['times_faster']:.2f} x", highlight=False)

@@ -30,6 +30,7 @@ from maskedge_export.figures import without_perplexity
 from maskedge_export.generic import WrappedEncoder, check_sizes
 from maskedge_export.graph import add_scoring_outputs, encoder_graph, forget_weights
 from maskedge_export.limits import GATE, Gate
+from maskedge_export.logprobs import graph_logprobs, model_logprobs
 from maskedge_export.memory import give_back_memory
 from maskedge_export.precisions import parse_precisions, quantized_graphs
 from maskedge_export.questions import Questions, questions_of, random_questions
@@ -44,13 +45,7 @@ from maskedge_export.standard import (
     token_types,
 )
 from maskedge_export.tokenizer_files import save_tokenizer
-from maskedge_export.verification import (
-    Comparison,
-    asked,
-    compare,
-    graph_logprobs,
-    model_logprobs,
-)
+from maskedge_export.verification import Comparison, asked, compare
 
 __all__ = ["ExportOptions", "export_bundle"]
 

@@ -8,8 +8,9 @@ from maskedge.encoding import TextEncoder
 from maskedge.engine import OnnxGraph
 from maskedge_export.calibration import read_texts, split_texts
 from maskedge_export.errors import ExportError
+from maskedge_export.logprobs import Logprobs, graph_logprobs
 from maskedge_export.questions import questions_of
-from maskedge_export.verification import Comparison, Logprobs, compare, graph_logprobs
+from maskedge_export.verification import Comparison, compare
 
 __all__ = ["compare_bundles"]
 

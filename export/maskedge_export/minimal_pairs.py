@@ -8,7 +8,6 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -16,11 +15,9 @@ import numpy.typing as npt
 from maskedge.encoding import TextEncoder
 from maskedge.words import Word, divide
 from maskedge_export.calibration import SENTENCE_END, Batch
+from maskedge_export.logprobs import Logprobs
 
-if TYPE_CHECKING:
-    from maskedge_export.verification import Logprobs
-
-__all__ = ["MinimalPair", "minimal_pairs", "preferences"]
+__all__ = ["MinimalPair", "minimal_pairs", "preferences", "sentences_of"]
 
 PAIRS = 100
 SHORTEST, LONGEST = 4, 16
@@ -49,13 +46,17 @@ def minimal_pairs(texts: Sequence[str], encoder: TextEncoder, count: int = PAIRS
     return pairs
 
 
-def preferences(pairs: Sequence[MinimalPair], logprobs: "Logprobs") -> npt.NDArray[np.float64]:
+def sentences_of(pairs: Sequence[MinimalPair]) -> list[Batch]:
+    """Each pair's original, and behind it the other."""
+    return [sentence for pair in pairs for sentence in (pair.original, pair.exchanged)]
+
+
+def preferences(pairs: Sequence[MinimalPair], logprobs: Logprobs) -> npt.NDArray[np.float64]:
     """By how much each original's pseudo-log-likelihood lies above the other's [pairs], nats."""
-    return np.array([_likelihood(pair.original, logprobs) - _likelihood(pair.exchanged, logprobs) for pair in pairs])
-
-
-def _likelihood(cells: Batch, logprobs: "Logprobs") -> float:
-    return float(np.take_along_axis(logprobs(cells), cells.targets, -1).sum())
+    sentences = sentences_of(pairs)
+    answers = zip(sentences, logprobs(sentences), strict=True)
+    likelihoods = [np.take_along_axis(answer, cells.targets, -1).sum() for cells, answer in answers]
+    return np.subtract(likelihoods[::2], likelihoods[1::2])
 
 
 def _pair(sentence: str, encoder: TextEncoder, rng: random.Random) -> MinimalPair | None:

@@ -11,15 +11,10 @@ from maskedge_export.calibration import read_texts, split_texts, too_few
 from maskedge_export.checkpoint import Checkpoint, load_checkpoint
 from maskedge_export.errors import CheckpointError
 from maskedge_export.limits import Gate
+from maskedge_export.logprobs import Logprobs, graph_logprobs, model_logprobs
 from maskedge_export.questions import questions_of
 from maskedge_export.standard import standard_logprobs, standard_reference
-from maskedge_export.verification import (
-    Comparison,
-    Logprobs,
-    compare,
-    graph_logprobs,
-    model_logprobs,
-)
+from maskedge_export.verification import Comparison, compare
 
 __all__ = ["Proof", "prove_bundle"]
 

@@ -16,10 +16,10 @@ from maskedge.engine import OnnxGraph
 from maskedge_export.calibration import Batch
 from maskedge_export.graph import add_scoring_outputs
 from maskedge_export.limits import Limits
+from maskedge_export.logprobs import FloatArray, Logprobs, graph_logprobs
 from maskedge_export.memory import give_back_memory
 from maskedge_export.products import weight_products
 from maskedge_export.quantization import Plan, quantize
-from maskedge_export.verification import Logprobs, graph_logprobs
 
 __all__ = ["ROOM", "Answers", "Divergence", "Sensitivity", "measure_sensitivity", "refined", "until_close"]
 
@@ -56,9 +56,6 @@ class Sensitivity:
     """Its products' share of the graph's, for one token."""
 
 
-FloatArray = npt.NDArray[np.float64]
-
-
 class Answers:
     """A reference's log-probabilities of cells of calibration text, which candidates are compared with.
 
@@ -68,8 +65,8 @@ class Answers:
     def __init__(self, reference: Logprobs, batches: Sequence[Batch], directory: Path) -> None:
         self.batches = _sample([batch for batch in batches if batch.input_ids.shape[1] <= LONGEST] or batches)
         self._files = [directory / f"answers{number}.npy" for number in range(len(self.batches))]
-        for file, batch in zip(self._files, self.batches, strict=True):
-            np.save(file, reference(batch).astype(np.float32))
+        for file, answer in zip(self._files, reference(self.batches), strict=True):
+            np.save(file, answer.astype(np.float32))
 
     @property
     def logprobs(self) -> Iterator[npt.NDArray[np.float32]]:
@@ -107,9 +104,8 @@ class Divergence:
     def _by_cell(self, plan: Plan) -> tuple[FloatArray, npt.NDArray[np.bool_]]:
         """Each cell's KL, and whether its best token is the reference's."""
         give_back_memory()  # the last candidate's
-        logprobs = self._opened(plan)
-        pairs = zip(self.expected.logprobs, self.expected.batches, strict=True)
-        found = [_compared(p, logprobs(batch)) for p, batch in pairs]
+        answers = self._opened(plan)(self.expected.batches)
+        found = [_compared(p, q) for p, q in zip(self.expected.logprobs, answers, strict=True)]
         kl, same_best = (np.concatenate(column) for column in zip(*found, strict=True))
         return kl, same_best
 

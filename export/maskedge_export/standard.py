@@ -14,9 +14,10 @@ from onnx_ir.passes.common import RemoveUnusedNodesPass, TopologicalSortPass
 from maskedge_export.calibration import Batch, Cells
 from maskedge_export.checkpoint import Checkpoint
 from maskedge_export.errors import UnsupportedModelError
+from maskedge_export.logprobs import Logprobs, at_once, model_logprobs
 from maskedge_export.minimal_pairs import MinimalPair
 from maskedge_export.products import token_table
-from maskedge_export.verification import Comparison, Logprobs, compare, model_logprobs
+from maskedge_export.verification import Comparison, compare
 
 __all__ = [
     "STANDARD_FILES",
@@ -41,7 +42,7 @@ PADDING = 5
 """Tokens that the proof pads each text with."""
 TYPED_EVERY = 4
 """Few, since int8's ranges were calibrated on texts of type 0 alone, as they mostly come."""
-LOGITS_AT_ONCE = 1 << 26
+LOGITS_AT_ONCE = 1 << 24
 """Floats; the proof runs so few rows at once that their logits stay below."""
 
 SUMMING = ("Cast", "Mul", "Add")
@@ -227,7 +228,7 @@ def standard_logprobs(graph: Path, source: Checkpoint) -> Logprobs:
         ]
         return np.concatenate(pieces)
 
-    return logprobs
+    return at_once(logprobs)
 
 
 def _proof_types(ids: Ids, count: int) -> Ids:

@@ -1,36 +1,26 @@
 """The proof: how an exported graph's predictions compare with those it should give, and the gate they must pass."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
-from hashlib import sha256
 from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
 
-from maskedge.engine import Graph
 from maskedge_export.bootstrap import Estimate, estimate, perplexity_ratio
 from maskedge_export.calibration import Batch
-from maskedge_export.minimal_pairs import MinimalPair, preferences
+from maskedge_export.logprobs import FloatArray, Logprobs, kept
+from maskedge_export.minimal_pairs import MinimalPair, preferences, sentences_of
 
 __all__ = [
     "Comparison",
     "asked",
     "compare",
-    "graph_logprobs",
-    "model_logprobs",
 ]
-
-FloatArray = npt.NDArray[np.float64]
-Logprobs = Callable[[Batch], FloatArray]
-"""A batch -> log-probabilities [batch, vocabulary] at its one mask a row."""
-
 
 BEST_TOKENS = 5
 
@@ -77,8 +67,8 @@ def compare(
     batches = list(batches)
     rows = [
         _compare_cell(p, q, target)
-        for batch in batches
-        for p, q, target in zip(reference(batch), candidate(batch), batch.targets[:, 0], strict=True)
+        for batch, *answers in zip(batches, reference(batches), candidate(batches), strict=True)
+        for p, q, target in zip(*answers, batch.targets[:, 0], strict=True)
     ]
     difference, kl, best, best_five, reference_nll, candidate_nll = np.array(rows, np.float64).T
     sampled = partial(estimate, texts=_texts(batches))
@@ -123,53 +113,6 @@ def _pair_agreement(reference: Logprobs, candidate: Logprobs, pairs: Sequence[Mi
     return estimate((preferences(pairs, reference) > 0) == (preferences(pairs, candidate) > 0))
 
 
-def graph_logprobs(graph: Graph, vocab_size: int) -> Logprobs:
-    """A bundle's graph as a function of batches."""
-
-    def logprobs(batch: Batch) -> FloatArray:
-        inputs = {
-            "input_ids": batch.input_ids,
-            "mask_positions": batch.mask_positions,
-            "target_ids": batch.targets[:, :, np.newaxis],
-            "top_k": np.array([vocab_size]),
-        }
-        outputs = graph.run(["top_ids", "top_logprobs"], inputs)
-        result = np.empty((len(batch.input_ids), vocab_size))
-        np.put_along_axis(result, np.asarray(outputs["top_ids"][:, 0], np.int64), outputs["top_logprobs"][:, 0], axis=1)
-        return result
-
-    return logprobs
-
-
-def model_logprobs(model: Callable[[Tensor], Any], vocab_size: int | None = None) -> Logprobs:
-    """A transformers model as a function of batches; of its vocabulary only the first `vocab_size` tokens."""
-
-    @torch.no_grad()
-    def logprobs(batch: Batch) -> FloatArray:
-        logits = model(torch.from_numpy(batch.input_ids)).logits
-        at_masks = logits[torch.arange(len(logits)), torch.from_numpy(batch.mask_positions[:, 0])]
-        return np.asarray(torch.log_softmax(at_masks.double(), -1)[:, :vocab_size].numpy())
-
-    return logprobs
-
-
 def asked(logprobs: Logprobs, batches: Iterable[Batch], pairs: Sequence[MinimalPair], directory: Path) -> Logprobs:
-    """A model's answers to all of these, kept in a new directory, so that the model need not stay in memory until
-    all that it is compared with is there."""
-    directory.mkdir()
-
-    def ask(batch: Batch) -> FloatArray:
-        answer = logprobs(batch)
-        single = answer.astype(np.float32)  # half the space, where it says the same
-        np.save(_answer_file(directory, batch), single if np.array_equal(single, answer) else answer)
-        return answer
-
-    for batch in batches:
-        ask(batch)
-    preferences(pairs, ask)
-    return lambda batch: np.asarray(np.load(_answer_file(directory, batch)), np.float64)
-
-
-def _answer_file(directory: Path, batch: Batch) -> Path:
-    texts = np.concatenate([batch.input_ids, batch.mask_positions], axis=1)
-    return directory / f"{sha256(texts.tobytes() + str(texts.shape).encode()).hexdigest()}.npy"
+    """A model's answers to all that `compare` would ask it, kept in a new directory."""
+    return kept(logprobs, [*batches, *sentences_of(pairs)], directory)

@@ -10,8 +10,8 @@ import torch
 from maskedge.encoding import TextEncoder
 from maskedge_export.calibration import Batch
 from maskedge_export.checkpoint import Checkpoint, load_checkpoint
+from maskedge_export.logprobs import model_logprobs
 from maskedge_export.minimal_pairs import minimal_pairs, preferences
-from maskedge_export.verification import model_logprobs
 
 
 @pytest.fixture(scope="module")

@@ -14,6 +14,7 @@ from maskedge_export.calibration import Batch
 from maskedge_export.families import native_encoder
 from maskedge_export.graph import add_scoring_outputs, encoder_graph
 from maskedge_export.limits import Limits
+from maskedge_export.logprobs import Logprobs, graph_logprobs
 from maskedge_export.products import matmul_inputs, weight_products
 from maskedge_export.quantization import Plan, quantize, round_weights
 from maskedge_export.ranges import ActivationSample, Range, observe_activations
@@ -29,7 +30,7 @@ from maskedge_export.sensitivity import (
     refined,
     until_close,
 )
-from maskedge_export.verification import Logprobs, compare, graph_logprobs
+from maskedge_export.verification import compare
 
 TOO_WIDE = 64
 """How many times wider than needed the spoilt activation's range is made: 6 of its 8 bits are lost."""
@@ -151,8 +152,8 @@ def test_best_tokens_count_as_the_divergence_does(
     candidate = model.clone()
     quantize(candidate, plan)
     found, expected = logprobs(candidate, tmp_path), divergence.expected
-    pairs = zip(expected.batches, expected.logprobs, strict=True)
-    same = np.concatenate([found(batch).argmax(-1) == known.argmax(-1) for batch, known in pairs]).mean()
+    pairs = zip(found(expected.batches), expected.logprobs, strict=True)
+    same = np.concatenate([answer.argmax(-1) == known.argmax(-1) for answer, known in pairs]).mean()
     assert 0 < same < 1
     assert divergence.is_within(Limits(top1_agreement=1 - (1 - same + 1e-9) / ROOM), plan)
     assert not divergence.is_within(Limits(top1_agreement=1 - (1 - same - 1e-9) / ROOM), plan)

@@ -23,6 +23,7 @@ from maskedge_export.errors import GateError, UnsupportedModelError
 from maskedge_export.generic import WrappedEncoder
 from maskedge_export.graph import add_scoring_outputs, encoder_graph
 from maskedge_export.limits import GATE
+from maskedge_export.logprobs import graph_logprobs
 from maskedge_export.proving import prove_bundle
 from maskedge_export.standard import (
     save_standard,
@@ -31,7 +32,6 @@ from maskedge_export.standard import (
     standard_reference,
     token_types,
 )
-from maskedge_export.verification import graph_logprobs
 
 TEXTS = ["The river flows.", "A novel is longer than a short story, as everybody knows.", "Six"]
 Run = Callable[..., Any]
@@ -126,8 +126,8 @@ def test_int8_predicts_what_the_scoring_graph_predicts(
     save_standard(scoring, tmp_path / "model_quantized.onnx", None)
     ids, positions = (value.numpy() for value in masked_ids(source.vocab_size, masks=1))
     batch = Batch(ids, positions, np.zeros_like(positions))
-    expected = graph_logprobs(OnnxGraph(scoring), source.vocab_size)(batch)
-    actual = standard_logprobs(tmp_path / "model_quantized.onnx", source)(batch)
+    (expected,) = graph_logprobs(OnnxGraph(scoring), source.vocab_size)([batch])
+    (actual,) = standard_logprobs(tmp_path / "model_quantized.onnx", source)([batch])
     assert np.abs(actual - expected).max() < 0.1
     assert np.abs(actual - expected).mean() < 0.01
 
@@ -285,8 +285,8 @@ def test_a_row_of_the_proof_has_its_types_in_every_batch(
     source = load_checkpoint(str(checkpoints("bert")))
     ids, positions = (value.numpy() for value in masked_ids(source.vocab_size, batch=6, masks=1))
     rows = [Batch(ids[row : row + 1], positions[row : row + 1], positions[row : row + 1]) for row in range(6)]
-    together = standard_reference(source)(Batch(ids, positions, positions))
-    np.testing.assert_allclose(np.concatenate([standard_reference(source)(row) for row in rows]), together, atol=1e-5)
+    (together,) = standard_reference(source)([Batch(ids, positions, positions)])
+    np.testing.assert_allclose(np.concatenate(list(standard_reference(source)(rows))), together, atol=1e-5)
 
 
 def test_an_architecture_without_them_is_refused_before_it_is_quantized(

@@ -2,6 +2,7 @@
 
 import math
 import weakref
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -63,8 +64,7 @@ def batch(*targets: int) -> Batch:
 
 def compared(reference: list[Any], candidate: list[Any], *batches: Batch) -> Comparison:
     """The comparison of two tables of probabilities, one for each batch."""
-    p, q = iter(np.log(table) for table in reference), iter(np.log(table) for table in candidate)
-    return compare(lambda _: next(p), lambda _: next(q), batches)
+    return compare(lambda _: map(np.log, reference), lambda _: map(np.log, candidate), batches)
 
 
 def test_figures_of_one_cell_are_those_of_the_definitions() -> None:
@@ -218,7 +218,9 @@ def test_pairs_agree_where_both_models_prefer_the_same_sentence() -> None:
     def model(*gains: float) -> Any:
         """log p of the two tokens, in every cell of the first and of the second pair."""
         p = {id(rows): gain for pair, gain in zip((first, second), gains, strict=True) for rows in _both(pair)}
-        return lambda rows: np.log([[p.get(id(rows), 0.5), 1 - p.get(id(rows), 0.5)]] * len(rows.targets))
+        return lambda batches: (
+            np.log([[p.get(id(rows), 0.5), 1 - p.get(id(rows), 0.5)]] * len(rows.targets)) for rows in batches
+        )
 
     result = compare(model(0.9, 0.6), model(0.6, 0.4), [cells], [first, second])
     assert result.pairs == 2
@@ -237,7 +239,10 @@ class Model:
     def __init__(self, dtype: type[np.floating[Any]]) -> None:
         self.dtype = dtype
 
-    def __call__(self, cells: Batch) -> npt.NDArray[np.float64]:
+    def __call__(self, batches: Iterable[Batch]) -> Iterator[npt.NDArray[np.float64]]:
+        return map(self.answer, batches)
+
+    def answer(self, cells: Batch) -> npt.NDArray[np.float64]:
         seed = [*cells.input_ids.ravel().tolist(), *cells.mask_positions.ravel().tolist()]
         return np.random.default_rng(seed).normal(size=(len(cells.targets), 9)).astype(self.dtype).astype(np.float64)
 
@@ -250,9 +255,9 @@ def test_answers_are_kept_to_the_bit_and_the_model_is_not(dtype: type[np.floatin
 
     batches, pair = [cells(5, 1), cells(5, 2), cells(6, 1, 2)], MinimalPair(cells(7, 1, 2), cells(8, 1, 2))
     model = Model(dtype)
-    expected = [model(batch) for batch in [*batches, pair.original, pair.exchanged]]
+    expected = list(model([*batches, pair.original, pair.exchanged]))
     answers, alive = asked(model, batches, [pair], tmp_path / "answers"), weakref.ref(model)
     del model
     assert alive() is None
-    found = [answers(batch) for batch in [*batches, pair.original, pair.exchanged]]
-    assert all(map(np.array_equal, found, expected))
+    found = answers([*batches, pair.original, pair.exchanged])
+    assert all(np.array_equal(*both) for both in zip(found, expected, strict=True))
