@@ -134,6 +134,10 @@ def test_the_same_recipe_gives_the_same_weights(
     assert weights(tmp_path / "again") == weights(undisturbed.model.parent)
 
 
+def newest_checkpoint(out: Path) -> str:
+    return max((path.name for path in out.glob("checkpoints/step-*")), default="")
+
+
 def test_a_killed_run_goes_on_as_if_it_had_not_been(
     recipe_file: Path, cache: Path, undisturbed: TrainingResult, tmp_path: Path
 ) -> None:
@@ -142,7 +146,7 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been(
     command += ["--cache", str(cache)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 60
-    while not list(out.glob("checkpoints/step-*06")) and time.monotonic() < deadline:
+    while newest_checkpoint(out) < "step-00000006" and time.monotonic() < deadline:
         time.sleep(0.002)
     os.kill(process.pid, signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
