@@ -61,6 +61,11 @@ def score_file(job: Job, on_progress: OnProgress = lambda done, total: None, sto
     BundleErrors of `Predictor.load`.
     """
     stop = stop or Stop()
+
+    def progress(done: int, total: int) -> None:
+        on_progress(done, total)
+        stop.check()  # rows that are set aside are many, and never come to the model
+
     clock = _Clock()
     with open_parquet(job.input) as parquet:
         columns = choose_columns(parquet.schema_arrow, job.text_column, job.target_column)
@@ -68,8 +73,8 @@ def score_file(job: Job, on_progress: OnProgress = lambda done, total: None, sto
         with staged(*finals) as (scored, *drafts):
             predictor = _load(job, stop)
             clock.start_scoring()
-            on_progress(0, parquet.metadata.num_rows)
-            statistics = _score_into(scored, output, parquet, job, predictor, columns, on_progress)
+            progress(0, parquet.metadata.num_rows)
+            statistics = _score_into(scored, output, parquet, job, predictor, columns, progress)
             figures = report.make(statistics, _run_facts(job, output, columns, predictor, clock))
             pages = (report.as_html(figures), report.as_markdown(figures), report.as_json(figures))
             for draft, final, page in zip(drafts, reports, pages, strict=True):

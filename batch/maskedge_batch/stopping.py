@@ -1,4 +1,5 @@
-"""Stopping a job where nothing is half done: before each call of the model, and before its files are published.
+"""Stopping a job where nothing is half done: before each call of the model, between batches of rows, and before
+the files are published.
 
 A signal's handler may run between any two steps of the interpreter. An exception that it raised there would be lost in
 a finalizer or in an extension module that is being imported (pyarrow imports pandas late), and it would leave a lock of

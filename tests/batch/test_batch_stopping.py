@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from maskedge.engine import OnnxGraph, Outputs
+from maskedge.threads import usable_cpus
 from maskedge_batch.errors import StoppedError
 from maskedge_batch.job import Job, score_file
 from maskedge_batch.stopping import Stop
@@ -38,6 +40,37 @@ def test_a_signal_within_a_finalizer_is_not_lost(
             Job(write_input(sentences), model=bundle), lambda *_: (AsksWhenFinalized(), None)[1], Stop.on_signals()
         )
     assert stopped.value.number == signal.SIGTERM
+
+
+def test_the_model_is_called_no_more(monkeypatch: pytest.MonkeyPatch, write_input: WriteInput, bundle: Path) -> None:
+    """A long piece of rows does not have to end first."""
+    stop, calls = Stop(), 0
+    run = OnnxGraph.run
+
+    def ask(*arguments: Any) -> Outputs:
+        nonlocal calls
+        calls += 1
+        stop.ask()
+        return run(*arguments)
+
+    monkeypatch.setattr(OnnxGraph, "run", ask)
+    with pytest.raises(StoppedError):
+        score_file(Job(write_input({"text": ["a [MASK] " * 9] * 2_000}), model=bundle), stop=stop)
+    assert 1 <= calls <= usable_cpus()
+
+
+def test_rows_that_never_come_to_the_model_are_no_obstacle(write_input: WriteInput, bundle: Path) -> None:
+    stop = Stop()
+    seen: list[int] = []
+
+    def watch(done: int, total: int) -> None:
+        seen.append(done)
+        if done:
+            stop.ask()
+
+    with pytest.raises(StoppedError):
+        score_file(Job(write_input({"text": [None] * 9_000 + ["a [MASK]"]}), model=bundle), watch, stop)
+    assert seen == [0, 2_000]
 
 
 @pytest.mark.parametrize("asked_at", [0, 240], ids=["before the first row", "after the last"])
