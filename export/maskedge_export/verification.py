@@ -16,11 +16,7 @@ from maskedge_export.calibration import Batch
 from maskedge_export.logprobs import FloatArray, Logprobs, kept
 from maskedge_export.minimal_pairs import MinimalPair, preferences, sentences_of
 
-__all__ = [
-    "Comparison",
-    "asked",
-    "compare",
-]
+__all__ = ["Comparison", "asked", "compare"]
 
 BEST_TOKENS = 5
 
