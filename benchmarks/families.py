@@ -27,7 +27,7 @@ from maskedge_export.errors import ExportError
 from maskedge_export.families import FAMILIES as NATIVE
 
 ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "tests" / "export"))
+sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "export")]
 from tiny_families import FAMILIES, SENTENCES, save_checkpoint  # noqa: E402
 
 TEXTS = 80

@@ -7,10 +7,11 @@ import tempfile
 from pathlib import Path
 
 import torch
-from tokenizers import BertWordPieceTokenizer
 from transformers import BertConfig, BertForMaskedLM, BertTokenizerFast
 
 from maskedge_export.bundling import ExportOptions, export_bundle
+from maskedge_export.recipe import TokenizerRecipe
+from maskedge_export.tokenizer import train_tokenizer
 
 HERE = Path(__file__).parent
 SENTENCES = HERE.parent / "examples" / "sentences.txt"
@@ -20,10 +21,9 @@ MAX_LENGTH = 64
 
 def make_checkpoint(directory: Path) -> None:
     """A checkpoint whose weights are large enough for its predictions to differ from place to place."""
-    trainer = BertWordPieceTokenizer(lowercase=True)
-    trainer.train([str(SENTENCES)], vocab_size=VOCAB_SIZE, show_progress=False)
-    trainer.save_model(str(directory))
-    tokenizer = BertTokenizerFast(vocab=str(directory / "vocab.txt"), model_max_length=MAX_LENGTH)
+    texts = [(text,) for text in SENTENCES.read_text(encoding="utf-8").splitlines()]
+    trained = train_tokenizer(lambda: texts, TokenizerRecipe(vocab_size=VOCAB_SIZE), MAX_LENGTH)
+    tokenizer = BertTokenizerFast(vocab=trained.get_vocab(), model_max_length=MAX_LENGTH)
     torch.manual_seed(0)
     config = BertConfig(
         vocab_size=len(tokenizer),

@@ -20,7 +20,7 @@ from maskedge_export.tokenizer import existing_tokenizer, train_tokenizer
 
 __all__ = ["PackedCorpus", "frame", "prepare_corpus", "training_documents"]
 
-FORMAT = 2
+FORMAT = 3
 """Raised when what is packed changes."""
 HELD_OUT_TEXTS = 2000
 """Texts kept to measure perplexity on: about that many cells, 2 % standard error."""
@@ -89,11 +89,12 @@ def _tokenizer(recipe: Recipe, identity: dict[str, Any], cache: Path, progress: 
     directory = cache / f"tokenizer-{_fingerprint(identity, asdict(options))}"
     if not directory.is_dir():
         progress("Training the tokenizer")
-        _fill(
-            directory,
-            lambda partial: train_tokenizer(training_documents(recipe), options, max_length).save_pretrained(partial),
-        )
+        _fill(directory, lambda partial: _train_tokenizer(recipe).save_pretrained(partial))
     return existing_tokenizer(str(directory), max_length)
+
+
+def _train_tokenizer(recipe: Recipe) -> Any:
+    return train_tokenizer(lambda: training_documents(recipe), recipe.tokenizer, recipe.model.max_length)
 
 
 def training_documents(recipe: Recipe) -> Iterator[Document]:

@@ -1,6 +1,6 @@
 """The tokenizer of a new model: trained on its corpus, or taken from elsewhere."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,11 +10,9 @@ from maskedge_export.checkpoint import find_checkpoint, load_tokenizer
 from maskedge_export.corpus import Document, draw
 from maskedge_export.errors import CorpusError
 from maskedge_export.recipe import TokenizerRecipe
+from maskedge_export.word_piece import train_word_piece
 
 __all__ = ["existing_tokenizer", "train_tokenizer"]
-
-LARGEST_ALPHABET = 1000
-"""Characters of a WordPiece vocabulary; rarer ones are unknown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,16 +49,17 @@ KINDS = {
 }
 
 
-def train_tokenizer(corpus: Iterable[Document], recipe: TokenizerRecipe, max_length: int) -> Any:
-    """A transformers fast tokenizer, trained on a sample of the documents.
+def train_tokenizer(read: Callable[[], Iterable[Document]], recipe: TokenizerRecipe, max_length: int) -> Any:
+    """A transformers fast tokenizer, trained on a sample of the documents: of the same ones always the same.
 
-    Raises CorpusError where they are too few for a vocabulary of the recipe's size.
+    `read` begins them anew at each call. Raises CorpusError where they are too few for a vocabulary of the recipe's
+    size.
     """
     from transformers import PreTrainedTokenizerFast
 
     kind = KINDS[recipe.kind]
-    tokenizer, trainer = _BUILDERS[recipe.kind](recipe, list(kind.specials.values()))
-    tokenizer.train_from_iterator(_sampled(corpus, recipe.sample), trainer)
+    train = _TRAINERS[recipe.kind]
+    tokenizer = train(lambda: _sampled(read(), recipe.sample), recipe, list(kind.specials.values()))
     size = tokenizer.get_vocab_size()
     if size < recipe.vocab_size:
         sample = f"raise tokenizer.sample, now {recipe.sample:g}, " if recipe.sample < 1 else ""
@@ -94,45 +93,35 @@ def _sampled(corpus: Iterable[Document], share: float) -> Iterator[str]:
             yield from document
 
 
-def _word_piece(recipe: TokenizerRecipe, specials: list[Any]) -> tuple[Tokenizer, Any]:
-    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))  # noqa: S106 - no password
-    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=recipe.lowercase)
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    tokenizer.decoder = decoders.WordPiece()
-    return tokenizer, trainers.WordPieceTrainer(
-        vocab_size=recipe.vocab_size,
-        min_frequency=recipe.min_frequency,
-        special_tokens=specials,
-        limit_alphabet=LARGEST_ALPHABET,
-        show_progress=False,
-    )
-
-
-def _byte_level_bpe(recipe: TokenizerRecipe, specials: list[Any]) -> tuple[Tokenizer, Any]:
+def _byte_level_bpe(read: Callable[[], Iterable[str]], recipe: TokenizerRecipe, specials: list[Any]) -> Tokenizer:
     tokenizer = Tokenizer(models.BPE())
     if recipe.lowercase:
         tokenizer.normalizer = normalizers.Lowercase()
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
-    return tokenizer, trainers.BpeTrainer(
+    trainer = trainers.BpeTrainer(
         vocab_size=recipe.vocab_size,
         min_frequency=recipe.min_frequency,
         special_tokens=specials,
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
+    tokenizer.train_from_iterator(read(), trainer)
+    return tokenizer
 
 
-def _words(recipe: TokenizerRecipe, specials: list[Any]) -> tuple[Tokenizer, Any]:
+def _words(read: Callable[[], Iterable[str]], recipe: TokenizerRecipe, specials: list[Any]) -> Tokenizer:
     tokenizer = Tokenizer(models.WordLevel(unk_token="[UNK]"))  # noqa: S106 - no password
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=recipe.lowercase)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    return tokenizer, trainers.WordLevelTrainer(
+    trainer = trainers.WordLevelTrainer(
         vocab_size=recipe.vocab_size,
         min_frequency=recipe.min_frequency,
         special_tokens=specials,
         show_progress=False,
     )
+    tokenizer.train_from_iterator(read(), trainer)
+    return tokenizer
 
 
-_BUILDERS = {"wordpiece": _word_piece, "bpe": _byte_level_bpe, "word": _words}
+_TRAINERS = {"wordpiece": train_word_piece, "bpe": _byte_level_bpe, "word": _words}

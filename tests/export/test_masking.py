@@ -30,7 +30,7 @@ def tokenizers(texts: list[str]) -> dict[str, Any]:
         return ((text,) for text in texts)
 
     return {
-        kind: train_tokenizer(corpus(), TokenizerRecipe(kind=kind, vocab_size=400, min_frequency=1), 64)
+        kind: train_tokenizer(corpus, TokenizerRecipe(kind=kind, vocab_size=400, min_frequency=1), 64)
         for kind in ("wordpiece", "bpe")
     }
 
@@ -124,7 +124,7 @@ def test_words_are_those_of_the_tokenizer(tokenizers: dict[str, Any], text: str)
 
 def test_bytes_of_characters_belong_to_the_words_of_their_characters(texts: list[str]) -> None:
     corpus = [("“Жил” — “да”… \u2019tis 「猫」 नमस्ते 😀!",)] * 3 + [(text,) for text in texts]
-    tokenizer = train_tokenizer(corpus, TokenizerRecipe("bpe", 420, lowercase=False, min_frequency=1), 64)
+    tokenizer = train_tokenizer(lambda: corpus, TokenizerRecipe("bpe", 420, lowercase=False, min_frequency=1), 64)
     vocabulary = Vocabulary.of(tokenizer)
 
     def words(text: str) -> list[str]:

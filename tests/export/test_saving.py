@@ -21,7 +21,7 @@ MaskedIds = Callable[..., tuple[torch.Tensor, torch.Tensor]]
 def make_trained(sentences: Path) -> Callable[[str, str], TrainedModel]:
     def make(layout: Any, kind: Any) -> TrainedModel:
         texts = [(text,) for text in sentences.read_text(encoding="utf-8").splitlines()]
-        tokenizer = train_tokenizer(texts, TokenizerRecipe(kind=kind, vocab_size=320, min_frequency=1), 48)
+        tokenizer = train_tokenizer(lambda: texts, TokenizerRecipe(kind=kind, vocab_size=320, min_frequency=1), 48)
         torch.manual_seed(0)
         sizes = ModelRecipe(layout, 32, num_layers=3, num_heads=4, intermediate_size=48, max_length=48)
         model = new_model(sizes, tokenizer)

@@ -6,19 +6,12 @@ from typing import Any
 
 import torch
 import transformers
-from tokenizers import (
-    AddedToken,
-    BertWordPieceTokenizer,
-    ByteLevelBPETokenizer,
-    Tokenizer,
-    decoders,
-    models,
-    pre_tokenizers,
-    processors,
-    trainers,
-)
+from tokenizers import AddedToken, ByteLevelBPETokenizer, Tokenizer, decoders, models, pre_tokenizers, processors
+from unigram import SENTENCES, unigram_pieces
 
-SENTENCES = Path(__file__).parents[2] / "examples" / "sentences.txt"
+from maskedge_export.recipe import TokenizerRecipe
+from maskedge_export.tokenizer import train_tokenizer
+
 MAX_LENGTH = 48
 """Longest text, tokens."""
 
@@ -205,8 +198,8 @@ def make_tokenizer(family: str) -> Any:
 
 
 def _word_piece() -> Any:
-    trained = BertWordPieceTokenizer(lowercase=True)
-    trained.train([str(SENTENCES)], vocab_size=400, show_progress=False)
+    texts = [(text,) for text in SENTENCES.read_text(encoding="utf-8").splitlines()]
+    trained = train_tokenizer(lambda: texts, TokenizerRecipe(vocab_size=400), MAX_LENGTH)
     return transformers.BertTokenizerFast(vocab=trained.get_vocab(), model_max_length=MAX_LENGTH)
 
 
@@ -219,12 +212,10 @@ def _byte_level_bpe() -> Any:
 
 
 def _unigram() -> Any:
-    trained = Tokenizer(models.Unigram())
+    specials = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+    trained = Tokenizer(models.Unigram(unigram_pieces(specials, 300), unk_id=specials.index("<unk>")))
     trained.pre_tokenizer = pre_tokenizers.Metaspace()
     trained.decoder = decoders.Metaspace()
-    specials = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
-    trainer = trainers.UnigramTrainer(vocab_size=300, special_tokens=specials, unk_token="<unk>", show_progress=False)
-    trained.train([str(SENTENCES)], trainer)
     trained.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0))
     return transformers.PreTrainedTokenizerFast(tokenizer_object=trained, **_roberta_specials())
 

@@ -1,14 +1,12 @@
 """What a word is: read off the text, the same for every tokenizer; tokens go with the word they stand for."""
 
 import random
-from pathlib import Path
 
 import pytest
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from unigram import SENTENCES, unigram_pieces
 
 from maskedge.words import count_words, divide
-
-SENTENCES = Path(__file__).parents[2] / "examples" / "sentences.txt"
 
 WORDS_OF_TEXTS = {
     "He does.": ["He", "does", "."],
@@ -55,11 +53,9 @@ def byte_level() -> Tokenizer:
 @pytest.fixture(scope="module")
 def unigram() -> Tokenizer:
     """As XLM-R's: a word's blank is its first piece's or a piece of its own."""
-    tokenizer = Tokenizer(models.Unigram())
+    tokenizer = Tokenizer(models.Unigram(unigram_pieces(["<unk>"], 300), unk_id=0))
     tokenizer.normalizer = normalizers.NFKC()
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
-    trainer = trainers.UnigramTrainer(vocab_size=300, special_tokens=["<unk>"], unk_token="<unk>", show_progress=False)
-    tokenizer.train([str(SENTENCES)], trainer)
     return tokenizer
 
 
