@@ -21,7 +21,7 @@ from maskedge_export.progress import Steps, TrainingMeter
 from maskedge_export.proving import Proof, prove_bundle
 from maskedge_export.pushing import push_bundle
 from maskedge_export.recipe import Recipe, load_recipe
-from maskedge_export.stopping import Stopped, stop_on_signals
+from maskedge_export.stopping import Stop
 from maskedge_export.tables import gains_table, inspection_tables, proof_table, training_summary
 
 __all__ = ["app", "main"]
@@ -51,14 +51,19 @@ Json = Annotated[bool, typer.Option("--json", help="JSON, for machines.")]
 
 def main() -> None:
     """Runs the command line. Errors that a person can act on are one line; Ctrl-C leaves nothing half written."""
-    stop_on_signals()
+    stop = Stop()
     console = Console(stderr=True)
     try:
         app()
-    except Stopped as stopped:
-        console.print("Stopped before the end: nothing is left half written.")
-        raise SystemExit(128 + stopped.number) from None
-    except MaskedgeError as error:
+    except SystemExit:
+        raise
+    except BaseException as error:
+        stop.over()
+        if stop.number is not None:  # whatever came of it: Stopped, or what that left behind on its way
+            console.print("Stopped before the end: nothing is left half written.")
+            raise SystemExit(128 + stop.number) from None
+        if not isinstance(error, MaskedgeError):
+            raise
         console.print(f"Error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
         raise SystemExit(FAILURE) from None
 

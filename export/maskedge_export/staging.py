@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from maskedge_export.errors import ExportError
+from maskedge_export.stopping import signals_held
 
 __all__ = ["staging"]
 
@@ -33,10 +34,11 @@ def staging(out: Path, overwrite: bool) -> Iterator[Path]:
             out.rename(replaced)
         _publish(partial, out)
     finally:
-        if replaced.exists() and not out.exists():
-            replaced.rename(out)
-        shutil.rmtree(partial, ignore_errors=True)
-        shutil.rmtree(replaced, ignore_errors=True)
+        with signals_held():
+            if replaced.exists() and not out.exists():
+                replaced.rename(out)
+            shutil.rmtree(partial, ignore_errors=True)
+            shutil.rmtree(replaced, ignore_errors=True)
 
 
 def _publish(partial: Path, out: Path) -> None:

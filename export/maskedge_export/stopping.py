@@ -2,52 +2,60 @@
 
 import signal
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-__all__ = ["Stopped", "signals_held", "stop_on_signals"]
+__all__ = ["Stop", "Stopped", "signals_held"]
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
-REMOVAL_SECONDS = 3.0
-"""After a signal, in which others are ignored: enough to remove what is unfinished."""
+REPEAT_SECONDS = 3.0
+"""From one raising to the next, for as long as the command goes on."""
 
 
 class Stopped(BaseException):
     """A signal asked the command to stop. Not an Exception, so that nothing on the way takes it for a failure."""
 
-    def __init__(self, number: int) -> None:
-        self.number = number
 
+class Stop:
+    """Once made, SIGINT or SIGTERM raises Stopped in the main thread, again and again until the command has ended.
 
-def stop_on_signals() -> None:
-    """From here on SIGINT and SIGTERM raise Stopped in the main thread.
-
-    An impatient second signal does not cut short the removal of what is unfinished. One that comes later raises again:
-    what the first raised is lost where it met a finalizer, or an extension module that was just being imported.
+    What is raised first is lost where it meets a finalizer, or an extension module that is just being imported.
     """
-    asked = -float("inf")
 
-    def stop(number: int, frame: FrameType | None) -> None:
-        nonlocal asked
-        if time.monotonic() - asked > REMOVAL_SECONDS:
-            asked = time.monotonic()
-            raise Stopped(number)
+    def __init__(self) -> None:
+        self.number: int | None = None
+        """The first signal that came."""
+        for number in SIGNALS:
+            signal.signal(number, self._ask)
+        signal.signal(signal.SIGALRM, self._raise)
 
-    for number in SIGNALS:
-        signal.signal(number, stop)
+    def over(self) -> None:
+        """The command has ended: nothing is raised any more."""
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        for number in (*SIGNALS, signal.SIGALRM):
+            signal.signal(number, signal.SIG_IGN)
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        if self.number is None:  # an impatient second signal changes nothing
+            self.number = number
+            signal.setitimer(signal.ITIMER_REAL, REPEAT_SECONDS, REPEAT_SECONDS)
+            raise Stopped
+
+    def _raise(self, number: int, frame: FrameType | None) -> None:
+        raise Stopped
 
 
 @contextmanager
 def signals_held() -> Iterator[None]:
-    """Let Ctrl-C and the like wait: what they raise within a finalizer is lost."""
+    """Let Ctrl-C and the like wait: what they raise in a finalizer is lost, and a removal is not to be cut short."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     arrived: list[int] = []
-    handlers = {number: signal.signal(number, lambda number, frame: arrived.append(number)) for number in SIGNALS}
+    held = (*SIGNALS, signal.SIGALRM)
+    handlers = {number: signal.signal(number, lambda number, frame: arrived.append(number)) for number in held}
     try:
         yield
     finally:

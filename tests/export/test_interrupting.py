@@ -52,23 +52,53 @@ class Finalized:
 def app():
     Finalized()
     print("lost", flush=True)
-    signal.raise_signal(signal.SIGINT)  # too soon: what is unfinished might just be removed
+    signal.raise_signal(signal.SIGTERM)
     print("ignored", flush=True)
-    time.sleep(1.5 * stopping.REMOVAL_SECONDS)
-    signal.raise_signal(signal.SIGINT)
+    time.sleep(60)
     print("still running", flush=True)
 
-stopping.REMOVAL_SECONDS = 0.2
+stopping.REPEAT_SECONDS = 0.2
 cli.app = app
 cli.main()
 """
 
 
-def test_a_stop_that_was_lost_in_a_finalizer_can_be_asked_for_again() -> None:
+def test_a_stop_that_was_lost_in_a_finalizer_is_asked_for_again() -> None:
     ran = subprocess.run([sys.executable, "-c", LOSES_THE_FIRST], capture_output=True, text=True, check=False)
     assert ran.returncode == 130, ran.stderr
     assert ran.stdout.split() == ["lost", "ignored"]
     assert ran.stderr.splitlines()[-1] == "Stopped before the end: nothing is left half written."
+
+
+FAILS_ON_THE_WAY = """
+import shutil, signal, time
+from pathlib import Path
+from maskedge_export import cli, staging, stopping
+
+def slow_removal(directory, ignore_errors):
+    time.sleep(1)
+    removed(directory, ignore_errors=ignore_errors)
+
+def app():
+    try:
+        with staging.staging(Path("out"), overwrite=False):
+            signal.raise_signal(signal.SIGTERM)
+    finally:
+        raise RuntimeError("release unlocked lock")
+
+stopping.REPEAT_SECONDS = 0.1
+removed, shutil.rmtree = shutil.rmtree, slow_removal
+cli.app = app
+cli.main()
+"""
+
+
+def test_a_stop_that_meets_a_failure_on_its_way_is_a_stop_and_removes_what_is_unfinished(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", FAILS_ON_THE_WAY]
+    ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert ran.returncode == 143, ran.stderr
+    assert ran.stderr == "Stopped before the end: nothing is left half written.\n"
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_mistyped_checkpoint_is_not_looked_for_on_the_hub(tmp_path: Path) -> None:
