@@ -1,5 +1,6 @@
 """Stopping a command by Ctrl-C or SIGTERM: what it is doing takes minutes, so the signal's handler raises."""
 
+import logging
 import signal
 import threading
 from collections.abc import Iterator
@@ -40,6 +41,7 @@ class Stop:
     def _ask(self, number: int, frame: FrameType | None) -> None:
         if self.number is None:  # an impatient second signal changes nothing
             self.number = number
+            logging.disable()  # libraries that log what passes through them would call the stop a failure
             signal.setitimer(signal.ITIMER_REAL, REPEAT_SECONDS, REPEAT_SECONDS)
             raise Stopped
 
