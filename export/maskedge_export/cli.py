@@ -21,7 +21,7 @@ from maskedge_export.progress import Steps, TrainingMeter
 from maskedge_export.proving import Proof, prove_bundle
 from maskedge_export.pushing import push_bundle
 from maskedge_export.recipe import Recipe, load_recipe
-from maskedge_export.stopping import Stop
+from maskedge_export.stopping import Stop, Stopped
 from maskedge_export.tables import gains_table, inspection_tables, proof_table, training_summary
 
 __all__ = ["app", "main"]
@@ -55,9 +55,7 @@ def main() -> None:
     console = Console(stderr=True)
     try:
         app()
-    except SystemExit:
-        raise
-    except BaseException as error:
+    except (Stopped, Exception) as error:
         stop.over()
         if stop.number is not None:  # whatever came of it: Stopped, or what that left behind on its way
             console.print("Stopped before the end: nothing is left half written.")
