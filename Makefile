@@ -40,7 +40,7 @@ test: $(VENV)/dev.stamp $(OPTIMUM_VENV)/stamp ## Run the whole test suite
 	$(VENV)/bin/pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 test-runtime: $(RUNTIME_VENV)/stamp ## Test the runtime with its base dependencies only
-	$(RUNTIME_VENV)/bin/pytest tests/runtime
+	$(RUNTIME_VENV)/bin/pytest tests/runtime --ignore=tests/runtime/cli
 
 check: $(VENV)/dev.stamp ## Check format, lint and types
 	$(VENV)/bin/ruff format --check .

@@ -25,23 +25,25 @@ from ablation_report import draw, report
 from onnxruntime_quantizers import onnxruntime_variants
 from rich.console import Console
 
-from maskedge.encoding import TextEncoder
-from maskedge.engine import OnnxGraph
-from maskedge_export.calibration import masked_cells, read_texts, split_texts, verification_cells
-from maskedge_export.checkpoint import Checkpoint, load_checkpoint
-from maskedge_export.encoder import Encoder
-from maskedge_export.external_weights import save_graphs
-from maskedge_export.graph import add_scoring_outputs, encoder_graph
-from maskedge_export.layer_names import activation_name
-from maskedge_export.logprobs import Logprobs, graph_logprobs
-from maskedge_export.precisions import SHARE, Calibrated, blocks_graph, calibrate, observe, seven_bit
-from maskedge_export.products import separate_gemms, weight_products
-from maskedge_export.quantization import Plan, quantize, round_weights
-from maskedge_export.ranges import ActivationSample, Range
-from maskedge_export.rounding import nearest
-from maskedge_export.sensitivity import Answers, Divergence, Sensitivity, measure_sensitivity, refined
-from maskedge_export.smoothing import smooth
-from maskedge_export.verification import compare
+from maskedge.bundle.engine import OnnxGraph
+from maskedge.inference.encoding import TextEncoder
+from maskedge_export.encoders.checkpoint import Checkpoint, load_checkpoint
+from maskedge_export.encoders.encoder import Encoder
+from maskedge_export.evaluation.comparison import compare
+from maskedge_export.evaluation.logprobs import Logprobs, graph_logprobs
+from maskedge_export.evaluation.masked_tokens import masked_cells, verification_cells
+from maskedge_export.evaluation.texts import read_texts, split_texts
+from maskedge_export.graphs.external_data import save_graphs
+from maskedge_export.graphs.layer_names import activation_name
+from maskedge_export.graphs.matmuls import separate_gemms, weight_products
+from maskedge_export.graphs.onnx_export import encoder_graph
+from maskedge_export.graphs.scoring_outputs import add_scoring_outputs
+from maskedge_export.quantization.gptq import nearest
+from maskedge_export.quantization.observers import ActivationSample, Range
+from maskedge_export.quantization.pipeline import SHARE, Calibrated, blocks_graph, calibrate, observe, seven_bit
+from maskedge_export.quantization.qdq import Plan, quantize, round_weights
+from maskedge_export.quantization.sensitivity import Answers, Divergence, Sensitivity, measure_sensitivity, refined
+from maskedge_export.quantization.smoothquant import smooth
 
 HERE = Path(__file__).parents[1]
 CHECKPOINT = HERE / "checkpoints" / "english-small"

@@ -24,7 +24,7 @@ from rich.console import Console
 from rich.table import Table
 
 from maskedge import Predictor
-from maskedge_export.bundling import ExportOptions, export_bundle
+from maskedge_export.bundles.export import ExportOptions, export_bundle
 
 CHECKPOINT = Path(__file__).parents[1] / "checkpoints" / "english-small"
 SENTENCES = Path(__file__).parents[1] / "examples" / "sentences.txt"

@@ -14,11 +14,11 @@ import numpy as np
 import torch
 import typer
 
-from maskedge.encoding import TextEncoder
-from maskedge_export.bootstrap import estimate, perplexity_ratio
-from maskedge_export.calibration import read_texts
-from maskedge_export.checkpoint import Checkpoint, load_checkpoint
-from maskedge_export.word_cells import MaskedWord, masked_words, word_losses
+from maskedge.inference.encoding import TextEncoder
+from maskedge_export.encoders.checkpoint import Checkpoint, load_checkpoint
+from maskedge_export.evaluation.bootstrap import estimate, perplexity_ratio
+from maskedge_export.evaluation.texts import read_texts
+from maskedge_export.evaluation.whole_words import MaskedWord, masked_words, word_losses
 
 CLOZES = (
     "Paris is the [MASK] of France.",

@@ -21,13 +21,13 @@ import torch
 import typer
 from rich.console import Console
 
-from maskedge.bundle import Manifest
-from maskedge_export.bundling import ExportOptions, export_bundle
+from maskedge.bundle.format import Manifest
+from maskedge_export.bundles.export import ExportOptions, export_bundle
+from maskedge_export.encoders.families import FAMILIES as NATIVE
 from maskedge_export.errors import ExportError
-from maskedge_export.families import FAMILIES as NATIVE
 
 ROOT = Path(__file__).parents[1]
-sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "export")]
+sys.path.insert(0, str(ROOT / "tests" / "tiny"))
 from tiny_families import FAMILIES, SENTENCES, save_checkpoint  # noqa: E402
 
 TEXTS = 80

@@ -16,7 +16,8 @@ import pyarrow.parquet as pq
 import typer
 
 from maskedge import Predictor, TextError
-from maskedge_export.calibration import SENTENCE_END, read_texts
+from maskedge_export.evaluation.masked_tokens import SENTENCE_END
+from maskedge_export.evaluation.texts import read_texts
 
 WORD = re.compile(r"\b[^\W\d_]+\b")
 SHORTEST, LONGEST = 20, 400  # characters of a sentence

@@ -16,8 +16,8 @@ from onnxruntime.quantization import (
     quantize_static,
 )
 
-from maskedge_export.calibration import Batch, Cells
-from maskedge_export.products import weight_products
+from maskedge_export.evaluation.masked_tokens import Batch, Cells
+from maskedge_export.graphs.matmuls import weight_products
 
 __all__ = ["onnxruntime_variants"]
 

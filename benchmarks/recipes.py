@@ -22,13 +22,13 @@ import numpy as np
 import torch
 import typer
 
-from maskedge.encoding import TextEncoder
-from maskedge_export.bootstrap import perplexity_ratio
-from maskedge_export.checkpoint import load_checkpoint
-from maskedge_export.packing import prepare_corpus
+from maskedge.inference.encoding import TextEncoder
+from maskedge_export.corpora.packing import prepare_corpus
+from maskedge_export.encoders.checkpoint import load_checkpoint
+from maskedge_export.evaluation.bootstrap import perplexity_ratio
+from maskedge_export.evaluation.whole_words import masked_words, word_losses
 from maskedge_export.recipe import Recipe, load_recipe
-from maskedge_export.training import TrainingOptions, train
-from maskedge_export.word_cells import masked_words, word_losses
+from maskedge_export.training.trainer import TrainingOptions, train
 
 ROOT = Path(__file__).parents[1]
 BASE = ROOT / "recipes" / "english_small.toml"

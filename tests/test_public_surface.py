@@ -46,9 +46,9 @@ for name in package.__all__:
 print(json.dumps(names))
 """
 ASKED = {
-    "mlm": (COMMANDS, "maskedge.cli"),
+    "mlm": (COMMANDS, "maskedge.cli.app"),
     "mlm-batch": (COMMANDS, "maskedge_batch.cli"),
-    "mlm-export": (COMMANDS, "maskedge_export.cli"),
+    "mlm-export": (COMMANDS, "maskedge_export.cli.app"),
     "maskedge": (NAMES, "maskedge"),
 }
 

@@ -2,20 +2,19 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import altair as alt
 import vl_convert
 
-if TYPE_CHECKING:
-    from maskedge_batch.report import Bin
+from maskedge_batch.report import Bin
 
 __all__ = ["histogram_svg"]
 
 WIDTH, HEIGHT = 680, 190  # pixels; the page scales the drawing to its column
 
 
-def histogram_svg(bins: "Sequence[Bin]", perplexity: float) -> str:
+def histogram_svg(bins: Sequence[Bin], perplexity: float) -> str:
     """Bars over a logarithmic axis of row perplexity, with a rule at the perplexity of all rows together."""
     domain = [min(bins[0].low, perplexity), max(bins[-1].high, perplexity)]
     x = alt.X(

@@ -12,7 +12,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from maskedge import Predictor
-from maskedge_batch import report
+from maskedge_batch import rendering, report
 from maskedge_batch.columns import Columns, choose_columns, scored_schema
 from maskedge_batch.errors import InputError, OutputError
 from maskedge_batch.publish import naming_failed_writes, staged
@@ -76,7 +76,7 @@ def score_file(job: Job, on_progress: OnProgress = lambda done, total: None, sto
             progress(0, parquet.metadata.num_rows)
             statistics = _score_into(scored, output, parquet, job, predictor, columns, progress)
             figures = report.make(statistics, _run_facts(job, output, columns, predictor, clock))
-            pages = (report.as_html(figures), report.as_markdown(figures), report.as_json(figures))
+            pages = (rendering.as_html(figures), rendering.as_markdown(figures), rendering.as_json(figures))
             for draft, final, page in zip(drafts, reports, pages, strict=True):
                 with naming_failed_writes(final):
                     draft.write_text(page, encoding="utf-8")

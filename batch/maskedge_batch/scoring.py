@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import pyarrow as pa
 
 from maskedge import EncodedText, Fill, Predictor, SentenceScore, TextError, TextStatus
-from maskedge.metrics import perplexity
+from maskedge.inference.metrics import perplexity
 from maskedge_batch.columns import SCORE_FIELDS, Columns, scored_schema, target_bytes, text_bytes
 
 __all__ = ["RowStatus", "score_batches"]

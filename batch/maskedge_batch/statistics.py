@@ -12,8 +12,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from maskedge.encoding import MASK_SPELLINGS
-from maskedge.metrics import perplexity
+from maskedge.inference.encoding import MASK_SPELLINGS
+from maskedge.inference.metrics import perplexity
 from maskedge_batch.columns import Columns, target_bytes, text_bytes
 
 __all__ = ["BINS_PER_DECADE", "MASK", "Guess", "RowExample", "Statistics", "Tally"]

@@ -13,7 +13,7 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
-from maskedge.engine import Graph, Outputs
+from maskedge.bundle.engine import Graph, Outputs
 from maskedge_batch.errors import StoppedError
 
 __all__ = ["Stop", "StoppableGraph"]

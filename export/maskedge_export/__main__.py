@@ -10,7 +10,7 @@ __all__ = ["main"]
 def main() -> None:
     """`mlm-export`."""
     try:
-        from maskedge_export.cli import main as run
+        from maskedge_export.cli.app import main as run
     except ModuleNotFoundError as error:
         exit_without_extra("mlm-export", "export", error)
     except KeyboardInterrupt:  # during the imports, before the command line takes signals over

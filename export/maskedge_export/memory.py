@@ -4,7 +4,7 @@ import ctypes
 import gc
 import sys
 
-from maskedge_export.stopping import signals_held
+from maskedge_export.signals import signals_held
 
 __all__ = ["give_back_memory", "keep_little_memory"]
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from maskedge_export.errors import ExportError
-from maskedge_export.stopping import signals_held
+from maskedge_export.signals import signals_held
 
 __all__ = ["staging"]
 

@@ -1,7 +1,7 @@
 """Masked language models on plain CPUs, with numpy, onnxruntime and tokenizers only."""
 
 from maskedge.bundle import Bundle
-from maskedge.encoding import EncodedText
+from maskedge.bundle.golden_vectors import Verification
 from maskedge.errors import (
     BundleCorruptError,
     BundleError,
@@ -11,6 +11,7 @@ from maskedge.errors import (
     TextError,
 )
 from maskedge.explanation import ExplainedCandidate, ExplainedMask, ExplainedToken, Explanation, explain
+from maskedge.inference.encoding import EncodedText
 from maskedge.pipelines import pipeline
 from maskedge.predictor import Predictor
 from maskedge.results import (
@@ -25,7 +26,6 @@ from maskedge.results import (
     WholeTarget,
     WordScore,
 )
-from maskedge.verification import Verification
 
 __all__ = [
     "Bundle",

@@ -10,7 +10,7 @@ __all__ = ["main"]
 def main() -> None:
     """`mlm`."""
     try:
-        from maskedge.cli import main as run
+        from maskedge.cli.app import main as run
     except ModuleNotFoundError as error:
         exit_without_extra("mlm", "cli", error)
     except KeyboardInterrupt:  # during the imports, before the command line takes it over

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from maskedge.encoding import EncodedText
+from maskedge.inference.encoding import EncodedText
 from maskedge.predictor import Predictor
 from maskedge.results import Fill, MaskFill, TokenPrediction
 

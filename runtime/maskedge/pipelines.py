@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Unpack
 
-from maskedge.calling import CallArguments
+from maskedge.inference.pipeline_arguments import CallArguments
 from maskedge.predictor import Predictor
 
 __all__ = ["pipeline"]

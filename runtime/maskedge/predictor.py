@@ -8,24 +8,24 @@ from typing import Any, Unpack
 
 import numpy as np
 
-from maskedge.batching import Query, answer, answer_lazily
-from maskedge.bundle import Bundle
-from maskedge.calling import CallArguments, CallOptions, read_arguments
-from maskedge.cpu import cpu_features
-from maskedge.decoding import TextDecoder
-from maskedge.encoding import EncodedText, TextEncoder
-from maskedge.engine import Graph, OnnxGraph, Outputs
+from maskedge.bundle.cpu import cpu_features
+from maskedge.bundle.engine import Graph, OnnxGraph, Outputs
+from maskedge.bundle.format import Bundle
+from maskedge.bundle.golden_vectors import Verification, choose_precision, replay
+from maskedge.bundle.hub import find_bundle
+from maskedge.bundle.threads import usable_cpus
 from maskedge.errors import TextError
-from maskedge.fill_mask import FillMask
-from maskedge.hub import find_bundle
-from maskedge.joint import BEAMS, Order, check_order, joint_fills
+from maskedge.inference.batching import Query, answer, answer_lazily
+from maskedge.inference.beam_search import BEAMS, Order, check_order, joint_fills
+from maskedge.inference.decoding import TextDecoder
+from maskedge.inference.encoding import EncodedText, TextEncoder
+from maskedge.inference.multi_piece_targets import rate_targets
+from maskedge.inference.pipeline_arguments import CallArguments, CallOptions, read_arguments
+from maskedge.inference.pipeline_call import FillMask
+from maskedge.inference.scoring import Method, check_method, score_sentences
+from maskedge.inference.streaming import answer_in_order
+from maskedge.inference.targets import TargetLists, read_targets
 from maskedge.results import Fill, JointFill, MaskFill, SentenceScore, TargetScore, TextStatus, TokenPrediction
-from maskedge.scoring import Method, check_method, score_sentences
-from maskedge.streaming import answer_in_order
-from maskedge.targets import TargetLists, read_targets
-from maskedge.threads import usable_cpus
-from maskedge.verification import Verification, choose_precision, replay
-from maskedge.whole_targets import rate_targets
 
 __all__ = ["Predictor"]
 
@@ -76,10 +76,10 @@ class Predictor:
         """The predictor of a bundle directory; of the bundled English model where `path` is None.
 
         `path` may also be the id of a bundle on the Hugging Face Hub, such as `org/name`, and `revision` its branch,
-        tag or commit: see `maskedge.hub`.
+        tag or commit: see `maskedge.bundle.hub`.
         `precision` names one of the bundle's graphs (by default its first, or on a CPU where the sums of that one
-        saturate another: see `maskedge.verification`), `threads` how many batches run at once (the process's usable
-        CPUs by default); `verify=False` skips comparing every file with its hash.
+        saturate another: see `maskedge.bundle.golden_vectors`), `threads` how many batches run at once (the process's
+        usable CPUs by default); `verify=False` skips comparing every file with its hash.
         Raises BundleNotFoundError or BundleCorruptError; warns with Int8SaturationWarning.
         """
         bundle = Bundle.open(find_bundle(path, revision), verify=verify)
@@ -174,9 +174,9 @@ class Predictor:
     def score(self, texts: Sequence[str], *, method: Method = "original") -> list[SentenceScore]:
         """For each text, its pseudo-log-likelihood: every token is masked in turn, alone or with others of its word.
 
-        `maskedge.scoring` defines the methods, and the windows through which a text longer than the model is read.
-        Memory does not grow with a text's length but for its result. Raises TextError, naming the text, for one with
-        a mask or that cannot be encoded, and ValueError for an unknown method.
+        `maskedge.inference.scoring` defines the methods, and the windows through which a text longer than the model is
+        read. Memory does not grow with a text's length but for its result. Raises TextError, naming the text, for one
+        with a mask or that cannot be encoded, and ValueError for an unknown method.
         """
         check_method(method)
         return self._score_texts(texts, 0, method)

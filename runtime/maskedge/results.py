@@ -156,9 +156,9 @@ class SentenceScore:
     """exp(-pll / token_count)."""
     tokens: tuple[TokenScore, ...]
     method: str
-    """What was masked while a token was asked for; `maskedge.scoring` defines the methods."""
+    """What was masked while a token was asked for; `maskedge.inference.scoring` defines the methods."""
     word_count: int
-    """Words of the text (at least 1), by a rule that knows no tokenizer: see `maskedge.words`."""
+    """Words of the text (at least 1), by a rule that knows no tokenizer: see `maskedge.inference.words`."""
     pseudo_perplexity_per_word: float
     """exp(-pll / word_count): unlike that per token, comparable between tokenizers."""
     bits_per_character: float

@@ -10,8 +10,8 @@ import torch
 import transformers
 from tiny_families import MAX_LENGTH, NATIVE, SENTENCES, make_model, save_checkpoint
 
-from maskedge_export.bundling import ExportOptions, export_bundle
-from maskedge_export.checkpoint import Checkpoint, load_checkpoint
+from maskedge_export.bundles.export import ExportOptions, export_bundle
+from maskedge_export.encoders.checkpoint import Checkpoint, load_checkpoint
 
 MakeModel = Callable[..., transformers.PreTrainedModel]
 MakeCheckpoint = Callable[..., Path]

@@ -10,7 +10,7 @@ import pytest
 from maskedge import Predictor
 
 pytest.importorskip("onnx_ir")
-from maskedge_export.standard import STANDARD_FILES, save_standard
+from maskedge_export.graphs.optimum import STANDARD_FILES, save_standard
 
 HERE = Path(__file__).parent
 BUNDLE = HERE.parent / "tiny_bundle"

@@ -1,0 +1,95 @@
+"""A report as HTML, Markdown and JSON."""
+
+import json
+import re
+from dataclasses import asdict
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from markupsafe import Markup
+
+from maskedge.inference.encoding import MAX_UNMASKED_TOKENS
+from maskedge_batch.chart import histogram_svg
+from maskedge_batch.report import MaskedFigures, Report, UnmaskedFigures
+from maskedge_batch.statistics import MASK
+
+__all__ = ["as_html", "as_json", "as_markdown"]
+
+NOTHING = "\N{EN DASH}"
+"""Stands for a figure that there is none of."""
+
+REASONS = {
+    "null_text": "The text is null.",
+    "empty_text": "The text is empty.",
+    "invalid_unicode": "The text is not valid UTF-8.",
+    "mask_lost": "A mask fell away when the text was cut to the model's length.",
+    "too_long": f"The text has no mask and more than {MAX_UNMASKED_TOKENS:,} tokens.",
+    "target_not_in_vocabulary": "The target is not one token of the model; only the target's scores are null.",
+    "target_count_mismatch": "There are not as many targets as masks; only the targets' scores are null.",
+}
+
+
+def as_json(report: Report) -> str:
+    """Every figure under the name of its field."""
+    return json.dumps(asdict(report), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def as_html(report: Report) -> str:
+    """One page that needs no other file and no network."""
+    return _TEMPLATES.get_template("report.html").render(report=report, reasons=REASONS)
+
+
+def as_markdown(report: Report) -> str:
+    """The same figures for a terminal, a pull request or a wiki."""
+    return _TEMPLATES.get_template("report.md").render(report=report, reasons=REASONS)
+
+
+def _number(value: int) -> str:
+    return f"{value:,}"
+
+
+def _percent(share: float | None) -> str:
+    return NOTHING if share is None else f"{share:.1%}"
+
+
+def _figure(value: float | None) -> str:
+    """Four significant digits, and no exponent as long as a reader can do without."""
+    if value is None:
+        return NOTHING
+    if abs(value) >= 1e9:
+        return f"{value:.3g}"
+    return f"{value:,.0f}" if abs(value) >= 999.95 else f"{value:#.4g}"
+
+
+def _markdown_text(text: str) -> str:
+    """Text that stays text in a Markdown table."""
+    return re.sub(r"([\\`*_\[\]<>|#])", r"\\\1", " ".join(text.split())).replace("\\<", "&lt;")
+
+
+def _highlighted(text: str) -> Markup:
+    """The text, escaped, with its masks marked."""
+    parts = MASK.split(text)
+    return Markup("<mark>mask</mark>").join(parts)
+
+
+def _histogram(figures: MaskedFigures | UnmaskedFigures, perplexity: float) -> Markup:
+    return Markup(histogram_svg(figures.histogram, perplexity))  # noqa: S704  numbers only, no text of the input
+
+
+_TEMPLATES = Environment(
+    loader=PackageLoader("maskedge_batch"),
+    autoescape=select_autoescape(["html"]),
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    keep_trailing_newline=True,
+)
+
+_TEMPLATES.filters |= {
+    "number": _number,
+    "percent": _percent,
+    "figure": _figure,
+    "seconds": "{:,.1f} s".format,
+    "plain": _markdown_text,
+    "highlighted": _highlighted,
+    "histogram": _histogram,
+}

@@ -1,0 +1,1 @@
+"""A bundle on disk, from making to publishing."""

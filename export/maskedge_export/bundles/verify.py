@@ -1,0 +1,95 @@
+"""The proof repeated: a bundle's graphs compared with the checkpoint that they say they come from."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from maskedge.bundle.engine import OnnxGraph
+from maskedge.bundle.format import Bundle
+from maskedge.inference.encoding import TextEncoder
+from maskedge_export.encoders.checkpoint import Checkpoint, load_checkpoint
+from maskedge_export.errors import CheckpointError
+from maskedge_export.evaluation.comparison import Comparison, compare
+from maskedge_export.evaluation.evaluation_set import questions_of
+from maskedge_export.evaluation.gate import Gate
+from maskedge_export.evaluation.logprobs import (
+    Logprobs,
+    graph_logprobs,
+    model_logprobs,
+    standard_logprobs,
+    standard_reference,
+)
+from maskedge_export.evaluation.texts import read_texts, split_texts, too_few
+
+__all__ = ["Proof", "prove_bundle"]
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """One graph compared with PyTorch."""
+
+    file: str
+    """The graph's path in the bundle."""
+    comparison: Comparison
+    failures: tuple[str, ...]
+    """What lies outside the limits, a sentence each."""
+
+
+def prove_bundle(
+    bundle: Bundle,
+    checkpoint: str,
+    paths: Sequence[Path],
+    gate: Gate,
+    *,
+    revision: str | None = None,
+    other_checkpoint: bool = False,
+    progress: Progress = lambda step: None,
+) -> list[Proof]:
+    """Every graph of the bundle, the standard ones padded, compared with the checkpoint's model in PyTorch.
+
+    The cells are those of the text that an export with this text holds out; all of them where it is too short to
+    divide. Raises CheckpointError where the checkpoint is another than the bundle was made of, unless
+    `other_checkpoint` allows it, and CalibrationTextError for text that cannot be used.
+    """
+    texts = read_texts(paths)
+    progress("Loading the checkpoint")
+    source = load_checkpoint(checkpoint, revision=revision)
+    _check_source(bundle, source, other_checkpoint)
+    manifest = bundle.manifest
+    encoder = TextEncoder.from_file(bundle.file("tokenizer.json"), manifest.mask_token, manifest.max_length)
+    few = too_few(texts)
+    questions = questions_of(texts if few else split_texts(texts)[1], encoder, all_the_model_knows=few)
+    proofs = []
+    for precision, file, reference, logprobs in _graphs(bundle, source):
+        progress(f"Comparing {file} with PyTorch")
+        asked = questions.of_fp32 if precision == "fp32" else questions.of_quantized
+        comparison = compare(reference, logprobs, *asked)
+        proofs.append(Proof(file, comparison, tuple(gate[precision].failures(comparison))))
+    return proofs
+
+
+def _check_source(bundle: Bundle, source: Checkpoint, other_checkpoint: bool) -> None:
+    said, found = bundle.manifest.source["fingerprint"], source.fingerprint
+    if said != found and not other_checkpoint:
+        raise CheckpointError(
+            f"{source.path} is not the checkpoint that {bundle.path} was made of: its fingerprint is {found[:12]}, not "
+            f"{said[:12]}; name that one ({bundle.manifest.source['name']}), or compare with this one all the same "
+            "with --other-checkpoint"
+        )
+    if source.vocab_size != bundle.manifest.vocab_size:
+        raise CheckpointError(
+            f"{source.path} predicts {source.vocab_size} tokens, and {bundle.path} {bundle.manifest.vocab_size}: they "
+            "cannot be compared"
+        )
+
+
+def _graphs(bundle: Bundle, source: Checkpoint) -> Iterator[tuple[str, str, Logprobs, Logprobs]]:
+    """Each graph's precision, file, what PyTorch says, and what the graph says."""
+    reference, typed = model_logprobs(source.model, source.vocab_size), standard_reference(source)
+    for precision, entry in bundle.manifest.graphs.items():
+        graph = graph_logprobs(OnnxGraph(bundle.graph_file(entry)), bundle.manifest.vocab_size)
+        yield precision, entry.file, reference, graph
+    for precision, entry in bundle.manifest.standard.items():
+        yield precision, entry.file, typed, standard_logprobs(bundle.graph_file(entry), source)

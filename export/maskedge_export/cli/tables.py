@@ -1,0 +1,113 @@
+"""Results as a person reads them at the prompt."""
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.table import Table
+
+from maskedge_export.evaluation.metric_labels import FIGURES, Figures
+from maskedge_export.training.before_after import gain_row
+
+if TYPE_CHECKING:
+    from maskedge_export.bundles.inspection import Inspection, NodeTime
+    from maskedge_export.training.before_after import Gains
+    from maskedge_export.training.trainer import TrainingResult
+
+__all__ = ["gains_table", "inspection_tables", "proof_table", "training_summary"]
+
+BESIDE = 2
+"""Comparisons that 80 columns have room for."""
+
+
+def proof_table(figures: Mapping[str, Figures]) -> RenderableType:
+    """Comparisons side by side: a column for each, a row for each figure with its 95 % interval."""
+    names = list(figures)
+    pairs = [names[start : start + BESIDE] for start in range(0, len(names), BESIDE)]
+    return Group(*(_proof_columns({name: figures[name] for name in pair}) for pair in pairs))
+
+
+def _proof_columns(figures: Mapping[str, Figures]) -> Table:
+    table = Table(box=box.SIMPLE, pad_edge=False)
+    table.add_column("")
+    for name in figures:
+        table.add_column(name, justify="right", overflow="fold")
+    for label, show in FIGURES.items():
+        table.add_row(label, *(show(column) for column in figures.values()))
+    return table
+
+
+def inspection_tables(inspection: "Inspection") -> RenderableType:
+    """What a graph is made of, and where its time goes."""
+    return Group(
+        _summary(inspection),
+        _operators(inspection),
+        _nodes("the slowest nodes", inspection.slowest),
+        _nodes("products left in fp32, which could be int8", inspection.left_in_float)
+        if inspection.left_in_float
+        else "",
+    )
+
+
+def _summary(inspection: "Inspection") -> Table:
+    table = Table.grid(padding=(0, 2))
+    weights = ", ".join(f"{kind} {size / 1e6:.2f} MB" for kind, size in inspection.weights.items())
+    fused = ", ".join(f"{name} {count}" for name, count in inspection.fused.items()) or "nothing"
+    rows = {
+        "graph": f"{inspection.file} ({inspection.precision}), {inspection.size / 1e6:.1f} MB",
+        "weights": f"{weights}; {inspection.quantized_weights:.1%} of them in at most 8 bits",
+        "matrix products": f"{inspection.integer_work:.1%} of their work in 8-bit integers",
+        "fused here": fused,
+        "one run": f"{inspection.seconds * 1e3:.1f} ms on one thread: {inspection.batch}",
+    }
+    for name, value in rows.items():
+        table.add_row(f"[bold]{name}[/]", value)
+    return table
+
+
+def _operators(inspection: "Inspection") -> Table:
+    table = Table(box=box.SIMPLE, pad_edge=False)
+    table.add_column("operator")
+    for heading in ("saved", "run here", "time"):
+        table.add_column(heading, justify="right")
+    for name in dict.fromkeys([*inspection.time, *inspection.saved]):
+        saved, run, share = (
+            source.get(name, 0) for source in (inspection.saved, inspection.optimized, inspection.time)
+        )
+        table.add_row(name, str(saved or ""), str(run or ""), f"{share:.1%}" if share else "")
+    return table
+
+
+def _nodes(title: str, nodes: Iterable["NodeTime"]) -> Table:
+    table = Table(box=box.SIMPLE, pad_edge=False)
+    for heading in (title, "operator"):
+        table.add_column(heading)
+    table.add_column("time", justify="right")
+    for node in nodes:
+        table.add_row(node.weight or node.name, node.operator, f"{node.seconds * 1e3:.3f} ms")
+    return table
+
+
+def gains_table(gains: "Gains") -> Table:
+    """What an adaptation changed, by how often words occur and by their pieces."""
+    table = Table(box=box.SIMPLE, pad_edge=False)
+    table.add_column("perplexity of a word, held out")
+    for heading in ("words", "before", "after", "after / before (95 %)"):
+        table.add_column(heading, justify="right")
+    for gain in (gains.overall, *gains.by_frequency, *gains.by_pieces):
+        table.add_row(*gain_row(gain))
+    return table
+
+
+def training_summary(result: "TrainingResult") -> str:
+    """The last figures of a training, as lines of markup."""
+    lines = [f"[bold]{result.model}[/]"]
+    if result.last:
+        lines.append(f"training loss {result.last.loss:.4f}, accuracy {result.last.accuracy:.1%}")
+    if result.held_out:
+        lines.append(
+            f"held out: perplexity {result.held_out.perplexity:.2f}, accuracy {result.held_out.accuracy:.1%}, "
+            f"{result.held_out.cells:,} cells"
+        )
+    return "\n".join(lines)

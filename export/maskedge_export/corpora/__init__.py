@@ -1,0 +1,1 @@
+"""Text -> masked rows to train on."""

@@ -1,0 +1,176 @@
+"""The corpus as one long memory-mapped row of token ids, made once and reused by every run that asks for the same."""
+
+import hashlib
+import heapq
+import json
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from maskedge.inference.encoding import TextEncoder
+from maskedge_export.corpora.documents import Document, corpus_identity, documents, draw
+from maskedge_export.corpora.tokenizer import existing_tokenizer, train_tokenizer
+from maskedge_export.errors import CorpusError, ExportError
+from maskedge_export.recipe import Recipe
+from maskedge_export.staging import staging
+
+__all__ = ["PackedCorpus", "frame", "prepare_corpus", "training_documents"]
+
+FORMAT = 3
+"""Raised when what is packed changes."""
+HELD_OUT_TEXTS = 2000
+"""Texts kept to measure perplexity on: about that many cells, 2 % standard error."""
+CHARACTERS_PER_BATCH = 10_000_000
+"""Of the texts that are in memory at once, however many documents they are; a document is never divided."""
+TOKENS_FILE, HELD_OUT_FILE, META_FILE = "tokens.bin", "held_out.parquet", "meta.json"
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class PackedCorpus:
+    """What a model is trained on."""
+
+    tokens: npt.NDArray[np.unsignedinteger[Any]]
+    """[tokens], memory-mapped: every text with what follows it in the tokenizer's frame, such as [SEP]."""
+    held_out: list[str]
+    """Texts of documents that are not among them, at most HELD_OUT_TEXTS."""
+    tokenizer: Any
+    """A transformers fast tokenizer."""
+    fingerprint: str
+    """Of the text, the tokenizer, and what is held out."""
+
+
+def prepare_corpus(recipe: Recipe, cache: Path, progress: Progress = lambda step: None) -> PackedCorpus:
+    """The recipe's tokenizer and packed corpus, from `cache` where they are there already.
+
+    Raises CorpusError for a corpus that is empty, cannot be read, or is too small for the vocabulary.
+    """
+    identity = corpus_identity(recipe.corpus)
+    tokenizer = _tokenizer(recipe, identity, cache, progress)
+    fingerprint = _fingerprint(identity, tokenizer.backend_tokenizer.to_str())
+    directory = cache / f"tokens-{fingerprint}"
+    if not directory.is_dir():
+        progress("Packing the corpus")
+        corpus = _split(recipe, held_out=None)
+        _fill(directory, lambda partial: _pack(corpus, tokenizer, recipe.corpus.held_out, partial))
+    return _open(directory, tokenizer, fingerprint)
+
+
+def _fill(directory: Path, write: Callable[[Path], object]) -> None:
+    """Make a directory of the cache, or leave the one that another run has made meanwhile."""
+    try:
+        with staging(directory, overwrite=False) as partial:
+            write(partial)
+    except ExportError:
+        if not directory.is_dir():
+            raise
+
+
+def frame(tokenizer: Any) -> tuple[list[int], list[int]]:
+    """The special tokens that stand before a text and after it; what separates texts is never nothing if it can be."""
+    encoder = TextEncoder(tokenizer.backend_tokenizer, tokenizer.mask_token, tokenizer.model_max_length)
+    separator = [] if tokenizer.sep_token_id is None else [tokenizer.sep_token_id]
+    return encoder.prefix, encoder.suffix or separator
+
+
+def _fingerprint(*parts: object) -> str:
+    return hashlib.sha256(json.dumps([FORMAT, *parts], sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _tokenizer(recipe: Recipe, identity: dict[str, Any], cache: Path, progress: Progress) -> Any:
+    options, max_length = recipe.tokenizer, recipe.model.max_length
+    if options.existing:
+        return existing_tokenizer(options.existing, max_length)
+    directory = cache / f"tokenizer-{_fingerprint(identity, asdict(options))}"
+    if not directory.is_dir():
+        progress("Training the tokenizer")
+        _fill(directory, lambda partial: _train_tokenizer(recipe).save_pretrained(partial))
+    return existing_tokenizer(str(directory), max_length)
+
+
+def _train_tokenizer(recipe: Recipe) -> Any:
+    return train_tokenizer(lambda: training_documents(recipe), recipe.tokenizer, recipe.model.max_length)
+
+
+def training_documents(recipe: Recipe) -> Iterator[Document]:
+    """The recipe's documents but for those held out. Raises CorpusError."""
+    return (document for document, _ in _split(recipe, held_out=False))
+
+
+def _split(recipe: Recipe, held_out: bool | None) -> Iterator[tuple[Document, bool]]:
+    """Documents, and whether each is held out; only those that are, or are not, where asked. Raises CorpusError."""
+    count, share = 0, recipe.corpus.held_out
+    for count, document in enumerate(documents(recipe.corpus), 1):  # noqa: B007 - what is left of it counts
+        kept_out = draw(document, "held out") < share
+        if held_out in (None, kept_out):
+            yield document, kept_out
+    if count == 0:
+        raise CorpusError("the corpus is empty: its files hold no text")
+    if count == 1 and share:
+        raise CorpusError(
+            f"the corpus is one document, of which corpus.held_out {share:g} cannot be kept out; divide it into "
+            "several (one a line of a text file, one a row or a value of `document` elsewhere)"
+        )
+
+
+def _pack(corpus: Iterator[tuple[Document, bool]], tokenizer: Any, share: float, directory: Path) -> None:
+    kept: list[tuple[float, str]] = []
+    """The held-out texts with the smallest draws: a fair sample of all of them."""
+    dtype: type[np.unsignedinteger[Any]] = np.uint16 if len(tokenizer) <= 1 << 16 else np.uint32
+    count = 0
+    with (directory / TOKENS_FILE).open("wb") as stream:
+        for batch in _batches(corpus):
+            held_out = (text for document, out in batch if out for text in document)
+            kept = heapq.nsmallest(HELD_OUT_TEXTS, {*kept, *((draw((text,), "evaluation"), text) for text in held_out)})
+            count += _write(stream, (text for document, out in batch if not out for text in document), tokenizer, dtype)
+    if not count:
+        raise CorpusError(f"corpus.held_out {share} leaves no document to train on; lower it, or give more text")
+    _write_held_out(directory / HELD_OUT_FILE, [text for _, text in kept])
+    meta = {"dtype": np.dtype(dtype).name, "tokens": count}
+    (directory / META_FILE).write_text(json.dumps(meta), encoding="utf-8")
+
+
+def _batches(corpus: Iterable[tuple[Document, bool]]) -> Iterator[list[tuple[Document, bool]]]:
+    batch: list[tuple[Document, bool]] = []
+    characters = 0
+    for document, held_out in corpus:
+        batch.append((document, held_out))
+        characters += sum(map(len, document))
+        if characters >= CHARACTERS_PER_BATCH:
+            yield batch
+            batch, characters = [], 0
+    if batch:
+        yield batch
+
+
+def _write(stream: IO[bytes], texts: Iterable[str], tokenizer: Any, dtype: type[np.unsignedinteger[Any]]) -> int:
+    """Tokens written."""
+    batch = list(texts)
+    if not batch:
+        return 0
+    suffix = frame(tokenizer)[1]
+    encodings = tokenizer.backend_tokenizer.encode_batch_fast(batch, add_special_tokens=False)
+    ids = np.fromiter((token for encoding in encodings for token in (*encoding.ids, *suffix)), dtype)
+    stream.write(ids.tobytes())
+    return len(ids)
+
+
+def _write_held_out(file: Path, texts: list[str]) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    pq.write_table(pa.table({"text": pa.array(texts, pa.string())}), file)
+
+
+def _open(directory: Path, tokenizer: Any, fingerprint: str) -> PackedCorpus:
+    import pyarrow.parquet as pq
+
+    meta = json.loads((directory / META_FILE).read_text(encoding="utf-8"))
+    tokens = np.memmap(directory / TOKENS_FILE, dtype=meta["dtype"], mode="r", shape=(meta["tokens"],))
+    held_out = pq.read_table(directory / HELD_OUT_FILE)["text"].to_pylist()
+    return PackedCorpus(tokens, [text for text in held_out if text], tokenizer, fingerprint)

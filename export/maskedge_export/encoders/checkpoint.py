@@ -1,0 +1,231 @@
+"""A Hugging Face checkpoint, from a directory or the Hub: safetensors and JSON only, never pickles or remote code."""
+
+import hashlib
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from maskedge.bundle.format import file_sha256
+from maskedge.bundle.hub import looks_like_path
+from maskedge_export.encoders.encoder import Encoder
+from maskedge_export.encoders.families import FAMILIES, native_encoder
+from maskedge_export.encoders.wrapped import WrappedEncoder
+from maskedge_export.errors import CheckpointError, UnsupportedModelError
+from maskedge_export.memory import give_back_memory
+
+__all__ = ["Checkpoint", "find_checkpoint", "last_id", "load_checkpoint", "load_tokenizer"]
+
+SAFE_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "README.md"]
+TOKENIZER_FILES = ["tokenizer.json", "vocab.txt", "vocab.json", "*.model"]
+"""Without any of these transformers makes up a tokenizer of special tokens only."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A loaded masked language model."""
+
+    name: str
+    path: Path
+    model: nn.Module
+    """The transformers model, fp32: what an export is compared with."""
+    encoder: Encoder | WrappedEncoder
+    """The native encoder with the same weights, or, where the architecture has none, the transformers model itself."""
+    tokenizer: Any
+    """A transformers fast tokenizer."""
+    fingerprint: str
+    """SHA-256 over the configuration's and the weights' hashes."""
+
+    @property
+    def model_type(self) -> str:
+        """The architecture's name in transformers."""
+        return str(self.model.config.model_type)  # type: ignore[union-attr]
+
+    @property
+    def vocab_size(self) -> int:
+        """Tokens that can be predicted: the head may have more rows, to a round number, that stand for nothing."""
+        return min(self.encoder.config.vocab_size, last_id(self.tokenizer) + 1)
+
+    def native(self) -> Encoder:
+        """The native encoder. Raises UnsupportedModelError where the architecture has none."""
+        if isinstance(self.encoder, Encoder):
+            return self.encoder
+        raise UnsupportedModelError(
+            f"{self.name} is a model of type {self.model_type!r}, which can be exported but not trained on; training "
+            f"takes {', '.join(sorted(FAMILIES))}"
+        )
+
+    def release(self) -> None:
+        """Give the weights' memory back; everything else stays."""
+        self.model.to("meta")
+        self.encoder.to("meta")
+        give_back_memory()  # what the exporter leaves behind refers to them in circles
+
+    def reloaded(self) -> "Checkpoint":
+        """The same with its weights from disk again, after `release`. Raises CheckpointError where they changed."""
+        if _fingerprint(self.path) != self.fingerprint:
+            raise CheckpointError(f"the files of {self.path} changed while they were exported; export them again")
+        model = _load_model(self.path)
+        return replace(self, model=model, encoder=_encoder(model))
+
+    @property
+    def max_length(self) -> int:
+        """Longest text in tokens that both the model and its tokenizer take."""
+        return min(self.encoder.config.max_length, int(self.tokenizer.model_max_length))
+
+    @property
+    def card(self) -> Path:
+        """The checkpoint's model card; need not exist."""
+        return self.path / "README.md"
+
+
+def load_checkpoint(name_or_path: str, *, revision: str | None = None) -> Checkpoint:
+    """The checkpoint in a directory, or of a Hub id.
+
+    Raises CheckpointError for one that is missing, unsafe, without a tokenizer with a mask token, or whose head is not
+    trained, and UnsupportedModelError for an architecture that cannot be exported.
+    """
+    path = find_checkpoint(name_or_path, revision=revision)
+    _check_files(path)
+    _check_config(path)
+    model = _load_model(path)
+    name = name_or_path if not Path(name_or_path).is_dir() else path.resolve().name
+    checkpoint = Checkpoint(name, path, model, _encoder(model), load_tokenizer(path), _fingerprint(path))
+    _check_vocabulary(checkpoint)
+    return checkpoint
+
+
+def _encoder(model: Any) -> Encoder | WrappedEncoder:
+    """The native encoder where there is one, else the model itself, wrapped."""
+    try:
+        return native_encoder(model.config, model.state_dict())
+    except UnsupportedModelError:
+        return WrappedEncoder(model)
+
+
+def _check_vocabulary(checkpoint: Checkpoint) -> None:
+    last, rows = last_id(checkpoint.tokenizer), checkpoint.encoder.config.vocab_size
+    token = checkpoint.tokenizer.convert_ids_to_tokens(last)
+    if last >= rows:
+        raise CheckpointError(
+            f"the tokenizer of {checkpoint.path} has the id {last} ({token!r}), but the model only {rows} rows; add "
+            f"rows with model.resize_token_embeddings({last + 1}), and train them"
+        )
+
+
+def last_id(tokenizer: Any) -> int:
+    """The largest id that a transformers tokenizer gives; ids need not be without gaps."""
+    return int(max(tokenizer.get_vocab().values()))
+
+
+def find_checkpoint(name_or_path: str, *, revision: str | None = None) -> Path:
+    """Where a directory's or Hub id's files are; those of the Hub are downloaded. Raises CheckpointError."""
+    path = Path(name_or_path)
+    if path.is_dir():
+        return path
+    if looks_like_path(name_or_path):
+        raise CheckpointError(f"{name_or_path!r} is neither a directory nor a Hub id such as 'org/name'")
+    return _download(name_or_path, revision)
+
+
+def _download(repo_id: str, revision: str | None) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        return Path(snapshot_download(repo_id, revision=revision, allow_patterns=SAFE_FILES))
+    except HFValidationError as error:
+        raise CheckpointError(f"{repo_id!r} is neither a directory nor a Hub id such as 'org/name'") from error
+    except OSError as error:  # the Hub's own errors are OSErrors, and say what to do
+        raise CheckpointError(f"{repo_id!r} is no directory here and cannot be had from the Hub: {error}") from error
+
+
+def _check_files(path: Path) -> None:
+    if not (path / "config.json").is_file():
+        raise CheckpointError(f"{path} holds no config.json; give a directory that save_pretrained wrote")
+    if not list(path.glob("*.safetensors")):
+        pickles = ", ".join(sorted(file.name for file in path.glob("*.bin"))) or "none"
+        raise CheckpointError(
+            f"{path} holds no *.safetensors weights (pickled weights, which are never loaded: {pickles}); "
+            "convert them with transformers: model.save_pretrained(DIR)"
+        )
+    _check_tokenizer_files(path)
+
+
+def _check_tokenizer_files(path: Path) -> None:
+    if not any(file for pattern in TOKENIZER_FILES for file in path.glob(pattern)):
+        raise CheckpointError(
+            f"{path} holds no tokenizer ({', '.join(TOKENIZER_FILES)}); add it with tokenizer.save_pretrained(DIR)"
+        )
+
+
+def _check_config(path: Path) -> None:
+    """Refuse what cannot be exported before any of it is loaded."""
+    from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES as MASKED_LMS
+
+    file = path / "config.json"
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+        model_type = config["model_type"]
+    except (ValueError, TypeError, LookupError) as error:
+        raise CheckpointError(f"{file} is no JSON object with a model_type ({error!r})") from error
+    if config.get("auto_map"):
+        raise UnsupportedModelError(
+            f"{file} names code of the checkpoint's own (auto_map), which is never run; if transformers itself has "
+            f"the architecture, here {model_type!r}, remove auto_map from a copy of the checkpoint and export that"
+        )
+    if model_type not in MASKED_LMS:
+        raise UnsupportedModelError(
+            f"model type {model_type!r} of {file} is no masked language model that the installed transformers knows; "
+            f"it knows: {', '.join(sorted(MASKED_LMS))}"
+        )
+
+
+def _load_model(path: Path) -> nn.Module:
+    from transformers import AutoModelForMaskedLM
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    try:
+        model, info = AutoModelForMaskedLM.from_pretrained(
+            path,
+            dtype=torch.float32,
+            use_safetensors=True,
+            local_files_only=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+        )
+    except Exception as error:  # safetensors, huggingface_hub and transformers each raise their own
+        raise CheckpointError(f"transformers cannot load {path} as a masked language model: {error}") from error
+    missing = sorted(info["missing_keys"])
+    if missing:
+        raise CheckpointError(
+            f"{path} lacks {len(missing)} weights of a masked language model, {missing[0]} among them, which would be "
+            "random; give a checkpoint saved with its masked-language-model head"
+        )
+    return model.eval()  # type: ignore[no-any-return]
+
+
+def load_tokenizer(path: Path) -> Any:
+    """The transformers fast tokenizer of a directory. Raises CheckpointError for none, or one without a mask token."""
+    from transformers import AutoTokenizer
+
+    _check_tokenizer_files(path)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True, trust_remote_code=False)
+    except Exception as error:  # tokenizers raises bare exceptions
+        raise CheckpointError(f"transformers cannot load the tokenizer of {path}: {error}") from error
+    if not tokenizer.is_fast:
+        raise CheckpointError(f"the tokenizer of {path} has no fast form (tokenizer.json)")
+    if tokenizer.mask_token is None:
+        raise CheckpointError(f"the tokenizer of {path} has no mask token; it is no masked language model's")
+    return tokenizer
+
+
+def _fingerprint(path: Path) -> str:
+    files = [path / "config.json", *sorted(path.glob("*.safetensors"))]
+    return hashlib.sha256(json.dumps([file_sha256(file) for file in files]).encode()).hexdigest()

@@ -1,0 +1,177 @@
+"""What models say of batches: PyTorch's, a graph's, and answers kept on disk."""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+import torch
+from torch import Tensor
+
+from maskedge.bundle.engine import Graph
+from maskedge.bundle.threads import usable_cpus
+from maskedge_export.encoders.checkpoint import Checkpoint
+from maskedge_export.evaluation.masked_tokens import Batch
+from maskedge_export.graphs.optimum import Ids, token_types
+
+__all__ = [
+    "FloatArray",
+    "Logprobs",
+    "at_once",
+    "graph_logprobs",
+    "kept",
+    "model_logprobs",
+    "standard_logprobs",
+    "standard_reference",
+]
+
+FloatArray = npt.NDArray[np.float64]
+Logprobs = Callable[[Iterable[Batch]], Iterator[FloatArray]]
+"""Batches -> for each, in their order, log-probabilities [batch, vocabulary] at its one mask a row."""
+
+MOST_AT_ONCE = 4
+"""Batches: answers over a large vocabulary fill the memory."""
+
+
+def at_once(answer: Callable[[Batch], FloatArray]) -> Logprobs:
+    """A function of one batch as one of many, of which it is asked several at once, each in a thread of its own."""
+    threads = min(usable_cpus(), MOST_AT_ONCE)
+
+    def answers(batches: Iterable[Batch]) -> Iterator[FloatArray]:
+        upcoming: deque[Future[FloatArray]] = deque()
+        with ThreadPoolExecutor(threads) as pool:
+            for batch in batches:
+                upcoming.append(pool.submit(answer, batch))
+                if len(upcoming) > threads:
+                    yield upcoming.popleft().result()
+            while upcoming:
+                yield upcoming.popleft().result()
+
+    return answers
+
+
+def graph_logprobs(graph: Graph, vocab_size: int) -> Logprobs:
+    """A bundle's graph as a function of batches."""
+
+    def logprobs(batch: Batch) -> FloatArray:
+        inputs = {
+            "input_ids": batch.input_ids,
+            "mask_positions": batch.mask_positions,
+            "target_ids": batch.targets[:, :, np.newaxis],
+            "top_k": np.array([vocab_size]),
+        }
+        outputs = graph.run(["top_ids", "top_logprobs"], inputs)
+        result = np.empty((len(batch.input_ids), vocab_size))
+        np.put_along_axis(result, np.asarray(outputs["top_ids"][:, 0], np.int64), outputs["top_logprobs"][:, 0], axis=1)
+        return result
+
+    return at_once(logprobs)
+
+
+def model_logprobs(model: Callable[[Tensor], Any], vocab_size: int | None = None) -> Logprobs:
+    """A transformers model as a function of batches, asked of one at a time, on all cores; of its vocabulary only the
+    first `vocab_size` tokens."""
+
+    @torch.no_grad()
+    def logprobs(batch: Batch) -> FloatArray:
+        logits = model(torch.from_numpy(batch.input_ids)).logits
+        at_masks = logits[torch.arange(len(logits)), torch.from_numpy(batch.mask_positions[:, 0])]
+        return np.asarray(torch.log_softmax(at_masks.double(), -1)[:, :vocab_size].numpy())
+
+    return lambda batches: map(logprobs, batches)
+
+
+def kept(logprobs: Logprobs, batches: Iterable[Batch], directory: Path) -> Logprobs:
+    """A model's answers to these batches, kept in a new directory, so that the model need not stay in memory until
+    all that it is compared with is there."""
+    directory.mkdir()
+    batches = list(batches)
+    for batch, answer in zip(batches, logprobs(batches), strict=True):
+        single = answer.astype(np.float32)  # half the space, where it says the same
+        np.save(_answer_file(directory, batch), single if np.array_equal(single, answer) else answer)
+    return lambda batches: (np.asarray(np.load(_answer_file(directory, batch)), np.float64) for batch in batches)
+
+
+def _answer_file(directory: Path, batch: Batch) -> Path:
+    texts = np.concatenate([batch.input_ids, batch.mask_positions], axis=1)
+    return directory / f"{sha256(texts.tobytes() + str(texts.shape).encode()).hexdigest()}.npy"
+
+
+PADDING = 5
+"""Tokens that the proof pads each text with."""
+
+TYPED_EVERY = 4
+"""Few, since int8's ranges were calibrated on texts of type 0 alone, as they mostly come."""
+
+LOGITS_AT_ONCE = 1 << 24
+"""Floats; the proof runs so few rows at once that their logits stay below."""
+
+
+def standard_reference(source: Checkpoint) -> Logprobs:
+    """PyTorch's answers to batches of which some rows end in tokens of other types, where there are types."""
+    types = token_types(source)
+    if types is None:
+        return model_logprobs(source.model, source.vocab_size)
+
+    def typed(ids: torch.Tensor) -> Any:
+        return source.model(ids, token_type_ids=torch.from_numpy(_proof_types(ids.numpy(), len(types))))
+
+    return model_logprobs(typed, source.vocab_size)
+
+
+def standard_logprobs(graph: Path, source: Checkpoint) -> Logprobs:
+    """A standard graph as a function of batches, each padded on the right where the model's length leaves room.
+
+    Types of tokens are as `standard_reference` has them; of the vocabulary only the tokenizer's ids.
+    """
+    session = onnxruntime.InferenceSession(graph, _one_thread(), providers=["CPUExecutionProvider"])
+    names = {value.name for value in session.get_inputs()}
+    types, padding_id = token_types(source), int(source.tokenizer.pad_token_id or 0)
+
+    def run(ids: Ids, positions: Ids) -> npt.NDArray[np.float64]:
+        padding = ((0, 0), (0, min(PADDING, source.max_length - ids.shape[1])))
+        inputs = {
+            "input_ids": np.pad(ids, padding, constant_values=padding_id),
+            "attention_mask": np.pad(np.ones_like(ids), padding),
+            "token_type_ids": np.pad(_proof_types(ids, 1 if types is None else len(types)), padding),
+        }
+        logits = session.run(["logits"], {name: inputs[name] for name in names})[0]
+        return _log_softmax(np.take_along_axis(logits, positions[:, :, np.newaxis], 1)[:, 0])[:, : source.vocab_size]
+
+    def logprobs(batch: Batch) -> npt.NDArray[np.float64]:
+        length, head = batch.input_ids.shape[1] + PADDING, session.get_outputs()[0].shape[-1]
+        rows = max(1, LOGITS_AT_ONCE // (length * head))
+        pieces: Sequence[Any] = [
+            run(batch.input_ids[start : start + rows], batch.mask_positions[start : start + rows])
+            for start in range(0, len(batch.input_ids), rows)
+        ]
+        return np.concatenate(pieces)
+
+    return at_once(logprobs)
+
+
+def _proof_types(ids: Ids, count: int) -> Ids:
+    """Types [batch, length]: 0 everywhere, but one of the others in the second half of about one row in TYPED_EVERY. A
+    row's own ids choose, so that it has the same types whatever batch it is in."""
+    types, drawn = np.zeros_like(ids), ids.sum(1, keepdims=True)
+    if count > 1:
+        types[:, ids.shape[1] // 2 :] = (drawn % TYPED_EVERY == 0) * (1 + drawn // TYPED_EVERY % (count - 1))
+    return types
+
+
+def _log_softmax(logits: FloatArray) -> npt.NDArray[np.float64]:
+    shifted = logits.astype(np.float64) - logits.max(-1, keepdims=True)
+    return np.asarray(shifted - np.log(np.exp(shifted).sum(-1, keepdims=True)))
+
+
+def _one_thread() -> onnxruntime.SessionOptions:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.enable_mem_pattern = False
+    options.log_severity_level = 3
+    return options

@@ -1,0 +1,99 @@
+"""Calibration text: files -> sentences -> masked batches, some to calibrate on, others held out to verify with."""
+
+import hashlib
+import random
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from maskedge.inference.encoding import TextEncoder
+from maskedge_export.errors import CalibrationTextError
+from maskedge_export.evaluation.texts import SEED, VERIFICATION_TEXTS
+
+__all__ = ["Batch", "Cells", "calibration_record", "masked_cells", "verification_cells"]
+
+WHOLE_TEXT_EVERY = 16
+TOKENS_PER_BATCH = 256
+"""So few that what a large model makes of a batch takes little memory."""
+SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Texts of one length, one mask each."""
+
+    input_ids: npt.NDArray[np.int64]
+    """[batch, length], masks in place."""
+    mask_positions: npt.NDArray[np.int64]
+    """[batch, 1]"""
+    targets: npt.NDArray[np.int64]
+    """[batch, 1]: the ids that were masked."""
+    texts: npt.NDArray[np.int64] | None = None
+    """[batch]: the number of the text that each row is of; None where nothing is known of it."""
+
+
+Cells = list[Batch]
+
+
+def verification_cells(texts: Sequence[str], encoder: TextEncoder) -> Cells:
+    """About VERIFICATION_TEXTS masks, several of each text where there are fewer texts."""
+    return masked_cells(texts, encoder, copies=-(-VERIFICATION_TEXTS // len(texts)))
+
+
+def masked_cells(texts: Sequence[str], encoder: TextEncoder, copies: int = 1) -> Cells:
+    """One sentence of each text with one of its tokens masked, drawn with a fixed seed; batched by exact length.
+
+    A text is taken `copies` times, each time with another token masked, as far as it has as many. Every sixteenth text
+    is taken whole, cut to the model's length, so that long inputs are seen too. A token that stands for what the
+    vocabulary lacks is never the masked one: no model is trained to predict it.
+    Raises CalibrationTextError where not one text can be used.
+    """
+    rng, is_unknown = random.Random(SEED), cache(encoder.is_unknown)
+    rows: defaultdict[int, list[tuple[list[int], int, int, int]]] = defaultdict(list)
+    for index, text in enumerate(texts):
+        ids = _token_ids(text if index % WHOLE_TEXT_EVERY == 0 else rng.choice(SENTENCE_END.split(text)), encoder)
+        known = [position for position, token in enumerate(ids) if not is_unknown(token)]
+        for masked in rng.sample(known, min(copies, len(known))):
+            row = [*encoder.prefix, *ids, *encoder.suffix]
+            position = len(encoder.prefix) + masked
+            row[position] = encoder.mask_id
+            rows[len(row)].append((row, position, ids[masked], index))
+    if not rows:
+        raise CalibrationTextError(
+            f"none of {len(texts)} texts can be used: each is empty, holds {encoder.mask_token} or nothing that the "
+            "vocabulary knows; give plain text"
+        )
+    return [batch for length in sorted(rows) for batch in _batches(rows[length], length)]
+
+
+def calibration_record(texts: Sequence[str], cells: Cells) -> dict[str, Any]:
+    """What a graph was calibrated on, as the manifest says it: how much, drawn with which seed, and the text's hash."""
+    digest = hashlib.sha256()
+    for text in texts:
+        data = text.encode("utf-8", "surrogatepass")
+        digest.update(len(data).to_bytes(8, "big") + data)
+    rows, tokens = (sum(len(batch.targets) for batch in cells), sum(batch.input_ids.size for batch in cells))
+    return {"texts": len(texts), "rows": rows, "tokens": tokens, "seed": SEED, "sha256": digest.hexdigest()}
+
+
+def _token_ids(text: str, encoder: TextEncoder) -> list[int]:
+    """The text's tokens, as many as fit; none of a text that holds a mask or is not valid Unicode."""
+    try:
+        # not encoder.encode, which refuses a text that is too long instead of cutting it
+        ids = encoder.tokenizer.encode(text[: 8 * encoder.max_length], add_special_tokens=False).ids
+    except TypeError:  # what tokenizers raises for a lone surrogate
+        return []
+    return [] if encoder.mask_id in ids else list(ids[: encoder.room])
+
+
+def _batches(rows: list[tuple[list[int], int, int, int]], length: int) -> Iterator[Batch]:
+    size = max(1, TOKENS_PER_BATCH // length)
+    for start in range(0, len(rows), size):
+        ids, positions, targets, texts = (np.array(column) for column in zip(*rows[start : start + size], strict=True))
+        yield Batch(ids, positions[:, np.newaxis], targets[:, np.newaxis], texts)

@@ -1,0 +1,95 @@
+"""Minimal pairs: a sentence and the same one with two neighbouring words exchanged; which does a model prefer?
+
+A user ranks sentences by pseudo-log-likelihood (Salazar et al. 2020), so a quantized model must rank them as its source
+does. Test suites of such pairs (Warstadt et al. 2020) cover a few languages; these can be made from anybody's text.
+"""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+
+from maskedge.inference.encoding import TextEncoder
+from maskedge.inference.words import Word, divide
+from maskedge_export.evaluation.logprobs import Logprobs
+from maskedge_export.evaluation.masked_tokens import SENTENCE_END, Batch
+
+__all__ = ["MinimalPair", "minimal_pairs", "preferences", "sentences_of"]
+
+PAIRS = 100
+SHORTEST, LONGEST = 4, 16
+"""Tokens of a sentence: its pseudo-log-likelihood takes as many rows."""
+SEED = 21
+
+
+@dataclass(frozen=True, slots=True)
+class MinimalPair:
+    """Each ordinary token of two sentences masked in turn, one row a token."""
+
+    original: Batch
+    exchanged: Batch
+    """The same with two neighbouring words in each other's place."""
+
+
+def minimal_pairs(texts: Sequence[str], encoder: TextEncoder, count: int = PAIRS) -> list[MinimalPair]:
+    """At most `count` pairs from sentences of the texts, drawn with a fixed seed."""
+    rng = random.Random(SEED)
+    pairs: list[MinimalPair] = []
+    for text in rng.sample(list(texts), len(texts)):
+        pair = _pair(rng.choice(SENTENCE_END.split(text)), encoder, rng)
+        pairs += [pair] if pair else []
+        if len(pairs) == count:
+            break
+    return pairs
+
+
+def sentences_of(pairs: Sequence[MinimalPair]) -> list[Batch]:
+    """Each pair's original, and behind it the other."""
+    return [sentence for pair in pairs for sentence in (pair.original, pair.exchanged)]
+
+
+def preferences(pairs: Sequence[MinimalPair], logprobs: Logprobs) -> npt.NDArray[np.float64]:
+    """By how much each original's pseudo-log-likelihood lies above the other's [pairs], nats."""
+    sentences = sentences_of(pairs)
+    answers = zip(sentences, logprobs(sentences), strict=True)
+    likelihoods = [np.take_along_axis(answer, cells.targets, -1).sum() for cells, answer in answers]
+    return np.subtract(likelihoods[::2], likelihoods[1::2])
+
+
+def _pair(sentence: str, encoder: TextEncoder, rng: random.Random) -> MinimalPair | None:
+    """The sentence's pair; None where it is too long or has no two words that can change places."""
+    try:
+        encoding = encoder.tokenizer.encode(sentence, add_special_tokens=False)
+    except TypeError:  # what tokenizers raises for a lone surrogate
+        return None
+    if not SHORTEST <= len(encoding.ids) <= LONGEST or encoder.mask_id in encoding.ids:
+        return None
+    neighbours = [pair for pair in pairwise(divide(sentence, encoding.offsets)) if _can_change_places(*pair, sentence)]
+    if not neighbours:
+        return None
+    exchanged = encoder.tokenizer.encode(_exchange(sentence, *rng.choice(neighbours)), add_special_tokens=False)
+    if max(len(encoding.ids), len(exchanged.ids)) > encoder.room:
+        return None
+    return MinimalPair(_each_token_masked(encoding.ids, encoder), _each_token_masked(exchanged.ids, encoder))
+
+
+def _can_change_places(first: Word, second: Word, sentence: str) -> bool:
+    """Whether both are words of letters, and not the same."""
+    spelled = [sentence[word.start : word.stop] for word in (first, second)]
+    return spelled[0].lower() != spelled[1].lower() and all(word.isalpha() for word in spelled)
+
+
+def _exchange(sentence: str, first: Word, second: Word) -> str:
+    between = sentence[first.stop : second.start]
+    exchanged = sentence[second.start : second.stop] + between + sentence[first.start : first.stop]
+    return sentence[: first.start] + exchanged + sentence[second.stop :]
+
+
+def _each_token_masked(ids: list[int], encoder: TextEncoder) -> Batch:
+    rows = np.tile(np.array([*encoder.prefix, *ids, *encoder.suffix], np.int64), (len(ids), 1))
+    positions = len(encoder.prefix) + np.arange(len(ids))[:, np.newaxis]
+    np.put_along_axis(rows, positions, encoder.mask_id, 1)
+    return Batch(rows, positions, np.array(ids)[:, np.newaxis])

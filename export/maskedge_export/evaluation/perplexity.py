@@ -1,0 +1,53 @@
+"""How well an encoder predicts masked tokens of texts that it was not trained on."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch.nn import functional as F
+
+from maskedge_export.encoders.encoder import Encoder
+from maskedge_export.evaluation.masked_tokens import Batch
+
+__all__ = ["Evaluation", "evaluate", "perplexity"]
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """Figures over masked cells."""
+
+    cells: int
+    perplexity: float
+    """exp(-mean log p(target))."""
+    accuracy: float
+    """Share of cells whose most probable token is the target."""
+    least_probability: float
+    """p(target) of the cell where it is least."""
+
+
+@torch.no_grad()
+def evaluate(encoder: Encoder, cells: Sequence[Batch], *, from_before: bool = False) -> Evaluation:
+    """The encoder's predictions of the cells, in fp32, on the device that it is on.
+
+    `from_before` reads each off the position before it, where a model in its warm start has learned to say it.
+    """
+    device = encoder.embedding.tokens.weight.device
+    losses, hits = [], []
+    for batch in cells:
+        ids, positions, targets = (
+            torch.from_numpy(array).to(device) for array in (batch.input_ids, batch.mask_positions, batch.targets)
+        )
+        logits = encoder(ids, (positions - int(from_before)).clamp(min=0)).flatten(0, 1)
+        losses.append(F.cross_entropy(logits, targets.flatten(), reduction="none"))
+        hits.append(logits.argmax(-1) == targets.flatten())
+    loss, hit = torch.cat(losses).double(), torch.cat(hits).double()
+    return Evaluation(len(loss), perplexity(float(loss.mean())), float(hit.mean()), math.exp(-loss.max()))
+
+
+def perplexity(loss: float) -> float:
+    """exp of a mean loss, nats; infinite where that is larger than any float."""
+    try:
+        return math.exp(loss)
+    except OverflowError:
+        return math.inf

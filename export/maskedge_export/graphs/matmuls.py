@@ -1,0 +1,116 @@
+"""The products of a graph that quantization is about: an activation times a constant weight."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+
+from maskedge_export.graphs.editing import constant_array, insert, named_constant, replace
+
+__all__ = ["Product", "matmul_inputs", "separate_gemms", "token_table", "weight_products"]
+
+FloatArray = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """A MatMul node of an activation and a weight."""
+
+    node: ir.Node
+    activation: ir.Value
+    stored: ir.Value
+    """What the graph stores: the weight, or the embedding table that a tied head multiplies with, transposed."""
+    transposed: bool
+
+    @property
+    def factor(self) -> ir.Value:
+        """What the node multiplies now: the activation, or what has replaced it, itself such a product."""
+        value = self.node.inputs[0]
+        assert value is not None
+        return value
+
+    @property
+    def input(self) -> str:
+        """The activation's name."""
+        return str(self.activation.name)
+
+    @property
+    def name(self) -> str:
+        """The stored weight's name."""
+        return str(self.stored.name)
+
+    @property
+    def weight(self) -> FloatArray:
+        """[in, out]"""
+        array = constant_array(self.stored)
+        return array.T if self.transposed else array
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """The weight's: inputs, outputs."""
+        assert self.stored.const_value is not None
+        rows, columns = self.stored.const_value.shape.numpy()
+        return (columns, rows) if self.transposed else (rows, columns)
+
+    @property
+    def at_masks(self) -> bool:
+        """Whether it runs at the masked positions only, as far as the graph's shapes tell."""
+        shape = self.activation.shape
+        return shape is not None and len(shape) > 1 and shape[1] == "masks"
+
+
+def weight_products(model: ir.Model) -> list[Product]:
+    """Every product of an activation with a weight, or with the transposed embedding table, in the graph's order."""
+    found = (_product(node) for node in model.graph if node.op_type == "MatMul")
+    return [product for product in found if product is not None]
+
+
+def matmul_inputs(model: ir.Model) -> dict[str, ir.Value]:
+    """The activations that are multiplied with weights, by name."""
+    return {product.input: product.activation for product in weight_products(model)}
+
+
+def token_table(model: ir.Model) -> ir.Node | None:
+    """The node that gathers the tokens' embeddings; None where the graph looks them up in another way."""
+    for node in model.graph:
+        table, ids = (*node.inputs, None, None)[:2]
+        if node.op_type == "Gather" and ids is not None and ids.name == "input_ids" and _is_matrix(table):
+            return node
+    return None
+
+
+def separate_gemms(model: ir.Model) -> None:
+    """Turn each Gemm with a constant weight into a MatMul and an Add, in place: one form for all that follows."""
+    for node in [node for node in model.graph if node.op_type == "Gemm" and _is_plain(node)]:
+        x, weight = node.inputs[:2]
+        assert weight is not None
+        array = constant_array(weight)
+        transposed = bool(node.attributes.get_int("transB", 0))
+        factor = named_constant(model, f"{weight.name}.plain", array.T.copy()) if transposed else weight
+        product = insert(model, node, "MatMul", [x, factor])
+        if len(node.inputs) > 2 and node.inputs[2] is not None:
+            product = insert(model, node, "Add", [product, node.inputs[2]])
+        replace(model, node, product)
+
+
+def _product(node: ir.Node) -> Product | None:
+    x, weight = node.inputs
+    if x is None or weight is None or x.const_value is not None:
+        return None
+    if _is_matrix(weight):
+        return Product(node, x, weight, transposed=False)
+    producer = weight.producer()
+    if producer is not None and producer.op_type == "Transpose" and _is_matrix(producer.inputs[0]):
+        assert producer.inputs[0] is not None
+        return Product(node, x, producer.inputs[0], transposed=True)
+    return None
+
+
+def _is_matrix(value: ir.Value | None) -> bool:
+    return value is not None and value.const_value is not None and len(value.const_value.shape) == 2
+
+
+def _is_plain(node: ir.Node) -> bool:
+    ones = all(node.attributes.get_float(name, 1.0) == 1.0 for name in ("alpha", "beta"))
+    return ones and not node.attributes.get_int("transA", 0) and _is_matrix(node.inputs[1])

@@ -1,0 +1,163 @@
+"""A bundle's scoring graph -> the form that Optimum and transformers.js load: padded batches in, all logits out."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+from onnx_ir.passes.common import RemoveUnusedNodesPass, TopologicalSortPass
+
+from maskedge_export.encoders.checkpoint import Checkpoint
+from maskedge_export.errors import UnsupportedModelError
+from maskedge_export.graphs.matmuls import token_table
+
+__all__ = [
+    "STANDARD_FILES",
+    "STANDARD_OUTPUTS",
+    "save_standard",
+    "save_standard_graphs",
+    "standard_inputs",
+    "token_types",
+]
+
+STANDARD_FILES = {"fp32": "onnx/model.onnx", "int8": "onnx/model_quantized.onnx"}
+"""The names that Optimum and transformers.js look for, by the precision whose graph is behind them."""
+STANDARD_OUTPUTS = {"logits": "float32 [batch, sequence, vocabulary]"}
+TEXTS = ("batch", "sequence")
+
+LARGEST_FILE = 1 << 31
+"""Bytes: a protobuf holds less. Below it, weights are inside the graph's file, as browsers want them."""
+
+SUMMING = ("Cast", "Mul", "Add")
+"""What stands between a table and the norm of the embeddings' sum: an int8 row is cast and scaled first."""
+
+FloatArray = npt.NDArray[np.float32]
+Ids = npt.NDArray[np.int64]
+
+
+def standard_inputs(source: Checkpoint) -> dict[str, str]:
+    """Inputs of a checkpoint's standard graphs, with their types and shapes; the mask is 0 in padding, 1 elsewhere."""
+    typed = token_types(source) is not None
+    names = ["input_ids", "attention_mask", *(["token_type_ids"] if typed else [])]
+    return dict.fromkeys(names, f"int64 [{', '.join(TEXTS)}]")
+
+
+def save_standard_graphs(types: FloatArray | None, directory: Path, scoring: Mapping[str, str]) -> None:
+    """Write the standard form of each scoring graph, given by precision, that has one; `types` are `token_types`.
+
+    Raises UnsupportedModelError for an architecture whose graphs have none.
+    """
+    for precision, file in STANDARD_FILES.items():
+        if precision in scoring:
+            save_standard(directory / scoring[precision], directory / file, types)
+
+
+def token_types(source: Checkpoint) -> FloatArray | None:
+    """The vectors [types, embedding] where the tokenizer tells a text's first part from its second; else None."""
+    if "token_type_ids" not in source.tokenizer.model_input_names:
+        return None
+    weights = source.model.state_dict()
+    found = [weights[name] for name in weights if name.endswith("embeddings.token_type_embeddings.weight")]
+    return found[0].float().numpy() if found and len(found[0]) > 1 else None
+
+
+def save_standard(scoring: Path, path: Path, types: FloatArray | None) -> None:
+    """Write the standard form of the scoring graph in a file. Raises UnsupportedModelError where it has none."""
+    model = ir.load(scoring)
+    ir.external_data.load_to_model(model)
+    _drop_scoring_outputs(model)
+    _ask_everywhere(model)
+    _hide_padding(model)
+    if types is not None:
+        _add_token_types(model, types)
+    TopologicalSortPass()(model)
+    RemoveUnusedNodesPass()(model)
+    weights = sum(value.const_value.nbytes for value in model.graph.initializers.values() if value.const_value)
+    ir.save(model, path, external_data=f"{path.name}_data" if weights >= LARGEST_FILE else None)
+
+
+def _drop_scoring_outputs(model: ir.Model) -> None:
+    """Back to the graph (input_ids, mask_positions) -> logits, which the scoring outputs were added to."""
+    graph = model.graph
+    logits = next(node for node in graph if node.op_type == "LogSoftmax").inputs[0]
+    assert logits is not None
+    assert logits.shape is not None
+    logits.name, logits.shape = "logits", ir.Shape([*TEXTS, logits.shape[2]])
+    graph.outputs[:] = [logits]
+    graph.inputs[:] = graph.inputs[:2]
+    graph.inputs[0].shape = ir.Shape(TEXTS)
+
+
+def _ask_everywhere(model: ir.Model) -> None:
+    """Every position takes the place of the masks' positions."""
+    input_ids, mask_positions = model.graph.inputs
+    tape = ir.tape.Tape(model.graph)
+    zero, one = (tape.initializer(ir.tensor(np.array(number), name=f"standard.{number}")) for number in (0, 1))
+    length = tape.op("Gather", [tape.op("Shape", [input_ids]), one])
+    positions = tape.op("Range", [zero, length, one])
+    everywhere = tape.op("Expand", [positions, tape.op("Shape", [input_ids])])
+    ir.convenience.replace_all_uses_with(mask_positions, everywhere)
+    model.graph.inputs[1] = _input("attention_mask")
+
+
+def _hide_padding(model: ir.Model) -> None:
+    """Let every attention look at text only; padding, which nobody reads, may look at everything, since the softmax
+    over nothing at all is no number."""
+    layers = [node for node in model.graph if node.op_type == "Attention"]
+    if not layers:
+        raise _refusal("its attention is no single operator that takes a mask")
+    tape = ir.tape.Tape(model.graph)
+    key_axes, query_axes = (
+        tape.initializer(ir.tensor(np.array(axes), name=f"standard.{name}_axes"))
+        for name, axes in (("key", [1, 2]), ("query", [1, 3]))
+    )
+    present = tape.op("Cast", [model.graph.inputs[1]], {"to": ir.DataType.BOOL})
+    padding = tape.op("Not", [present])
+    seen = tape.op("Or", [tape.op("Unsqueeze", [present, key_axes]), tape.op("Unsqueeze", [padding, query_axes])])
+    for node in layers:
+        own = node.inputs[3] if len(node.inputs) > 3 else None
+        node.resize_inputs(max(4, len(node.inputs)))
+        node.replace_input_with(3, seen if own is None else _both_masks(tape, own, seen))
+
+
+def _both_masks(tape: ir.tape.Tape, own: ir.Value, seen: ir.Value) -> ir.Value:
+    """A layer's own mask where `seen` [batch, 1, sequence, sequence] allows it: which keys each query looks at (a
+    window), or what is added to the scores, where the least float leaves a key no share of the softmax."""
+    if own.dtype == ir.DataType.BOOL:
+        return tape.op("And", [own, seen])
+    if own.dtype != ir.DataType.FLOAT:
+        raise _refusal(f"its attention has a mask of type {own.dtype}, {own.name}")
+    least = tape.initializer(ir.tensor(np.finfo(np.float32).min, name=f"standard.least.{own.name}"))
+    return tape.op("Where", [seen, own, least])
+
+
+def _add_token_types(model: ir.Model, types: FloatArray) -> None:
+    """Add to each embedding what its type differs by from type 0, which the scoring graph holds already."""
+    norm = _embedding_norm(model)
+    model.graph.inputs.append(_input("token_type_ids"))
+    tape = ir.tape.Tape(model.graph)
+    table = tape.initializer(ir.tensor(types - types[0], name="standard.token_types"))
+    difference = tape.op("Gather", [table, model.graph.inputs[-1]])
+    norm.replace_input_with(0, tape.op("Add", [norm.inputs[0], difference]))
+
+
+def _embedding_norm(model: ir.Model) -> ir.Node:
+    """The norm of the sum of a token's embeddings, its type's among them: nothing else reads that sum."""
+    node = token_table(model)
+    readers = [] if node is None else list(node.outputs[0].consumers())
+    while len(readers) == 1 and readers[0].op_type in SUMMING:
+        readers = list(readers[0].outputs[0].consumers())
+    if len(readers) == 1 and readers[0].op_type == "LayerNormalization":
+        return readers[0]
+    raise _refusal("its tokens' embeddings are not added up and normalized at once, types among them")
+
+
+def _refusal(reason: str) -> UnsupportedModelError:
+    return UnsupportedModelError(
+        f"this architecture has no standard graph, since {reason}; export it without --standard"
+    )
+
+
+def _input(name: str) -> ir.Value:
+    return ir.Value(name=name, shape=ir.Shape(TEXTS), type=ir.TensorType(ir.DataType.INT64))

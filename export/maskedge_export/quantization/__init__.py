@@ -1,0 +1,1 @@
+"""fp32 graphs -> graphs of fewer bits."""

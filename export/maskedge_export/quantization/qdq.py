@@ -1,0 +1,194 @@
+"""fp32 graph -> static int8 graph: unsigned 8-bit activations times signed 8-bit weights, in QDQ form.
+
+An activation has fixed scales, found on calibration text, or one for each row that depends on that row alone: either
+way a row's score does not depend on its batch. Weights have a scale for each output channel. The embedding table is
+stored as int8 rows with a scale each.
+"""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import onnx_ir as ir
+from onnx_ir.passes.common import RemoveUnusedNodesPass
+
+from maskedge_export.graphs.editing import constant_array, insert, named_constant, replace
+from maskedge_export.graphs.matmuls import Product, token_table, weight_products
+from maskedge_export.quantization.gptq import FloatArray, RoundedWeight, Rounding, compensated
+from maskedge_export.quantization.observers import ActivationSample, Range
+
+__all__ = ["LEVELS", "SEVEN_BIT_LEVELS", "Plan", "quantize", "round_weights", "stored_weights", "summed_moment"]
+
+LEVELS = 127
+"""A weight's 8 bits: integers from -127 to 127."""
+
+SEVEN_BIT_LEVELS = 63
+"""What a weight may be for two of its products with activations of 8 bits to stay below 2^15: 2 * 255 * 63."""
+
+SEVEN_BITS = 127
+"""Steps of an activation whose products with 8-bit weights, added in pairs, stay below 2^15: 2 * 127 * 127."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What becomes of a graph's numbers."""
+
+    samples: Mapping[str, ActivationSample]
+    """Of each activation, by name."""
+    weights: Mapping[str, RoundedWeight]
+    """By the stored weight's name; as `round_weights` makes them."""
+    fine: frozenset[str] = frozenset()
+    """Activations of two terms of 8 bits, x = a + b, where b covers what rounding left of a: twice the integer work for
+    their products, for an error 256 times smaller. Still one fixed scale a term."""
+    by_row: frozenset[str] = frozenset()
+    """Activations whose rows are each divided by their largest magnitude first, and the products multiplied with it:
+    for those of which a few rows are many times larger than the others."""
+    exact: frozenset[str] = frozenset()
+    """Activations whose products stay in fp32."""
+    seven_bit_head: bool = False
+    """Whether a tied head takes activations of two terms of 7 bits, the table having weights of 8."""
+
+
+def round_weights(
+    model: ir.Model,
+    samples: Mapping[str, ActivationSample],
+    table_moment: FloatArray | None = None,
+    rounding: Rounding = compensated,
+    levels: int = LEVELS,
+) -> dict[str, RoundedWeight]:
+    """Every weight of a product, and the embedding table as [hidden, vocabulary], rounded to -levels..levels.
+
+    The table has 8 bits, and is rounded for what is read from it (`table_moment`, see
+    `maskedge_export.quantization.fisher`), not for a head that shares it: rounding it for the head's inputs raised the
+    first model's divergence by a third.
+    """
+    gather = token_table(model)
+    rounded = {}
+    if gather is not None and gather.inputs[0] is not None:
+        table = gather.inputs[0]
+        rounded[str(table.name)] = rounding(constant_array(table).T, table_moment, LEVELS)
+    for name, products in stored_weights(model).items():
+        if name not in rounded:
+            rounded[name] = rounding(products[0].weight, summed_moment(products, samples), levels)
+    return rounded
+
+
+def stored_weights(model: ir.Model) -> dict[str, list[Product]]:
+    """The products of each stored weight: several where layers share it."""
+    products: defaultdict[str, list[Product]] = defaultdict(list)
+    for product in weight_products(model):
+        products[product.name].append(product)
+    return products
+
+
+def summed_moment(products: Sequence[Product], samples: Mapping[str, ActivationSample]) -> FloatArray | None:
+    """Sum of x x^T over all that one weight is multiplied with; None where nothing was seen."""
+    total: FloatArray | None = None
+    for name in dict.fromkeys(product.input for product in products):
+        moment = samples[name].moment  # read from a file: one at a time
+        if moment is not None:
+            total = moment if total is None else total + moment
+    return total
+
+
+def quantize(model: ir.Model, plan: Plan) -> None:
+    """Turn each product of an activation with a weight, and the embedding, into its int8 form, in place."""
+    products = [product for product in weight_products(model) if _is_quantized(model, product, plan)]
+    _quantize_embedding(model, plan)
+    terms: dict[str, _Terms] = {}
+    for product in products:
+        if product.input not in terms:
+            terms[product.input] = _terms(model, product, plan)
+        x = terms[product.input]
+        weight = _weight(model, product, plan.weights[product.name])
+        parts = [insert(model, product.node, "MatMul", [term, weight]) for term in x.values]
+        result = parts[0] if len(parts) == 1 else insert(model, product.node, "Add", parts)
+        if x.row_scale is not None:
+            result = insert(model, product.node, "Mul", [result, x.row_scale])
+        replace(model, product.node, result)
+    RemoveUnusedNodesPass()(model)
+
+
+def _is_quantized(model: ir.Model, product: Product, plan: Plan) -> bool:
+    """A tied head always is: its weight is the table, of which there are only the int8 rows."""
+    gather = token_table(model)
+    tied = gather is not None and gather.inputs[0] is product.stored
+    return tied or product.input not in plan.exact
+
+
+@dataclass(frozen=True, slots=True)
+class _Terms:
+    """An activation as its products take it."""
+
+    values: list[ir.Value] = field(default_factory=list)
+    row_scale: ir.Value | None = None
+    """[.., 1]: what its rows were divided by."""
+
+
+def _terms(model: ir.Model, product: Product, plan: Plan) -> _Terms:
+    sample = plan.samples[product.input]
+    if product.transposed and plan.seven_bit_head:
+        return _Terms(_two_terms(model, product, Range(sample.low, sample.high, SEVEN_BITS)))
+    if product.input in plan.fine:
+        # nothing clipped, so that the rest stays within half a step
+        return _Terms(_two_terms(model, product, Range(sample.low, sample.high)))
+    if product.input in plan.by_row:
+        return _divided_by_row(model, product)
+    return _Terms([_rounded(model, product.node, product.factor, product.input, sample.best_range)])
+
+
+def _two_terms(model: ir.Model, product: Product, coarse: Range) -> list[ir.Value]:
+    x, node, name = product.factor, product.node, product.input
+    first = _rounded(model, node, x, name, coarse)
+    rest = insert(model, node, "Sub", [x, first])
+    half = float(coarse.scale) / 2
+    return [first, _rounded(model, node, rest, f"{name}.rest", Range(-half, half, coarse.steps))]
+
+
+def _divided_by_row(model: ir.Model, product: Product) -> _Terms:
+    node, last = product.node, named_constant(model, "quantization.last_axis", np.array([-1]))
+    peak = insert(model, node, "ReduceMax", [insert(model, node, "Abs", [product.factor]), last], {"keepdims": 1})
+    tiny = named_constant(model, "quantization.tiny", np.array(1e-8, np.float32))  # a row of zeros stays one
+    scale = insert(model, node, "Max", [peak, tiny])
+    divided = insert(model, node, "Div", [product.factor, scale])
+    return _Terms([_rounded(model, node, divided, f"{product.input}.by_row", Range(-1.0, 1.0))], scale)
+
+
+def _rounded(model: ir.Model, before: ir.Node, x: ir.Value, name: str, range_: Range) -> ir.Value:
+    scale = named_constant(model, f"{name}.scale", np.array(range_.scale))
+    zero = named_constant(model, f"{name}.zero_point", np.array(range_.zero_point))
+    if range_.steps < 255:  # QuantizeLinear itself only stops at 0 and 255
+        names = (f"{name}.low", f"{name}.high")
+        ends = [named_constant(model, end, np.array(at)) for end, at in zip(names, range_.ends, strict=True)]
+        x = insert(model, before, "Clip", [x, *ends])
+    quantized = insert(model, before, "QuantizeLinear", [x, scale, zero])
+    return insert(model, before, "DequantizeLinear", [quantized, scale, zero])
+
+
+def _weight(model: ir.Model, product: Product, rounded: RoundedWeight) -> ir.Value:
+    """The weight of a product; a tied head's is the table's int8 rows, transposed when the session loads them."""
+    integers = rounded.integers.T if product.transposed else rounded.integers
+    stored = named_constant(model, f"{product.name}.int8", np.ascontiguousarray(integers))
+    scales = named_constant(model, f"{product.name}.scale", rounded.scales)
+    if product.transposed:
+        stored = insert(model, product.node, "Transpose", [stored], {"perm": [1, 0]})
+    return insert(model, product.node, "DequantizeLinear", [stored, scales], {"axis": 1})
+
+
+def _quantize_embedding(model: ir.Model, plan: Plan) -> None:
+    """Store the token table as int8 rows; a gathered row is cast and multiplied with its scale."""
+    node = token_table(model)
+    if node is None:
+        return
+    source, ids = node.inputs
+    assert source is not None
+    rounded = plan.weights[str(source.name)]
+    integers = named_constant(model, f"{source.name}.int8", np.ascontiguousarray(rounded.integers.T))
+    scales = named_constant(model, f"{source.name}.scale", rounded.scales)
+    gathered = insert(model, node, "Gather", [integers, ids], {"axis": 0})
+    floats = insert(model, node, "Cast", [gathered], {"to": ir.DataType.FLOAT})
+    gathered_scales = insert(model, node, "Gather", [scales, ids], {"axis": 0})
+    last = named_constant(model, "quantization.last_axis", np.array([-1]))
+    column = insert(model, node, "Unsqueeze", [gathered_scales, last])
+    replace(model, node, insert(model, node, "Mul", [floats, column]))

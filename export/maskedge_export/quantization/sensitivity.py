@@ -1,0 +1,174 @@
+"""Which activations lose most by having 256 steps only: those are given two terms, and the rest what the gate asks."""
+
+import math
+import random
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import accumulate
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+
+from maskedge.bundle.engine import OnnxGraph
+from maskedge_export.evaluation.gate import Limits
+from maskedge_export.evaluation.logprobs import FloatArray, Logprobs, graph_logprobs
+from maskedge_export.evaluation.masked_tokens import Batch
+from maskedge_export.graphs.matmuls import weight_products
+from maskedge_export.graphs.scoring_outputs import add_scoring_outputs
+from maskedge_export.memory import give_back_memory
+from maskedge_export.quantization.qdq import Plan, quantize
+
+__all__ = ["ROOM", "Answers", "Divergence", "Sensitivity", "measure_sensitivity", "refined", "until_close"]
+
+MOST_EXTRA_WORK = 0.15
+"""Share of the graph's integer products that may be done twice, unless the gate cannot be passed otherwise."""
+
+TOKENS_PER_MASK = 20
+"""How much rarer products at masks are than products at every token: a sentence has about as many tokens."""
+
+LONGEST = 64
+"""Tokens of the texts that are measured on: longer ones would take most of the time and say the same."""
+
+CELLS = 512
+"""Masks that are measured on. With 256 the choice was left to a few rare tokens."""
+
+TYPICAL = 0.99
+"""Share of the cells by which activations are compared. With all, five cells of 512 said that finer steps in the
+first layer made it worse."""
+
+ROOM = 0.8
+"""Share of the gate's limits that is aimed at."""
+
+AT_ONCE = 4
+"""Activations that are changed between two measurements, on the way to the gate."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sensitivity:
+    """What an activation's second term does for the predictions, all others being as planned."""
+
+    gain: float
+    """By how much it lowers the mean KL divergence from the reference, nats."""
+    work: float
+    """Its products' share of the graph's, for one token."""
+
+
+class Answers:
+    """A reference's log-probabilities of cells of calibration text, which candidates are compared with.
+
+    They are kept in the directory, since large vocabularies would fill the memory.
+    """
+
+    def __init__(self, reference: Logprobs, batches: Sequence[Batch], directory: Path) -> None:
+        self.batches = _sample([batch for batch in batches if batch.input_ids.shape[1] <= LONGEST] or batches)
+        self._files = [directory / f"answers{number}.npy" for number in range(len(self.batches))]
+        for file, answer in zip(self._files, reference(self.batches), strict=True):
+            np.save(file, answer.astype(np.float32))
+
+    @property
+    def logprobs(self) -> Iterator[npt.NDArray[np.float32]]:
+        """Of each batch [batch, vocabulary]."""
+        return map(np.load, self._files)
+
+    @property
+    def vocab_size(self) -> int:
+        """Tokens that have a log-probability."""
+        return int(next(self.logprobs).shape[-1])
+
+
+@dataclass(frozen=True, slots=True)
+class Divergence:
+    """How far a plan's graph lies from the reference, on the same cells of calibration text."""
+
+    model: ir.Model
+    expected: Answers
+
+    def __call__(self, plan: Plan) -> float:
+        """Mean KL of all cells, nats."""
+        return float(self._by_cell(plan)[0].mean())
+
+    def typical(self, plan: Plan) -> float:
+        """Mean KL of all but the cells that diverge most: a handful would decide every choice between plans, nats."""
+        found = np.sort(self._by_cell(plan)[0])
+        return float(found[: math.ceil(TYPICAL * len(found))].mean())
+
+    def is_within(self, limits: Limits, plan: Plan) -> bool:
+        """Whether mean KL and other best tokens leave room below their limits, since other text may come out worse."""
+        kl, same_best = self._by_cell(plan)
+        others = 1 - same_best.mean()
+        return bool(kl.mean() <= ROOM * limits.mean_kl and others <= ROOM * (1 - limits.top1_agreement))
+
+    def _by_cell(self, plan: Plan) -> tuple[FloatArray, npt.NDArray[np.bool_]]:
+        """Each cell's KL, and whether its best token is the reference's."""
+        give_back_memory()  # the last candidate's
+        answers = self._opened(plan)(self.expected.batches)
+        found = [_compared(p, q) for p, q in zip(self.expected.logprobs, answers, strict=True)]
+        kl, same_best = (np.concatenate(column) for column in zip(*found, strict=True))
+        return kl, same_best
+
+    def _opened(self, plan: Plan) -> Logprobs:
+        """The plan's graph, ready to be asked."""
+        candidate = self.model.clone()
+        quantize(candidate, plan)
+        add_scoring_outputs(candidate, self.expected.vocab_size)
+        with tempfile.TemporaryDirectory() as scratch:
+            path = Path(scratch) / "candidate.onnx"
+            ir.save(candidate, path, external_data="candidate.onnx.data")
+            return graph_logprobs(OnnxGraph(path), self.expected.vocab_size)
+
+
+def _compared(p: npt.NDArray[np.float32], q: FloatArray) -> tuple[FloatArray, npt.NDArray[np.bool_]]:
+    return (np.exp(p) * (p - q)).sum(-1), p.argmax(-1) == q.argmax(-1)
+
+
+def measure_sensitivity(model: ir.Model, plan: Plan, divergence: Callable[[Plan], float]) -> dict[str, Sensitivity]:
+    """Of each activation of the plan's products, tried alone; those that gain most for their work first."""
+    coarse, work = divergence(plan), _work(model)
+    found = {
+        name: Sensitivity(coarse - divergence(replace(plan, fine=plan.fine | {name})), work[name]) for name in work
+    }
+    return dict(sorted(found.items(), key=lambda item: -item[1].gain / item[1].work))
+
+
+def refined(plan: Plan, sensitivities: Mapping[str, Sensitivity]) -> Plan:
+    """The plan with two terms for the activations that gain most for their work, within the extra work allowed."""
+    chosen: set[str] = set()
+    for name, found in sensitivities.items():
+        spent = sum(sensitivities[other].work for other in chosen)
+        if found.gain > 0 and spent + found.work <= MOST_EXTRA_WORK:
+            chosen.add(name)
+    return replace(plan, fine=plan.fine | chosen)
+
+
+def until_close(plan: Plan, order: Sequence[str], is_close: Callable[[Plan], bool]) -> Plan:
+    """The plan with two terms for so many more activations, in that order, that its graph is close to the reference.
+
+    Where two terms for all are not enough, products stay in fp32, in the same order: slower, but near.
+    """
+    finer = [replace(plan, fine=plan.fine | set(order[: count + AT_ONCE])) for count in range(0, len(order), AT_ONCE)]
+    all_fine = finer[-1] if finer else plan
+    exact = [
+        replace(all_fine, exact=plan.exact | set(order[: count + AT_ONCE])) for count in range(0, len(order), AT_ONCE)
+    ]
+    tried = [plan, *finer, *exact]
+    return next((candidate for candidate in tried if is_close(candidate)), tried[-1])
+
+
+def _sample(batches: Sequence[Batch]) -> list[Batch]:
+    """Batches of all lengths with about CELLS masks in all."""
+    shuffled = random.Random(0).sample(list(batches), len(batches))
+    cells = accumulate((len(batch.targets) for batch in shuffled), initial=0)
+    return [batch for batch, before in zip(shuffled, cells, strict=False) if before < CELLS]
+
+
+def _work(model: ir.Model) -> dict[str, float]:
+    """Each activation's share of the products of one token: the sizes of the weights that it is multiplied with."""
+    sizes: dict[str, float] = {}
+    for product in weight_products(model):
+        size = math.prod(product.shape) / (TOKENS_PER_MASK if product.at_masks else 1)
+        sizes[product.input] = sizes.get(product.input, 0.0) + size
+    total = sum(sizes.values())
+    return {name: size / total for name, size in sizes.items()}

@@ -1,0 +1,1 @@
+"""The training loop, and adaptation to somebody's own text."""

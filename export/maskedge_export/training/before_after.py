@@ -1,0 +1,141 @@
+"""What a model gained between two trainings: losses of the same held-out words, before and after."""
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+
+from maskedge_export.evaluation.bootstrap import Estimate, perplexity_ratio
+from maskedge_export.evaluation.perplexity import perplexity
+from maskedge_export.evaluation.whole_words import MaskedWord, plain_words
+
+__all__ = ["Gain", "Gains", "WordCounts", "compare_words", "count_words_of", "gain_row"]
+
+FREQUENCIES = (1000.0, 100.0, 10.0, 1.0)
+"""Lower ends of the classes of frequency, occurrences in a million words."""
+MOST_PIECES = 4
+SHOWN_WORDS = 20
+
+FloatArray = npt.NDArray[np.float64]
+BoolArray = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Gain:
+    """One group of words, before and after."""
+
+    group: str
+    words: int
+    before: float
+    """Perplexity of a word: exp(-mean log p)."""
+    after: float
+    ratio: Estimate
+    """after / before, with its paired bootstrap interval."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gains:
+    """What was gained over all words and over groups of them."""
+
+    overall: Gain
+    by_frequency: list[Gain]
+    """By how often a word stands in the text trained on."""
+    by_pieces: list[Gain]
+    """By how many tokens a word has."""
+    gained_most: list[Gain]
+    """Single words, those whose summed log-probability rose most first."""
+
+
+@dataclass(frozen=True, slots=True)
+class WordCounts:
+    """How often words stand in a text."""
+
+    counts: Counter[str]
+    """By the word in small letters."""
+    total: int
+    """Words of the text."""
+
+    def per_million(self, word: str) -> float:
+        """Occurrences in a million words."""
+        return 1e6 * self.counts[word.lower()] / max(1, self.total)
+
+
+def count_words_of(documents: Iterable[Sequence[str]], wanted: set[str]) -> WordCounts:
+    """How often each wanted word stands in the documents, small and capital letters being the same.
+
+    Words are those that `plain_words` finds, which the wanted ones are drawn from.
+    """
+    known = {word.lower() for word in wanted}
+    counts: Counter[str] = Counter()
+    total = 0
+    for document in documents:
+        for text in document:
+            words = [word for chunk in text.lower().split() for word in _words_of(chunk)]
+            total += len(words)
+            counts.update(word for word in words if word in known)
+    return WordCounts(counts, total)
+
+
+@lru_cache(1 << 16)  # blanks always divide, and what stands between them comes again and again: 4 times as fast
+def _words_of(chunk: str) -> tuple[str, ...]:
+    return tuple(chunk[start:stop] for start, stop in plain_words(chunk))
+
+
+def compare_words(words: Sequence[MaskedWord], before: FloatArray, after: FloatArray, counts: WordCounts) -> Gains:
+    """The gains of words whose losses (nats) were `before` and are `after`, both [words]."""
+    frequency = np.array([counts.per_million(word.word) for word in words])
+    pieces = np.array([min(len(word.pieces), MOST_PIECES) for word in words])
+    by_pieces = {_pieces_name(count): pieces == count for count in range(1, MOST_PIECES + 1)}
+    spelled = np.array([word.word.lower() for word in words])
+    return Gains(
+        _gain("all", np.full(len(words), True), before, after),
+        _groups(_frequency_classes(frequency), before, after),
+        _groups(by_pieces, before, after),
+        _groups({word: spelled == word for word in _gained_most(spelled, before - after)}, before, after),
+    )
+
+
+def _frequency_classes(frequency: FloatArray) -> dict[str, BoolArray]:
+    classes: dict[str, BoolArray] = {}
+    upper = math.inf
+    for lower in FREQUENCIES:
+        name = f"{lower:,.0f} in a million or more" if upper == math.inf else f"{lower:,.0f} to {upper:,.0f}"
+        classes[name] = (frequency >= lower) & (frequency < upper)
+        upper = lower
+    classes[f"less than {upper:,.0f}"] = (frequency > 0) & (frequency < upper)
+    classes["never seen"] = frequency == 0
+    return classes
+
+
+def _pieces_name(count: int) -> str:
+    return {1: "1 piece", MOST_PIECES: f"{MOST_PIECES} or more"}.get(count, f"{count} pieces")
+
+
+def _gained_most(spelled: npt.NDArray[np.str_], gain: FloatArray) -> list[str]:
+    """The words with the largest summed gains, nats."""
+    words, owners = np.unique(spelled, return_inverse=True)
+    gains = np.bincount(owners, gain)
+    return [str(words[index]) for index in np.argsort(-gains)[:SHOWN_WORDS] if gains[index] > 0]
+
+
+def _groups(groups: dict[str, BoolArray], before: FloatArray, after: FloatArray) -> list[Gain]:
+    return [_gain(name, members, before, after) for name, members in groups.items() if members.any()]
+
+
+def _gain(name: str, members: BoolArray, before: FloatArray, after: FloatArray) -> Gain:
+    before, after = before[members], after[members]
+    first, second = (perplexity(float(losses.mean())) for losses in (before, after))
+    return Gain(name, len(before), first, second, perplexity_ratio(before, after))
+
+
+def gain_row(gain: "Gain") -> tuple[str, ...]:
+    """A group's name, its words, their perplexity before and after, and the ratio, with its interval where there is
+    more than one word to draw from."""
+    ratio = gain.ratio
+    interval = f" ({ratio.low:.3f} to {ratio.high:.3f})" if gain.words > 1 else ""
+    perplexities = (f"{value:,.1f}" if value < 1e7 else f"{value:.1e}" for value in (gain.before, gain.after))
+    return gain.group, f"{gain.words:,}", *perplexities, f"{ratio.value:.3f}{interval}"

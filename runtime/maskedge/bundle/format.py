@@ -1,0 +1,254 @@
+"""The bundle: a directory with a manifest, graphs and a tokenizer, every file hashed.
+
+README.md             model card
+config.json tokenizer.json tokenizer_config.json     as Hugging Face writes them
+maskedge.json         the manifest
+onnx/                 graphs and their weights
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any
+
+from maskedge.errors import BundleCorruptError, BundleNotFoundError
+
+__all__ = [
+    "DEFAULT_BUNDLE",
+    "FORMAT_VERSION",
+    "GRAPH_INPUTS",
+    "GRAPH_OUTPUTS",
+    "MANIFEST_NAME",
+    "Bundle",
+    "FileEntry",
+    "GoldenVector",
+    "GraphEntry",
+    "Manifest",
+    "file_sha256",
+]
+
+FORMAT_VERSION = 1
+MANIFEST_NAME = "maskedge.json"
+DEFAULT_BUNDLE = Path(__file__).parents[1] / "default_bundle"
+
+EXTERNAL_DATA = re.compile(rb"\x6a(?P<entry>[\x0d-\x7f])\x0a\x08location\x12(?P<length>[\x01-\x73])", re.DOTALL)
+"""How a graph's protobuf names the file that weights lie in: the length of an entry, its key, and the length of the
+value that follows and ends the entry."""
+LOCATION_KEY = re.compile(rb"[\x00\x08]location")
+"""That key however the lengths around it are written: a string of 8 bytes."""
+
+GRAPH_INPUTS = {
+    "input_ids": "int64 [batch, length]",
+    "mask_positions": "int64 [batch, masks]",
+    "target_ids": "int64 [batch, masks, targets]",
+    "top_k": "int64 [1]",
+}
+GRAPH_OUTPUTS = {
+    "top_logprobs": "float32 [batch, masks, top_k], nats",
+    "top_ids": "int64 [batch, masks, top_k]",
+    "entropy": "float32 [batch, masks], nats",
+    "target_logprobs": "float32 [batch, masks, targets], nats",
+    "target_ranks": "int64 [batch, masks, targets], 1 is the most probable",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class FileEntry:
+    """What a file of the bundle must be."""
+
+    sha256: str
+    size: int
+    """Bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class GoldenVector:
+    """An encoded input with the outputs that the exporting machine computed."""
+
+    input_ids: tuple[int, ...]
+    mask_positions: tuple[int, ...]
+    top_ids: tuple[tuple[int, ...], ...]
+    """[masks, 5]"""
+    top_logprobs: tuple[tuple[float, ...], ...]
+    """[masks, 5], nats"""
+
+
+@dataclass(frozen=True, slots=True)
+class GraphEntry:
+    """One precision's graph."""
+
+    file: str
+    """Path within the bundle."""
+    verification: Mapping[str, Any]
+    """How the graph compares with its source: the figures, the limits, and whether they were kept."""
+    golden: tuple[GoldenVector, ...] = ()
+    inputs: Mapping[str, str] = field(default_factory=lambda: dict(GRAPH_INPUTS))
+    outputs: Mapping[str, str] = field(default_factory=lambda: dict(GRAPH_OUTPUTS))
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """maskedge.json."""
+
+    name: str
+    source: Mapping[str, Any]
+    """The checkpoint: its name, model type, and the sha256 of its weights."""
+    mask_token: str
+    max_length: int
+    """Longest text in tokens, special tokens included."""
+    vocab_size: int
+    graphs: Mapping[str, GraphEntry]
+    """By precision; the first is the default."""
+    files: Mapping[str, FileEntry]
+    standard: Mapping[str, GraphEntry] = field(default_factory=dict)
+    """By precision: graphs in the form that Optimum and transformers.js load. This runtime does not open them."""
+    calibration: Mapping[str, Any] = field(default_factory=dict)
+    """What the quantized graphs were calibrated on: texts, rows and tokens, the seed they were drawn with, and the
+    text's sha256. Empty where there are none, or an earlier version wrote the bundle."""
+    format_version: int = FORMAT_VERSION
+
+    def to_json(self) -> str:
+        """The file's text."""
+        return json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> "Manifest":
+        """The manifest of a file's text. Raises KeyError, TypeError or ValueError where it is malformed."""
+        fields = json.loads(text)
+        if fields["format_version"] != FORMAT_VERSION:
+            raise ValueError(f"its format is {fields['format_version']}; this maskedge reads {FORMAT_VERSION}")
+        if not fields["graphs"]:
+            raise ValueError("it names no graph")
+        fields["graphs"] = {name: _graph_entry(entry) for name, entry in fields["graphs"].items()}
+        standard = fields.get("standard", {})  # the first bundles have none
+        fields["standard"] = {name: _graph_entry(entry) for name, entry in standard.items()}
+        fields["files"] = {name: FileEntry(**entry) for name, entry in fields["files"].items()}
+        return cls(**fields)
+
+
+def _graph_entry(fields: dict[str, Any]) -> GraphEntry:
+    fields["golden"] = tuple(
+        GoldenVector(
+            input_ids=tuple(vector["input_ids"]),
+            mask_positions=tuple(vector["mask_positions"]),
+            top_ids=tuple(map(tuple, vector["top_ids"])),
+            top_logprobs=tuple(map(tuple, vector["top_logprobs"])),
+        )
+        for vector in fields["golden"]
+    )
+    return GraphEntry(**fields)
+
+
+def file_sha256(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A bundle on disk."""
+
+    path: Path
+    manifest: Manifest
+
+    @classmethod
+    def open(cls, path: Path, *, verify: bool = True) -> "Bundle":
+        """The bundle in a directory.
+
+        Raises BundleNotFoundError where there is none, BundleCorruptError where its manifest cannot be read, was
+        written by a later version, or (with `verify`) where a file is missing or its hash differs.
+        """
+        manifest_path = path / MANIFEST_NAME
+        if not manifest_path.is_file():
+            raise BundleNotFoundError(
+                f"no bundle at {path}: {MANIFEST_NAME} is missing; "
+                f"make one with `mlm-export bundle CHECKPOINT --out {path}`"
+            )
+        bundle = cls(path, _read_manifest(manifest_path))
+        if verify:
+            for name in bundle.manifest.files:
+                bundle.check(name)
+        return bundle
+
+    def check(self, name: str) -> None:
+        """Compare one file with the manifest. Raises BundleCorruptError, naming it, where they differ."""
+        entry, path = self.manifest.files[name], self.file(name)
+        if not path.is_file():
+            raise BundleCorruptError(f"{path} is missing from the bundle; export or download the bundle again")
+        if path.stat().st_size != entry.size or file_sha256(path) != entry.sha256:
+            raise BundleCorruptError(
+                f"{path} was altered: its SHA-256 is not the manifest's; export or download it again"
+            )
+
+    def file(self, name: str) -> Path:
+        """Where a file of the bundle lies.
+
+        Raises BundleCorruptError for a name that the manifest does not list, so that nobody checked the file, and for
+        one that leads out of the bundle. A snapshot in the Hub's cache is made of links into its `blobs`: those count
+        as the bundle's.
+        """
+        manifest, path, root = self.path / MANIFEST_NAME, self.path / name, self.path.resolve()
+        if name not in self.manifest.files:
+            raise BundleCorruptError(f"{path} is used, but {manifest} does not list it; export the bundle again")
+        roots = [root, root.parents[1] / "blobs"] if root.parent.name == "snapshots" else [root]
+        if not _stays_within(name) or not any(path.resolve().is_relative_to(inside) for inside in roots):
+            raise BundleCorruptError(f"{manifest} names {name!r}, which lies outside the bundle")
+        return path
+
+    def graph_file(self, entry: GraphEntry) -> Path:
+        """Where a graph lies. Raises BundleCorruptError as `file`, for the graph and for the weights that it names."""
+        path, *_ = [self.file(name) for name in self.graph_files(entry)]
+        return path
+
+    def graph_files(self, entry: GraphEntry) -> list[str]:
+        """Names of a graph's file and of the weights files that it reads, which other graphs may read too."""
+        path = self.file(entry.file)
+        try:
+            names = _weights_files(path.read_bytes())
+        except ValueError as error:
+            raise BundleCorruptError(f"{path}: {error}; export the bundle again") from error
+        return [entry.file, *((PurePosixPath(entry.file).parent / name).as_posix() for name in sorted(names))]
+
+    def graph(self, precision: str | None = None) -> tuple[str, GraphEntry]:
+        """A precision and its graph; the bundle's default where None. Raises BundleError for one it does not hold."""
+        graphs = self.manifest.graphs
+        precision = precision or next(iter(graphs))
+        if precision not in graphs:
+            raise BundleNotFoundError(f"{self.path} has no {precision!r} graph; it has: {', '.join(graphs)}")
+        return precision, graphs[precision]
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over all files' hashes: two bundles that share it give the same scores."""
+        hashes = {name: entry.sha256 for name, entry in sorted(self.manifest.files.items())}
+        return hashlib.sha256(json.dumps(hashes).encode()).hexdigest()
+
+
+def _stays_within(name: str) -> bool:
+    """Whether a name cannot lead out of the directory it is relative to, on this system or another."""
+    path = PurePosixPath(name)
+    return not (path.is_absolute() or ".." in path.parts or "\\" in name or PureWindowsPath(name).drive)
+
+
+def _weights_files(graph: bytes) -> set[str]:
+    """Names of the external files that a graph's weights lie in, relative to the graph.
+
+    Raises ValueError where one is written so that another reader of the same bytes might find another name.
+    """
+    plain = {match.end("entry") + len(b"\x0a\x08") - 1: match for match in EXTERNAL_DATA.finditer(graph)}
+    for match in LOCATION_KEY.finditer(graph):
+        found = plain.get(match.start())
+        if found is None or found["entry"][0] != found["length"][0] + len(b"\x0a\x08location\x12?"):
+            raise ValueError("it names a file of weights in a way that export does not write")
+    return {graph[match.end() : match.end() + match["length"][0]].decode(errors="replace") for match in plain.values()}
+
+
+def _read_manifest(path: Path) -> Manifest:
+    try:
+        return Manifest.from_json(path.read_text(encoding="utf-8"))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise BundleCorruptError(f"{path} is no manifest that this version can read ({error!r})") from error

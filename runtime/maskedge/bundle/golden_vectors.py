@@ -1,0 +1,105 @@
+"""Whether a bundle gives on this machine what it gave where it was made: its golden vectors replayed."""
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from maskedge.bundle.cpu import CpuFeatures
+from maskedge.bundle.engine import Graph
+from maskedge.bundle.format import GoldenVector, GraphEntry
+from maskedge.errors import Int8SaturationWarning
+
+__all__ = ["TOLERANCE", "Verification", "choose_precision", "replay"]
+
+TOLERANCE = {"fp32": 1e-3, "int8": 0.2}
+"""Largest difference of a recorded log-probability, nats, by the first part of the precision's name.
+
+Other kernels change fp32 by some 1e-6 (measured: all of onnxruntime's optimizers on and off). In int8 so small a change
+moves some activations to a neighbouring level, and log-probabilities of the bundled model by up to 0.05; saturation,
+emulated, changes them by up to 2.3 and the model's pseudo-perplexity by 8 %.
+"""
+
+SEVEN_BIT = "int8-avx2"
+"""The graph whose weights have 7 bits, so that no sum of products saturates."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What replaying a graph's golden vectors found on this CPU."""
+
+    precision: str
+    vectors: int
+    """Golden vectors that were replayed."""
+    max_logprob_difference: float
+    """Over all recorded log-probabilities, nats."""
+    same_best_tokens: bool
+    """Whether the most probable token of every mask is the recorded one."""
+    tolerance: float
+    """Largest difference that rounding explains, nats: `TOLERANCE`."""
+    cpu: CpuFeatures
+
+    @property
+    def passed(self) -> bool:
+        """Whether there is at most the difference that rounding explains. A best token may then still be another,
+        where two are as good as equal."""
+        return self.max_logprob_difference <= self.tolerance
+
+    @property
+    def saturates(self) -> bool:
+        """Whether 8-bit sums saturate here: scores differ from the recorded ones, on a CPU where sums can saturate or
+        that is not known. 7-bit graphs do not saturate."""
+        can = self.precision.startswith("int8") and self.precision != SEVEN_BIT
+        return can and not self.passed and (self.cpu.int8_saturates or not self.cpu.known)
+
+
+def replay(graph: Graph, precision: str, golden: tuple[GoldenVector, ...], cpu: CpuFeatures) -> Verification:
+    """Runs the golden vectors of a precision's graph, one at a time, and compares with what they recorded."""
+    found = [_replay_one(graph, vector) for vector in golden]
+    return Verification(
+        precision=precision,
+        vectors=len(found),
+        max_logprob_difference=max((difference for difference, _ in found), default=0.0),
+        same_best_tokens=all(same for _, same in found),
+        tolerance=TOLERANCE.get(precision.partition("-")[0], TOLERANCE["int8"]),
+        cpu=cpu,
+    )
+
+
+def _replay_one(graph: Graph, vector: GoldenVector) -> tuple[float, bool]:
+    """The largest difference at the recorded tokens, nats, and whether the best tokens are the recorded ones."""
+    recorded = np.array(vector.top_ids, np.int64)  # [masks, 5]
+    inputs = {
+        "input_ids": np.array([vector.input_ids], np.int64),
+        "mask_positions": np.array([vector.mask_positions], np.int64),
+        "target_ids": recorded[np.newaxis],
+        "top_k": np.array([1], np.int64),
+    }
+    outputs = graph.run(["target_logprobs", "top_ids"], inputs)
+    difference = np.abs(np.asarray(outputs["target_logprobs"][0], np.float64) - np.array(vector.top_logprobs))
+    worst = float(np.nan_to_num(difference, nan=np.inf).max())
+    return worst, bool(np.array_equal(outputs["top_ids"][0][:, 0], recorded[:, 0]))
+
+
+def choose_precision(graphs: Mapping[str, GraphEntry], precision: str | None, cpu: CpuFeatures) -> str | None:
+    """The precision to open on this CPU: the one asked for, or the bundle's default, unless its 8-bit sums saturate.
+
+    Then it is the 7-bit graph where the bundle has one, else the fp32 graph. Decided from the CPU's flags, without a
+    run. Where scores may be wrong, or are right but slow to come by, it warns with Int8SaturationWarning.
+    """
+    chosen = precision or next(iter(graphs))
+    if chosen != "int8" or not cpu.int8_saturates:
+        return precision
+    if precision is None and SEVEN_BIT in graphs:
+        return SEVEN_BIT
+    if precision is None and "fp32" in graphs:
+        _warn(f"its fp32 graph is used instead, several times slower; a bundle with an {SEVEN_BIT!r} graph is fast")
+        return "fp32"
+    _warn(f"scores may be wrong; `Predictor.verify()` says by how much; use a bundle's {SEVEN_BIT!r} or 'fp32' graph")
+    return chosen
+
+
+def _warn(consequence: str) -> None:
+    message = f"this CPU has no VNNI instructions, so that sums of the int8 graph saturate: {consequence}"
+    warnings.warn(message, Int8SaturationWarning, stacklevel=4)

@@ -1,0 +1,1 @@
+"""`mlm`: all that needs typer, rich, prompt_toolkit or matplotlib."""

@@ -1,0 +1,308 @@
+"""`mlm`: the only part of this package that prints and exits.
+
+Results go to standard output, messages to standard error. Exit codes: 0 all went well; 1 a text cannot be filled or
+scored, or a bundle is damaged; 2 the command was called wrongly.
+"""
+
+import json
+import math
+import os
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from io import StringIO, TextIOWrapper
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+from rich.console import Console
+
+from maskedge.cli.explanation_table import explanation_table
+from maskedge.cli.info import describe, description_table
+from maskedge.cli.prompt import COMMANDS, Dialogue, EndOfDialogue
+from maskedge.cli.tables import QUIET, fill_table, score_table, scores_table
+from maskedge.cli.verification_table import verification_table
+from maskedge.errors import BundleNotFoundError, MaskedgeError, TextError
+from maskedge.explanation import Explanation, explain
+from maskedge.extras import exit_without_extra
+from maskedge.inference.scoring import Method
+from maskedge.predictor import Predictor
+from maskedge.results import SentenceScore, TextStatus
+
+__all__ = ["app", "main"]
+
+FAILURE, USAGE_ERROR = 1, 2
+IMAGE_SUFFIXES = (".png", ".svg")
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+Texts = Annotated[list[str], typer.Argument(metavar="TEXT", help="Texts; - reads standard input, a text a line.")]
+Model = Annotated[
+    str | None, typer.Option("--model", "-m", help="A bundle's directory or Hub id.", show_default="maskedge's own")
+]
+Precision = Annotated[
+    str | None, typer.Option(help="Which of the bundle's graphs to run.", show_default="the bundle's first")
+]
+TopK = Annotated[int, typer.Option("--top-k", "-k", min=1, help="Candidates to show for each mask.")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object a line, for machines.")]
+
+
+def main() -> None:
+    """Runs the command line. Errors that a person can act on are one line."""
+    sys.stdin = sys.stdin or StringIO()  # None where the caller closed it
+    for stream in (sys.stdin, sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # bytes that are no text stay apart instead of ending the run
+            stream.reconfigure(errors="surrogateescape" if stream is sys.stdin else "backslashreplace")
+    warnings.showwarning = _show_warning
+    try:
+        app(prog_name="mlm")
+    except MaskedgeError as error:
+        _fail(error, USAGE_ERROR if isinstance(error, BundleNotFoundError) else FAILURE)
+
+
+@app.callback(invoke_without_command=True)
+def _prompt(context: typer.Context, model: Model = None, precision: Precision = None, top_k: TopK = 5) -> None:
+    """Fill masks, score sentences, and explain predictions on a plain CPU. Without a command: an interactive prompt."""
+    if context.invoked_subcommand is None:
+        _converse(Dialogue(lambda path: _load(path, None), _load(model, precision), top_k))
+    elif (model, precision, top_k) != (None, None, 5):
+        _fail(f"options come after the command: mlm {context.invoked_subcommand} ... --model PATH", USAGE_ERROR)
+
+
+@app.command()
+def fill(
+    texts: Texts, model: Model = None, precision: Precision = None, top_k: TopK = 5, as_json: Json = False
+) -> None:
+    """Fill the masks of texts, written [MASK] or <mask>."""
+    predictor, console = _load(model, precision), _console()
+
+    def show(answer: Any) -> None:
+        console.print(fill_table(answer, predictor.mask_token), "", sep="\n")
+
+    with _usage_errors():
+        _answer_all(texts, lambda text: predictor.fill([text], top_k=top_k)[0], show, as_json=as_json)
+
+
+@app.command()
+def score(
+    texts: Texts,
+    method: Annotated[Method, typer.Option(help="What is masked while a token is asked for.")] = "original",
+    model: Model = None,
+    precision: Precision = None,
+    as_json: Json = False,
+) -> None:
+    """Score texts without masks: each token's probability given the others, and the text's pseudo-perplexity."""
+    predictor = _load(model, precision)
+    scores: list[SentenceScore] = []
+    try:
+        _answer_all(texts, lambda text: predictor.score([text], method=method)[0], scores.append, as_json=as_json)
+    finally:
+        if scores:
+            _console().print(scores_table(scores) if _several(texts) else score_table(scores[0]))
+
+
+@app.command("explain")
+def explain_text(
+    text: Annotated[str, typer.Argument(metavar="TEXT", help="A text; - reads it from standard input.")],
+    word: Annotated[str | None, typer.Option("--word", "-w", help="Mask this word of the text.")] = None,
+    image: Annotated[Path | None, typer.Option(help="Draw the explanation too: a PNG or SVG file.")] = None,
+    model: Model = None,
+    precision: Precision = None,
+    top_k: TopK = 5,
+    as_json: Json = False,
+) -> None:
+    """Show every step of a prediction, from the text through tokens and probabilities to the filled text.
+
+    A candidate's logit gap is its logit less the best one's, its share its part of the shown candidates' probability.
+    """
+    save = _picture_saver(image)
+    predictor = _load(model, precision)
+    with _usage_errors():
+        explanation = _explain(predictor, next(_read([text], whole=True)), word, top_k)
+    save(explanation)
+    if as_json:
+        _print_json(explanation)
+    else:
+        _console().print(explanation_table(explanation))
+
+
+@app.command()
+def info(model: Model = None, as_json: Json = False) -> None:
+    """Describe a bundle: what it was made of, its graphs and how they were proved, and this machine."""
+    description = describe(_load(model, None))
+    if as_json:
+        _print_json(description)
+    else:
+        _console().print(description_table(description))
+
+
+@app.command()
+def verify(model: Model = None, precision: Precision = None, as_json: Json = False) -> None:
+    """Replay a bundle's golden vectors: does it give on this CPU what it gave where it was made? Exit code 1 if not."""
+    predictor = _load(model, precision)
+    rest = [name for name in predictor.bundle.manifest.graphs if name != predictor.precision and precision is None]
+    found = [opened.verify() for opened in (predictor, *(_load(model, name) for name in rest))]
+    if as_json:
+        for verification in found:
+            _print_json(asdict(verification) | {"passed": verification.passed, "saturates": verification.saturates})
+    else:
+        _console().print(verification_table(predictor.name, len(predictor.bundle.manifest.files), found))
+    if not all(verification.passed for verification in found):
+        raise typer.Exit(FAILURE)
+
+
+def _converse(dialogue: Dialogue) -> None:
+    """Answers lines until the end of the input. Ctrl-C gives up a line or an answer, never the prompt."""
+    try:
+        from maskedge.cli.terminal import line_reader  # takes a while to import, and no command needs it
+    except ModuleNotFoundError as error:
+        exit_without_extra("mlm", "cli", error)
+    words = [command.partition(" ")[0] for command in COMMANDS]
+    read = line_reader(sys.stdin, _state_directory() / "history", words, lambda: _status(dialogue))
+    _say("A text with [MASK] is filled, one without is scored; :help shows the commands, Ctrl-D leaves.")
+    failed = False
+    while True:
+        try:
+            line = read()
+            if line.strip():
+                _console().print(dialogue.answer(line), "", sep="\n")
+        except KeyboardInterrupt:
+            continue
+        except (MaskedgeError, ValueError) as error:
+            failed = True
+            _complain(_message(error))
+        except (EOFError, EndOfDialogue):
+            break
+    if failed and not sys.stdin.isatty():  # nobody saw the message: a script has to be told
+        raise typer.Exit(FAILURE)
+
+
+def _status(dialogue: Dialogue) -> str:
+    predictor = dialogue.predictor
+    return f" {predictor.name} · {predictor.precision} · top {dialogue.top_k}"
+
+
+def _state_directory() -> Path:
+    configured = os.environ.get("XDG_STATE_HOME")
+    return (Path(configured) if configured else Path("~/.local/state").expanduser()) / "maskedge"
+
+
+def _load(model: str | None, precision: str | None) -> Predictor:
+    return Predictor.load(model, precision=precision)
+
+
+def _answer_all(
+    arguments: Sequence[str], ask: Callable[[str], Any], show: Callable[[Any], None], *, as_json: bool
+) -> None:
+    """Shows each text's answer as soon as it is there. Exits 1 at the end where a text had none."""
+    refused = False
+    for number, text in enumerate(_read(arguments), start=1):
+        try:
+            answer = ask(text)
+        except TextError as error:
+            refused = True
+            _complain(f"text {number}: {_message(error)}" if _several(arguments) else _message(error))
+            if as_json:  # a line for each text: whoever pairs them can count on it
+                _print_json({"status": error.status, "text": text, "message": _message(error)})
+        else:
+            show(answer) if not as_json else _print_json({"status": TextStatus.OK} | asdict(answer))
+    if refused:
+        raise typer.Exit(FAILURE)
+
+
+def _explain(predictor: Predictor, text: str, word: str | None, top_k: int) -> Explanation:
+    try:
+        return explain(predictor, text, word=word, top_k=top_k)
+    except TextError as error:
+        hint = "; --word masks a word of it" if error.status is TextStatus.NO_MASK else ""
+        raise TextError(error.status, _message(error) + hint) from error
+
+
+def _read(arguments: Sequence[str], *, whole: bool = False) -> Iterator[str]:
+    """The texts of the command line; of standard input, each line or the `whole` of it, for `-`."""
+    for argument in arguments:
+        if argument != "-":
+            yield argument
+        elif whole:
+            yield sys.stdin.read().strip()
+        else:
+            for line in sys.stdin:
+                yield line.rstrip("\r\n")
+
+
+def _several(arguments: Sequence[str]) -> bool:
+    return len(arguments) > 1 or "-" in arguments
+
+
+def _picture_saver(image: Path | None) -> Callable[[Explanation], None]:
+    """What writes the picture, found before the model is loaded: a wrong name or a missing extra is told at once."""
+    if image is None:
+        return lambda _: None
+    if image.suffix.lower() not in IMAGE_SUFFIXES:
+        _fail(f"--image takes a name that ends in .png or .svg, not {str(image)!r}", USAGE_ERROR)
+    try:
+        from maskedge.cli.picture import save_picture
+    except ModuleNotFoundError as error:
+        exit_without_extra("mlm explain --image", "viz", error)
+
+    def save(explanation: Explanation) -> None:
+        try:
+            save_picture(explanation, image)
+        except OSError as error:
+            _fail(f"cannot write {image}: {error.strerror}", FAILURE)
+        _say(f"Wrote {image}")
+
+    return save
+
+
+@contextmanager
+def _usage_errors() -> Iterator[None]:
+    """An argument that the library refuses is wrong usage."""
+    try:
+        yield
+    except TextError:
+        raise
+    except ValueError as error:
+        _fail(error, USAGE_ERROR)
+
+
+def _print_json(answer: Any) -> None:
+    fields = answer if isinstance(answer, dict) else asdict(answer)
+    print(json.dumps(_finite(fields), allow_nan=False), flush=True)
+
+
+def _finite(value: Any) -> Any:
+    """The value with null for the infinities, which JSON has no word for."""
+    if isinstance(value, dict):
+        return {name: _finite(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _console() -> Console:
+    return Console(highlight=False)
+
+
+def _message(error: Exception) -> str:
+    """What the library says; it numbers texts itself, and is given one at a time here."""
+    return str(error).removeprefix("text 0: ")
+
+
+def _fail(error: Exception | str, code: int) -> NoReturn:
+    _complain(_message(error) if isinstance(error, Exception) else error)
+    raise SystemExit(code)
+
+
+def _complain(message: str) -> None:
+    Console(stderr=True).print(f"Error: {message}", style="red", markup=False, highlight=False, soft_wrap=True)
+
+
+def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
+    Console(stderr=True).print(f"Warning: {message}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+
+
+def _say(message: str) -> None:
+    Console(stderr=True).print(message, style=QUIET, markup=False, highlight=False, soft_wrap=True)

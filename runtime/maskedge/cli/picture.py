@@ -1,0 +1,161 @@
+"""An explanation as a picture, PNG or SVG: the steps of a prediction down a rail."""
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+from matplotlib import font_manager, rc_context
+from matplotlib.figure import Figure
+
+from maskedge.cli.sheet import ACCENT, ACCENT_LIGHT, INK, LINE, QUIET, WHITE, Sheet, Span
+from maskedge.cli.spelling import mask_spans, printable, visible
+from maskedge.explanation import ExplainedCandidate, ExplainedMask, ExplainedToken, Explanation
+
+__all__ = ["draw_explanation", "save_picture"]
+
+# Lengths in points.
+TITLE_DROP = 26.0
+"""From a step's title to what it shows."""
+STEP_GAP = 30.0
+BOX_HEIGHT, BOX_GAP, BOX_PADDING, BOX_ROW = 40.0, 6.0, 9.0, 64.0
+ROW, BAR_HEIGHT, BAR_START, BAR_LENGTH = 25.0, 13.0, 112.0, 260.0
+COLUMNS = {"probability": 66.0, "share": 118.0, "log-prob.": 178.0, "logit gap": 240.0}
+"""Where the figures end, from the end of the longest bar."""
+TEXT, TOKEN, FIGURE, SMALL = 14.0, 11.5, 10.0, 8.0
+DPI = 200
+
+FONTS = ("Inter", "Helvetica Neue", "DejaVu Sans", "Noto Sans CJK SC", "Noto Sans Arabic", "Noto Sans Devanagari")
+"""The first installed one sets the text, and the next ones lend the characters it lacks; matplotlib brings DejaVu."""
+
+
+def save_picture(explanation: Explanation, path: Path) -> None:
+    """Draws the explanation into a PNG or SVG file, by its name's ending. Raises OSError; ValueError for another."""
+    kind = path.suffix.lower().removeprefix(".")
+    if kind not in ("png", "svg"):
+        raise ValueError(f"a picture's name ends in .png or .svg, not {path.name!r}")
+    with rc_context(_style()), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from")  # no installed font has it: it is drawn as a box
+        draw_explanation(explanation).savefig(path, format=kind, dpi=DPI, metadata=_metadata(explanation, kind))
+
+
+def _style() -> dict[Any, Any]:
+    installed = set(font_manager.get_font_names())
+    families = [name for name in FONTS if name in installed]
+    # Text stays text in an SVG, to be searched and read aloud; equal explanations give equal bytes.
+    return {"font.family": families, "svg.fonttype": "none", "svg.hashsalt": "maskedge", "text.parse_math": False}
+
+
+def _metadata(explanation: Explanation, kind: str) -> dict[str, str | None]:
+    description = printable(f"{explanation.masked_text} → {explanation.filled_text}")
+    metadata: dict[str, str | None] = {"Title": f"How {explanation.model} fills a mask", "Description": description}
+    return metadata | ({"Date": None} if kind == "svg" else {})
+
+
+def draw_explanation(explanation: Explanation) -> Figure:
+    """The explanation as a figure. It needs no display."""
+    sheet = Sheet()
+    several = len(explanation.masks) > 1
+    masked = explanation.masked_text
+    _sentence(sheet, "Input sentence", explanation.text, mask_spans(explanation.text, explanation.mask_token))
+    _sentence(sheet, "Masked sentence", masked, mask_spans(masked, explanation.mask_token))
+    _tokens(sheet, explanation.tokens)
+    for mask in explanation.masks:
+        _distribution(sheet, f", position {mask.position}" if several else "", mask)
+    for mask in explanation.masks:
+        _word(sheet, f", position {mask.position}" if several else "", mask)
+    _sentence(sheet, "Filled sentence", explanation.filled_text, [mask.filled_span for mask in explanation.masks])
+    return sheet.finish(f"{explanation.model} · {explanation.precision}")
+
+
+def _sentence(sheet: Sheet, title: str, text: str, spans: list[Span]) -> None:
+    sheet.begin_step(title)
+    sheet.y += TITLE_DROP
+    sheet.paragraph(printable(text), spans, TEXT)
+    sheet.y += STEP_GAP
+
+
+def _tokens(sheet: Sheet, tokens: tuple[ExplainedToken, ...]) -> None:
+    """A box for each token, with its id, over its position."""
+    sheet.begin_step("Tokens, their ids and positions")
+    sheet.y += TITLE_DROP
+    x = 0.0
+    for token in tokens:
+        width = _box_width(sheet, token)
+        if x and x + width > sheet.inner_width:
+            x, sheet.y = 0.0, sheet.y + BOX_ROW
+        _token(sheet, x, width, token)
+        x += width + BOX_GAP
+    sheet.y += BOX_ROW - 14 + STEP_GAP
+
+
+def _box_width(sheet: Sheet, token: ExplainedToken) -> float:
+    widest = max(
+        sheet.width_of(_spelling(sheet, token), TOKEN, bold=token.masked), sheet.width_of(str(token.token), SMALL)
+    )
+    return widest + 2 * BOX_PADDING
+
+
+def _spelling(sheet: Sheet, token: ExplainedToken) -> str:
+    return sheet.shortened(visible(token.token_str), TOKEN, sheet.inner_width - 2 * BOX_PADDING, bold=token.masked)
+
+
+def _token(sheet: Sheet, x: float, width: float, token: ExplainedToken) -> None:
+    fill, edge = (ACCENT, ACCENT) if token.masked else (WHITE, LINE)
+    top = sheet.y - 12
+    sheet.box(x, top, width, BOX_HEIGHT, fill=fill, edge=edge)
+    middle = x + width / 2
+    colours = (WHITE, ACCENT_LIGHT) if token.masked else (INK, QUIET)
+    sheet.text(middle, top + 14, _spelling(sheet, token), TOKEN, colours[0], align="center", bold=token.masked)
+    sheet.text(middle, top + 30, str(token.token), SMALL, colours[1], align="center")
+    position = f"mask, {token.position}" if token.masked else str(token.position)
+    sheet.text(middle, top + 49, position, SMALL, ACCENT if token.masked else QUIET, align="center")
+
+
+def _distribution(sheet: Sheet, where: str, mask: ExplainedMask) -> None:
+    """A bar for each candidate, longest for the best, with the figures on the way from its logit."""
+    sheet.begin_step(f"Logits to probabilities{where}")
+    for heading, end in COLUMNS.items():
+        sheet.text(BAR_START + BAR_LENGTH + end, sheet.y, heading, SMALL, QUIET, align="right")
+    sheet.y += TITLE_DROP
+    best = mask.candidates[0]
+    for candidate in mask.candidates:
+        _candidate(sheet, candidate, best)
+    others = f"{mask.others:,} others"
+    _row(sheet, others, QUIET, {"probability": f"{mask.others_probability:.2%}"}, bold=False)
+    sheet.y += STEP_GAP - ROW / 2
+
+
+def _candidate(sheet: Sheet, candidate: ExplainedCandidate, best: ExplainedCandidate) -> None:
+    leads = candidate is best
+    length = max(1.0, BAR_LENGTH * candidate.probability / best.probability)
+    fill = ACCENT if leads else ACCENT_LIGHT
+    sheet.box(BAR_START, sheet.y - BAR_HEIGHT / 2, length, BAR_HEIGHT, fill=fill, edge=fill, radius=2.0)
+    figures = {
+        "probability": f"{candidate.probability:.2%}",
+        "share": f"{candidate.share:.1%}",
+        "log-prob.": f"{candidate.logprob:.3f}",
+        "logit gap": f"{candidate.logit_gap:.3f}",
+    }
+    _row(sheet, visible(candidate.token_str), INK, figures, bold=leads)
+
+
+def _row(sheet: Sheet, label: str, colour: str, figures: dict[str, str], *, bold: bool) -> None:
+    label = sheet.shortened(label, TOKEN, BAR_START - 10, bold=bold)
+    sheet.text(BAR_START - 10, sheet.y, label, TOKEN, colour, align="right", bold=bold)
+    for heading, figure in figures.items():
+        shade = colour if heading == "probability" else QUIET
+        end, strong = BAR_START + BAR_LENGTH + COLUMNS[heading], bold and heading == "probability"
+        sheet.text(end, sheet.y, figure, FIGURE, shade, align="right", bold=strong)
+    sheet.y += ROW
+
+
+def _word(sheet: Sheet, where: str, mask: ExplainedMask) -> None:
+    sheet.begin_step(f"Decoded word{where}")
+    sheet.y += TITLE_DROP
+    best = visible(mask.candidates[0].token_str)
+    sheet.paragraph(best, [(0, len(best))], TEXT)
+    if mask.word is not None:
+        rank = f"rank {mask.word_rank:,}" if mask.word_rank else "no single token"
+        x = sheet.width_of(best, TEXT, bold=True) + 18
+        sheet.text(x, sheet.y, f"The masked word was {printable(mask.word)}: {rank}", FIGURE, QUIET)
+    sheet.y += STEP_GAP

@@ -1,0 +1,160 @@
+"""Two terms go where one loses most, no further than the extra work allowed, unless the gate asks for more."""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+
+from maskedge.bundle.engine import OnnxGraph
+from maskedge_export.encoders.families import native_encoder
+from maskedge_export.evaluation.comparison import compare
+from maskedge_export.evaluation.gate import Limits
+from maskedge_export.evaluation.logprobs import Logprobs, graph_logprobs
+from maskedge_export.evaluation.masked_tokens import Batch
+from maskedge_export.graphs.matmuls import matmul_inputs, weight_products
+from maskedge_export.graphs.onnx_export import encoder_graph
+from maskedge_export.graphs.scoring_outputs import add_scoring_outputs
+from maskedge_export.quantization.observers import ActivationSample, Range, observe_activations
+from maskedge_export.quantization.qdq import Plan, quantize, round_weights
+from maskedge_export.quantization.sensitivity import (
+    AT_ONCE,
+    MOST_EXTRA_WORK,
+    ROOM,
+    TOKENS_PER_MASK,
+    Answers,
+    Divergence,
+    Sensitivity,
+    measure_sensitivity,
+    refined,
+    until_close,
+)
+
+TOO_WIDE = 64
+"""How many times wider than needed the spoilt activation's range is made: 6 of its 8 bits are lost."""
+
+
+@pytest.fixture(scope="module")
+def batches(masked_ids: Callable[..., Any]) -> list[Batch]:
+    texts = [masked_ids(300, batch=16, length=length, masks=1) for length in (6, 9, 15)]
+    return [Batch(ids.numpy(), at.numpy(), np.ones_like(at.numpy())) for ids, at in texts]
+
+
+@pytest.fixture(scope="module")
+def model(make_model: Callable[..., Any]) -> ir.Model:
+    bert = make_model("bert")
+    return encoder_graph(native_encoder(bert.config, bert.state_dict()))
+
+
+class Spoilt(ActivationSample):
+    """An activation whose range is taken as it is said to be."""
+
+    @property
+    def best_range(self) -> Any:
+        return Range(self.low, self.high)
+
+
+@pytest.fixture(scope="module")
+def plan(model: ir.Model, batches: list[Batch], tmp_path_factory: pytest.TempPathFactory) -> Plan:
+    """One term each; the first attention's output is said to reach much further than it does."""
+    probe = model.clone()
+    probe.graph.outputs.extend(matmul_inputs(probe).values())
+    path = tmp_path_factory.mktemp("probe") / "probe.onnx"
+    ir.save(probe, path)
+    samples = observe_activations(path, matmul_inputs(model), batches)
+    seen, name = samples[attention_output(model)], attention_output(model)
+    samples[name] = Spoilt(seen.low * TOO_WIDE, seen.high * TOO_WIDE, seen.rows, seen.count, seen.moment)
+    return Plan(samples, round_weights(model, samples))
+
+
+def attention_output(model: ir.Model) -> str:
+    node = next(node for node in model.graph if node.op_type == "Attention")
+    return str(node.outputs[0].name)
+
+
+def logprobs(model: ir.Model, directory: Path) -> Logprobs:
+    scoring = model.clone()
+    add_scoring_outputs(scoring)
+    ir.save(scoring, directory / "graph.onnx")
+    table = model.graph.initializers["head.decoder.bias"]
+    assert table.shape is not None
+    return graph_logprobs(OnnxGraph(directory / "graph.onnx"), int(str(table.shape[0])))
+
+
+@pytest.fixture(scope="module")
+def divergence(model: ir.Model, batches: list[Batch], tmp_path_factory: pytest.TempPathFactory) -> Divergence:
+    return Divergence(
+        model, Answers(logprobs(model, tmp_path_factory.mktemp("fp32")), batches, tmp_path_factory.mktemp("answers"))
+    )
+
+
+@pytest.fixture(scope="module")
+def sensitivities(model: ir.Model, plan: Plan, divergence: Divergence) -> dict[str, Sensitivity]:
+    return measure_sensitivity(model, plan, divergence)
+
+
+@pytest.fixture(scope="module")
+def chosen(plan: Plan, sensitivities: dict[str, Sensitivity]) -> frozenset[str]:
+    return refined(plan, sensitivities).fine
+
+
+def test_divergence_is_that_of_the_comparison(
+    model: ir.Model, plan: Plan, batches: list[Batch], divergence: Divergence, tmp_path: Path
+) -> None:
+    reference = logprobs(model, tmp_path)
+    (tmp_path / "int8").mkdir()
+    candidate = model.clone()
+    quantize(candidate, plan)
+    expected = compare(reference, logprobs(candidate, tmp_path / "int8"), batches).mean_kl.value
+    assert divergence(plan) == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_activation_that_loses_most_is_chosen(model: ir.Model, chosen: frozenset[str]) -> None:
+    assert attention_output(model) in chosen
+
+
+def test_extra_work_stays_within_its_share(model: ir.Model, chosen: frozenset[str]) -> None:
+    work = {str(name): 0.0 for name in matmul_inputs(model)}
+    for product in weight_products(model):
+        assert product.activation.shape is not None
+        share = TOKENS_PER_MASK if product.activation.shape[1] == "masks" else 1
+        work[product.input] += product.weight.size / share
+    assert 0 < sum(work[name] for name in chosen) <= MOST_EXTRA_WORK * sum(work.values())
+
+
+def test_two_terms_bring_the_predictions_closer(
+    plan: Plan, chosen: frozenset[str], divergence: Divergence, sensitivities: dict[str, Sensitivity]
+) -> None:
+    assert divergence(refined(plan, sensitivities)) < divergence(plan) / 2
+
+
+def test_the_gate_is_approached_with_second_terms_then_with_fp32(
+    plan: Plan, sensitivities: dict[str, Sensitivity], divergence: Divergence
+) -> None:
+    order = list(sensitivities)
+    coarse = divergence(plan)
+    assert until_close(plan, order, partial(divergence.is_within, Limits(mean_kl=1.001 * coarse / ROOM))) == plan
+    finer = until_close(plan, order, partial(divergence.is_within, Limits(mean_kl=coarse / 2 / ROOM)))
+    assert divergence(finer) <= coarse / 2
+    assert finer.fine == frozenset(order[: len(finer.fine)])
+    assert len(finer.fine) % AT_ONCE == 0
+    assert not finer.exact
+    best = until_close(plan, order, lambda candidate: False)
+    assert best.exact == best.fine == frozenset(order)
+    assert divergence(best) < divergence(finer)
+
+
+def test_best_tokens_count_as_the_divergence_does(
+    model: ir.Model, plan: Plan, divergence: Divergence, tmp_path: Path
+) -> None:
+    candidate = model.clone()
+    quantize(candidate, plan)
+    found, expected = logprobs(candidate, tmp_path), divergence.expected
+    pairs = zip(found(expected.batches), expected.logprobs, strict=True)
+    same = np.concatenate([answer.argmax(-1) == known.argmax(-1) for answer, known in pairs]).mean()
+    assert 0 < same < 1
+    assert divergence.is_within(Limits(top1_agreement=1 - (1 - same + 1e-9) / ROOM), plan)
+    assert not divergence.is_within(Limits(top1_agreement=1 - (1 - same - 1e-9) / ROOM), plan)

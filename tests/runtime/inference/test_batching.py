@@ -1,0 +1,159 @@
+"""Queries are grouped into batches of one length and one number of masks; nothing is padded, nothing lost."""
+
+import random
+from collections.abc import Iterator
+from threading import Lock
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from maskedge.inference.batching import (
+    MASKS_PER_BATCH,
+    READ_AHEAD_TOKENS,
+    TOKENS_PER_BATCH,
+    Query,
+    answer,
+    answer_lazily,
+)
+
+MASK_ID = 99
+
+Arrays = dict[str, npt.NDArray[np.int64]]
+
+
+class RecordingGraph:
+    """Keeps its inputs, and answers each row with its first id, which the tests make the query's number."""
+
+    def __init__(self) -> None:
+        self.calls: list[Arrays] = []
+        self.lock = Lock()
+
+    def run(self, outputs: list[str], inputs: Arrays) -> dict[str, npt.NDArray[np.generic]]:
+        with self.lock:
+            self.calls.append(inputs)
+        return {name: inputs["input_ids"][:, :1].copy() for name in outputs}
+
+
+def draw_queries(seed: int, count: int) -> list[Query]:
+    chance = random.Random(seed)
+    return [_draw_query(chance, 1000 + number) for number in range(count)]
+
+
+def _draw_query(chance: random.Random, number: int) -> Query:
+    length = chance.choice([5, 5, 8, 13, 40, 300])
+    masks = tuple(sorted(chance.sample(range(1, length), chance.choice([1, 1, 2, 3]))))
+    ids = np.array([number, *range(1, length)], np.int64)
+    return Query(ids, masks, tuple(chance.randrange(50) for _ in masks))
+
+
+def ask(queries: list[Query], threads: int = 2) -> tuple[list[int], list[Arrays]]:
+    graph = RecordingGraph()
+    answers = answer(graph, queries, mask_id=MASK_ID, outputs=["number"], top_k=3, threads=threads)
+    return [int(row["number"].item()) for row in answers], graph.calls
+
+
+@pytest.mark.parametrize("threads", [1, 2, 4])
+@pytest.mark.parametrize("count", [0, 1, 2, 300])
+def test_each_query_is_answered_in_its_place(count: int, threads: int) -> None:
+    numbers, calls = ask(draw_queries(0, count), threads)
+    assert numbers == [1000 + number for number in range(count)]
+    assert sorted(id_ for call in calls for id_ in call["input_ids"][:, 0].tolist()) == sorted(numbers)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_row_is_its_query_masked_and_nothing_else(seed: int) -> None:
+    """Rows are as long as their queries and masked where they say: no batch mixes lengths or mask counts."""
+    queries = draw_queries(seed, 200)
+    _, calls = ask(queries)
+    for call in calls:
+        assert call["top_k"].tolist() == [3]
+        for ids, masks, targets in zip(call["input_ids"], call["mask_positions"], call["target_ids"], strict=True):
+            query = queries[ids[0] - 1000]
+            expected = [MASK_ID if at in query.mask_positions else at for at in range(1, len(query.input_ids))]
+            assert ids[1:].tolist() == expected
+            assert tuple(masks.tolist()) == query.mask_positions
+            assert targets.tolist() == [[target] for target in query.target_ids]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_batch_keeps_to_the_token_budget(seed: int) -> None:
+    _, calls = ask(draw_queries(seed, 400))
+    assert max(call["input_ids"].size for call in calls) > TOKENS_PER_BATCH / 2
+    assert all(call["input_ids"].size <= TOKENS_PER_BATCH for call in calls)
+
+
+def test_a_batch_keeps_to_the_mask_budget() -> None:
+    """Each mask's distribution over the vocabulary is held at once."""
+    queries = [Query(np.arange(1000 + number, 1020 + number), tuple(range(2, 18)), (0,) * 16) for number in range(50)]
+    numbers, calls = ask(queries)
+    assert numbers == [1000 + number for number in range(50)]
+    assert max(call["mask_positions"].size for call in calls) == MASKS_PER_BATCH
+
+
+def test_positions_are_masked_without_being_asked_about() -> None:
+    queries = [Query(np.array([1000, 11, 12, 13, 14]), (3,), (13,), also_masked=(1, 4)), *draw_queries(4, 20)[1:]]
+    _, calls = ask(queries)
+    (row,) = [ids for call in calls for ids in call["input_ids"].tolist() if ids[0] == 1000]
+    assert row == [1000, MASK_ID, 12, MASK_ID, MASK_ID]
+    (masks,) = [call["mask_positions"] for call in calls if call["input_ids"][0, 0] == 1000]
+    assert masks[0].tolist() == [3]
+
+
+def test_a_query_longer_than_the_budget_is_a_batch_of_its_own() -> None:
+    queries = [Query(np.arange(1000 + i, 1000 + i + 2 * TOKENS_PER_BATCH), (1,), (0,)) for i in range(3)]
+    numbers, calls = ask(queries)
+    assert numbers == [1000, 1001, 1002]
+    assert [len(call["input_ids"]) for call in calls] == [1, 1, 1]
+
+
+@pytest.mark.parametrize("threads", [1, 2, 4])
+def test_a_little_work_is_shared_by_all_threads(threads: int) -> None:
+    queries = [Query(np.array([1000 + number, 1, 2]), (1,), (0,)) for number in range(8)]
+    _, calls = ask(queries, threads)
+    assert [len(call["input_ids"]) for call in calls] == [8 // threads] * threads
+
+
+def test_the_longest_texts_go_first() -> None:
+    _, calls = ask(draw_queries(1, 200), threads=1)
+    lengths = [call["input_ids"].shape[1] for call in calls]
+    assert lengths == sorted(lengths, reverse=True)
+
+
+def test_queries_are_not_written_to() -> None:
+    queries = draw_queries(2, 50)
+    before = [query.input_ids.copy() for query in queries]
+    ask(queries)
+    assert all(np.array_equal(query.input_ids, ids) for query, ids in zip(queries, before, strict=True))
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_queries_are_made_while_earlier_ones_are_answered(threads: int) -> None:
+    queries, made = draw_queries(5, 8000), 0
+
+    def make() -> Iterator[Query]:
+        nonlocal made
+        for made, query in enumerate(queries, start=1):  # noqa: B007
+            yield query
+
+    graph, most = RecordingGraph(), 0
+    answers = answer_lazily(graph, make(), mask_id=MASK_ID, outputs=["number"], top_k=3, threads=threads)
+    for place, row in enumerate(answers):
+        assert row["number"].item() == 1000 + place
+        most = max(most, sum(len(query.input_ids) for query in queries[place:made]) if place % 100 == 0 else 0)
+    assert place == len(queries) - 1
+    assert READ_AHEAD_TOKENS * threads <= most <= READ_AHEAD_TOKENS * threads + 300
+    assert most < sum(len(query.input_ids) for query in queries) / 2
+
+
+def test_no_queries_no_answers() -> None:
+    assert list(answer_lazily(RecordingGraph(), iter(()), mask_id=0, outputs=[], top_k=0, threads=2)) == []
+
+
+def test_an_error_in_a_batch_reaches_the_caller() -> None:
+    class FailingGraph:
+        def run(self, outputs: list[str], inputs: Arrays) -> dict[str, npt.NDArray[np.generic]]:
+            raise MemoryError("too much")
+
+    with pytest.raises(MemoryError, match="too much"):
+        answer(FailingGraph(), draw_queries(3, 50), mask_id=MASK_ID, outputs=["number"], top_k=0, threads=2)
