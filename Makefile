@@ -42,9 +42,10 @@ test: $(VENV)/dev.stamp $(OPTIMUM_VENV)/stamp ## Run the whole test suite
 test-runtime: $(RUNTIME_VENV)/stamp ## Test the runtime with its base dependencies only
 	$(RUNTIME_VENV)/bin/pytest tests/runtime --ignore=tests/runtime/cli
 
-check: $(VENV)/dev.stamp ## Check format, lint and types
+check: $(VENV)/dev.stamp ## Check format, lint, types, and which room imports which
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
+	$(VENV)/bin/lint-imports
 	$(VENV)/bin/mypy
 
 fix: $(VENV)/dev.stamp ## Format, and repair what the linter can

@@ -255,7 +255,8 @@ class WholeRange(ActivationSample):
     """An activation of which nothing is clipped."""
 
     @property
-    def best_range(self) -> Range:  # type: ignore[override]
+    def best_range(self) -> Range:
+        """All that was seen."""
         return Range(self.low, self.high)
 
 

@@ -27,6 +27,7 @@ class Steps:
         return self
 
     def begin(self, step: str) -> None:
+        """The step before has ended, and this one begins."""
         self._finish()
         self.step, self.started = step, time.monotonic()
         self.status.update(step)
@@ -51,6 +52,7 @@ class TrainingMeter:
         self.task = self.bar.add_task("")
 
     def show(self, entry: "LogEntry") -> None:
+        """Tell of a step of the training."""
         left = str(timedelta(seconds=round(entry.seconds_left)))
         line = (
             f"step {entry.step:,} of {entry.steps:,}   loss {entry.loss:.3f}   accuracy {entry.accuracy:.1%}   "

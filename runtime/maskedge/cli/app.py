@@ -270,7 +270,8 @@ def _usage_errors() -> Iterator[None]:
 
 def _print_json(answer: Any) -> None:
     fields = answer if isinstance(answer, dict) else asdict(answer)
-    print(json.dumps(_finite(fields), allow_nan=False), flush=True)
+    sys.stdout.write(json.dumps(_finite(fields), allow_nan=False) + "\n")
+    sys.stdout.flush()  # whoever reads line by line gets each answer as it comes
 
 
 def _finite(value: Any) -> Any:

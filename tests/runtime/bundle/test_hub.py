@@ -66,73 +66,74 @@ class Hub:
         return None
 
 
-def handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        def do_HEAD(self) -> None:
-            self.answer(with_body=False)
+class Handler(BaseHTTPRequestHandler):
+    hub: Hub
 
-        def do_GET(self) -> None:
-            self.answer(with_body=True)
+    def do_HEAD(self) -> None:
+        self.answer(with_body=False)
 
-        def answer(self, *, with_body: bool) -> None:
-            path = self.path.partition("?")[0].strip("/")
-            hub.requests.append(path)
-            if path.startswith("api/models/"):
-                self.answer_api(path.removeprefix("api/models/").split("/"))
-            elif path.count("/") >= 4:
-                self.answer_file(*path.split("/", 4), with_body=with_body)
-            else:
-                self.missing("RepoNotFound")
+    def do_GET(self) -> None:
+        self.answer(with_body=True)
 
-        def answer_api(self, parts: list[str]) -> None:
-            found = hub.files("/".join(parts[:2]), parts[3] if len(parts) > 3 else "main")
-            if found is None:
-                return self.missing(
-                    "RepoNotFound" if "/".join(parts[:2]) not in hub.repositories else "RevisionNotFound"
-                )
-            commit, files = found
-            if parts[2:3] == ["tree"]:
-                entry = {"type": "file", "oid": "0" * 40}
-                content: object = [{**entry, "path": name, "size": len(body)} for name, body in files.items()]
-            else:
-                content = {
-                    "id": "/".join(parts[:2]),
-                    "sha": commit,
-                    "siblings": [{"rfilename": name} for name in files],
-                }
-            return self.send(json.dumps(content).encode(), {"Content-Type": "application/json"})
+    def answer(self, *, with_body: bool) -> None:
+        path = self.path.partition("?")[0].strip("/")
+        self.hub.requests.append(path)
+        if path.startswith("api/models/"):
+            self.answer_api(path.removeprefix("api/models/").split("/"))
+        elif path.count("/") >= 4:
+            self.answer_file(*path.split("/", 4), with_body=with_body)
+        else:
+            self.missing("RepoNotFound")
 
-        def answer_file(self, owner: str, name: str, _: str, revision: str, file: str, *, with_body: bool) -> None:
-            found = hub.files(f"{owner}/{name}", revision)
-            if found is None:
-                return self.missing("RevisionNotFound" if f"{owner}/{name}" in hub.repositories else "RepoNotFound")
-            commit, files = found
-            if file not in files:
-                return self.missing("EntryNotFound", {"X-Repo-Commit": commit})
-            body = files[file]
-            headers = {"X-Repo-Commit": commit, "ETag": f'"{sha256(body).hexdigest()}"'}
-            return self.send(body, headers, with_body=with_body, cut_short=file == hub.cut_short)
+    def answer_api(self, parts: list[str]) -> None:
+        found = self.hub.files("/".join(parts[:2]), parts[3] if len(parts) > 3 else "main")
+        if found is None:
+            return self.missing(
+                "RepoNotFound" if "/".join(parts[:2]) not in self.hub.repositories else "RevisionNotFound"
+            )
+        commit, files = found
+        if parts[2:3] == ["tree"]:
+            entry = {"type": "file", "oid": "0" * 40}
+            content: object = [{**entry, "path": name, "size": len(body)} for name, body in files.items()]
+        else:
+            content = {
+                "id": "/".join(parts[:2]),
+                "sha": commit,
+                "siblings": [{"rfilename": name} for name in files],
+            }
+        return self.send(json.dumps(content).encode(), {"Content-Type": "application/json"})
 
-        def send(
-            self, body: bytes, headers: dict[str, str], *, with_body: bool = True, cut_short: bool = False
-        ) -> None:
-            self.send_response(200)
-            for name, value in {**headers, "Content-Length": str(len(body))}.items():
-                self.send_header(name, value)
-            self.end_headers()
-            if with_body:
-                self.wfile.write(body[: len(body) // 2] if cut_short else body)
+    def answer_file(self, owner: str, name: str, _: str, revision: str, file: str, *, with_body: bool) -> None:
+        found = self.hub.files(f"{owner}/{name}", revision)
+        if found is None:
+            return self.missing("RevisionNotFound" if f"{owner}/{name}" in self.hub.repositories else "RepoNotFound")
+        commit, files = found
+        if file not in files:
+            return self.missing("EntryNotFound", {"X-Repo-Commit": commit})
+        body = files[file]
+        headers = {"X-Repo-Commit": commit, "ETag": f'"{sha256(body).hexdigest()}"'}
+        return self.send(body, headers, with_body=with_body, cut_short=file == self.hub.cut_short)
 
-        def missing(self, code: str, headers: dict[str, str] | None = None) -> None:
-            self.send_response(404)
-            for name, value in {**(headers or {}), "X-Error-Code": code, "Content-Length": "0"}.items():
-                self.send_header(name, value)
-            self.end_headers()
+    def send(self, body: bytes, headers: dict[str, str], *, with_body: bool = True, cut_short: bool = False) -> None:
+        self.send_response(200)
+        for name, value in {**headers, "Content-Length": str(len(body))}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        if with_body:
+            self.wfile.write(body[: len(body) // 2] if cut_short else body)
 
-        def log_message(self, *_: object) -> None:
-            """Quiet."""
+    def missing(self, code: str, headers: dict[str, str] | None = None) -> None:
+        self.send_response(404)
+        for name, value in {**(headers or {}), "X-Error-Code": code, "Content-Length": "0"}.items():
+            self.send_header(name, value)
+        self.end_headers()
 
-    return Handler
+    def log_message(self, *_: object) -> None:
+        """Quiet."""
+
+
+def handler(hub: Hub) -> type[Handler]:
+    return type("HandlerOfOneHub", (Handler,), {"hub": hub})
 
 
 @pytest.fixture
