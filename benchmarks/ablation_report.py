@@ -126,7 +126,8 @@ def draw(figures: Figures, path: Path) -> None:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10, 9.5), layout="constrained")
-    top, bottom = figure.subfigures(2, 1, height_ratios=(1, 1), hspace=0.04)
+    parts: Any = figure.subfigures(2, 1, height_ratios=(1, 1), hspace=0.04)
+    top, bottom = parts
     _draw_graphs(top.subplots(), figures["graphs"])
     gains, trade = bottom.subplots(1, 2, width_ratios=(1, 1.1))
     _draw_gains(gains, figures["activations"])

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import pyarrow.parquet as pq
 import torch
@@ -42,7 +42,7 @@ def main(
     out: Annotated[Path, typer.Option()] = Path("build/against_transformers.json"),
 ) -> None:
     """Compare, print a table, and write the figures."""
-    texts = pq.read_table(masked, columns=["text"])["text"].to_pylist()
+    texts: list[Any] = pq.read_table(masked, columns=["text"])["text"].to_pylist()
     texts = [text for text in texts if text.count("[MASK]") == 1][:rows]
     with tempfile.TemporaryDirectory() as scratch:
         contenders = make_contenders(checkpoint, Path(scratch))

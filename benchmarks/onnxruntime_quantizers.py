@@ -38,7 +38,7 @@ class Cellwise(CalibrationDataReader):  # type: ignore[misc]
 
     def get_next(self) -> dict[str, Any] | None:
         batch = next(self.remaining, None)
-        return batch and {"input_ids": batch.input_ids, "mask_positions": batch.mask_positions}
+        return batch if batch is None else {"input_ids": batch.input_ids, "mask_positions": batch.mask_positions}
 
 
 def onnxruntime_variants(plain: ir.Model, calibration: Cells) -> Iterator[tuple[str, Write]]:
@@ -97,7 +97,7 @@ def onnxruntime_source(plain: ir.Model, path: Path) -> tuple[Path, str]:
     for product in products:
         if product.transposed:
             weight = ir.tensor(np.ascontiguousarray(product.weight), name="head.weight")
-            value = ir.Value(name="head.weight", shape=ir.Shape(weight.shape), type=ir.TensorType(weight.dtype))
+            value = ir.Value(name="head.weight", shape=ir.Shape(product.shape), type=ir.TensorType(weight.dtype))
             value.const_value = weight
             model.graph.register_initializer(value)
             product.node.replace_input_with(1, value)

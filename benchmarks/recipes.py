@@ -25,6 +25,7 @@ import typer
 from maskedge.inference.encoding import TextEncoder
 from maskedge_export.corpora.packing import prepare_corpus
 from maskedge_export.encoders.checkpoint import load_checkpoint
+from maskedge_export.encoders.encoder import Encoder
 from maskedge_export.evaluation.bootstrap import perplexity_ratio
 from maskedge_export.evaluation.whole_words import masked_words, word_losses
 from maskedge_export.recipe import Recipe, load_recipe
@@ -120,6 +121,7 @@ def measure(recipe: Recipe, steps: int, cache: Path, scratch: Path) -> dict[str,
     held_out = prepare_corpus(recipe, cache).held_out
     encoder = TextEncoder(tokenizer.backend_tokenizer, tokenizer.mask_token, checkpoint.max_length)
     words = masked_words(held_out, encoder)
+    assert isinstance(checkpoint.encoder, Encoder)  # as all that is trained here
     losses = word_losses(checkpoint.encoder, words, encoder.mask_id)
     shutil.rmtree(scratch)
     return {

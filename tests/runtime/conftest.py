@@ -116,7 +116,7 @@ def distribution(ask: Ask, tokenizer: Tokenizer) -> Callable[[Predictor, str], n
         masks = [index for index, token in enumerate(ids) if token == tokenizer.token_to_id("[MASK]")]
         outputs = ask(predictor, ids, masks, [0] * len(masks), top_k=tokenizer.get_vocab_size())
         logprobs = np.full(outputs["top_ids"].shape, np.nan, np.float32)
-        np.put_along_axis(logprobs, outputs["top_ids"], outputs["top_logprobs"], axis=1)
+        np.put_along_axis(logprobs, np.asarray(outputs["top_ids"], np.int64), outputs["top_logprobs"], axis=1)
         return logprobs
 
     return compute

@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 import torch
-from transformers import BertConfig, BertForMaskedLM, BertTokenizerFast
+from transformers import BertConfig, BertForMaskedLM, BertTokenizer
 
 from maskedge_export.bundles.export import ExportOptions, export_bundle
 from maskedge_export.corpora.tokenizer import train_tokenizer
@@ -23,7 +23,7 @@ def make_checkpoint(directory: Path) -> None:
     """A checkpoint whose weights are large enough for its predictions to differ from place to place."""
     texts = [(text,) for text in SENTENCES.read_text(encoding="utf-8").splitlines()]
     trained = train_tokenizer(lambda: texts, TokenizerRecipe(vocab_size=VOCAB_SIZE), MAX_LENGTH)
-    tokenizer = BertTokenizerFast(vocab=trained.get_vocab(), model_max_length=MAX_LENGTH)
+    tokenizer = BertTokenizer(vocab=trained.get_vocab(), model_max_length=MAX_LENGTH)
     torch.manual_seed(0)
     config = BertConfig(
         vocab_size=len(tokenizer),

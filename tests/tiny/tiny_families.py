@@ -12,6 +12,18 @@ from unigram import SENTENCES, unigram_pieces
 from maskedge_export.corpora.tokenizer import train_tokenizer
 from maskedge_export.recipe import TokenizerRecipe
 
+__all__ = [
+    "FAMILIES",
+    "GENERIC",
+    "MAX_LENGTH",
+    "NATIVE",
+    "REFUSED",
+    "SENTENCES",
+    "make_model",
+    "make_tokenizer",
+    "save_checkpoint",
+]
+
 MAX_LENGTH = 48
 """Longest text, tokens."""
 
@@ -200,7 +212,7 @@ def make_tokenizer(family: str) -> Any:
 def _word_piece() -> Any:
     texts = [(text,) for text in SENTENCES.read_text(encoding="utf-8").splitlines()]
     trained = train_tokenizer(lambda: texts, TokenizerRecipe(vocab_size=400), MAX_LENGTH)
-    return transformers.BertTokenizerFast(vocab=trained.get_vocab(), model_max_length=MAX_LENGTH)
+    return transformers.BertTokenizer(vocab=trained.get_vocab(), model_max_length=MAX_LENGTH)
 
 
 def _byte_level_bpe() -> Any:

@@ -61,7 +61,7 @@ def snapshot(directory: Path) -> dict[str, str]:
 
 
 def test_predictions_are_those_of_the_transformers_pipeline(checkpoint: Path, fp32_bundle: Path) -> None:
-    pipeline = transformers.pipeline("fill-mask", model=str(checkpoint), tokenizer=str(checkpoint))
+    pipeline: Any = transformers.pipeline("fill-mask", model=str(checkpoint), tokenizer=str(checkpoint))
     predictor = Predictor.load(fp32_bundle)
     for text in (text.format(pipeline.tokenizer.mask_token) for text in TEXTS):
         for expected, actual in zip(pipeline(text, top_k=5), predictor(text, top_k=5), strict=True):
@@ -301,7 +301,7 @@ def test_a_place_that_cannot_be_written_is_named(tiny: str, tmp_path: Path) -> N
         ("load_checkpoint", RuntimeError, "bundle"),
         ("encoder_graph", RuntimeError, "new"),
         ("encoder_graph", KeyboardInterrupt, "bundle"),
-        ("write_card", KeyboardInterrupt, "bundle"),
+        ("write_manifest", KeyboardInterrupt, "bundle"),
     ],
 )
 def test_a_failure_at_any_step_leaves_everything_as_it_was(

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from huggingface_hub import ModelCard
@@ -53,7 +54,7 @@ def source(checkpoints: Callable[[str], Path]) -> Checkpoint:
     return load_checkpoint(str(checkpoints("bert")))
 
 
-def card(path: Path, source: Checkpoint, name: str = "mine") -> ModelCard:
+def card(path: Path, source: Checkpoint, name: str = "mine") -> Any:
     write_card(path / "README.md", name, source, GRAPHS, {})
     return ModelCard.load(path / "README.md")
 

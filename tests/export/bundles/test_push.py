@@ -29,7 +29,7 @@ import json, sys
 from pathlib import Path
 from maskedge.bundle import Bundle
 from maskedge.errors import MaskedgeError
-from maskedge_export.pushing import push_bundle
+from maskedge_export.bundles.push import push_bundle
 try:
     print(push_bundle(Bundle.open(Path(sys.argv[1]), verify=False), sys.argv[2], **json.loads(sys.argv[3])))
 except MaskedgeError as error:

@@ -27,8 +27,8 @@ def tiny(make_checkpoint: Callable[..., Path], tmp_path_factory: pytest.TempPath
 def test_a_stopped_export_leaves_nothing(
     tiny: str, few_sentences: Path, tmp_path: Path, number: signal.Signals, reached: str
 ) -> None:
-    command = [sys.executable, "-m", "maskedge_export", "bundle", tiny, "--out", "out", "--calibration", few_sentences]
-    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
+    command = [sys.executable, "-m", "maskedge_export", "bundle", tiny, "--out", "out", "--calibration"]
+    with subprocess.Popen([*command, str(few_sentences)], cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
         deadline = time.monotonic() + 120
         while not list(tmp_path.glob(reached)) and process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.01)

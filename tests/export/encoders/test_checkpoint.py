@@ -17,7 +17,7 @@ import onnxruntime
 import pytest
 import torch
 import transformers
-from huggingface_hub.utils import filter_repo_objects
+from huggingface_hub.utils._paths import filter_repo_objects
 from tiny_families import make_model, make_tokenizer, save_checkpoint
 from tokenizers import Tokenizer
 
@@ -107,7 +107,8 @@ def test_encoder_shares_the_models_memory(family: str, tied: bool, tmp_path: Pat
     ]
     assert len(copied) <= 1
     assert all(tensor.shape == (48, 32) for tensor in copied)  # BERT's positions, with the token type added
-    tables = (loaded.model.get_input_embeddings(), loaded.model.get_output_embeddings())
+    model: Any = loaded.model
+    tables = (model.get_input_embeddings(), model.get_output_embeddings())
     assert (len({table.weight.data_ptr() for table in tables}) == 1) is tied
 
 

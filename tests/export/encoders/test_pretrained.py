@@ -10,6 +10,7 @@ from transformers import AutoModelForMaskedLM, AutoTokenizer
 
 from maskedge_export.corpora.tokenizer import train_tokenizer
 from maskedge_export.encoders.checkpoint import Checkpoint, load_checkpoint
+from maskedge_export.encoders.encoder import Encoder
 from maskedge_export.encoders.families import checkpoint_weights, native_encoder
 from maskedge_export.encoders.pretrained import TrainedModel, new_model
 from maskedge_export.recipe import ModelRecipe, TokenizerRecipe
@@ -27,7 +28,7 @@ def make_trained(sentences: Path) -> Callable[[str, str], TrainedModel]:
         model = new_model(sizes, tokenizer)
         with torch.no_grad():
             for parameter in model.encoder.parameters():
-                parameter += 0.2 * torch.randn_like(parameter)
+                parameter.add_(torch.randn_like(parameter), alpha=0.2)
         return model
 
     return make
@@ -84,6 +85,7 @@ def test_half_precision_takes_half_the_space_and_is_loaded_as_fp32(
 
 
 def test_a_family_s_weights_there_and_back(family: str, loaded: Checkpoint, masked_ids: MaskedIds) -> None:
+    assert isinstance(loaded.encoder, Encoder)
     weights = checkpoint_weights(loaded.encoder, family)
     again = native_encoder(loaded.model.config, weights)
     ids, positions = masked_ids(loaded.encoder.config.vocab_size)
@@ -96,6 +98,7 @@ def test_a_family_s_weights_there_and_back(family: str, loaded: Checkpoint, mask
 def test_a_model_of_another_family_is_saved_with_the_same_logits(
     family: str, loaded: Checkpoint, masked_ids: MaskedIds, tmp_path: Path
 ) -> None:
+    assert isinstance(loaded.encoder, Encoder)
     TrainedModel(loaded.encoder, loaded.model.config, loaded.tokenizer).save(tmp_path / "model")
     model = AutoModelForMaskedLM.from_pretrained(tmp_path / "model").eval()
     ids, _ = masked_ids(loaded.encoder.config.vocab_size)

@@ -165,7 +165,7 @@ def test_head_runs_at_the_masks_only_where_it_looks_at_each_position_alone() -> 
 def test_a_tied_head_is_stored_once(tied: bool) -> None:
     model = make_model("megatron-bert", tie_word_embeddings=tied)
     initializers = encoder_graph(WrappedEncoder(model)).graph.initializers.values()
-    sizes = [int(np.prod(value.shape.numpy())) for value in initializers]
+    sizes = [int(np.prod(value.shape.numpy())) for value in initializers if value.shape]
     assert sizes.count(400 * 32) == (1 if tied else 2)
 
 

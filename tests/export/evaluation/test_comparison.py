@@ -148,7 +148,7 @@ def test_each_precision_has_limits_of_its_own() -> None:
 
 @pytest.mark.parametrize(("precision", "figures", "failure"), OUTSIDE)
 def test_nan_fails(precision: str, figures: dict[str, Any], failure: str) -> None:
-    nan = {name: exactly(math.nan) if isinstance(value, Estimate) else math.nan for name, value in figures.items()}
+    nan: Any = {name: exactly(math.nan) if isinstance(value, Estimate) else math.nan for name, value in figures.items()}
     (found,) = LIMITS[precision].failures(replace(PERFECT, **nan))
     assert "is nan" in found
     assert found.split(" is ")[0] in failure

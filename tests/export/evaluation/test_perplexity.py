@@ -18,7 +18,9 @@ POSITIONS, TARGETS = np.array([[2], [4]]), np.array([[50], [60]])
 
 @pytest.fixture(scope="module")
 def encoder(checkpoints: Callable[[str], Path]) -> Encoder:
-    return load_checkpoint(str(checkpoints("bert"))).encoder
+    encoder = load_checkpoint(str(checkpoints("bert"))).encoder
+    assert isinstance(encoder, Encoder)
+    return encoder
 
 
 @pytest.mark.parametrize("from_before", [False, True])

@@ -266,7 +266,7 @@ def test_wrong_types_are_found_out(
     checkpoints: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The proof's rows have types other than 0, with which a graph that reads none of them disagrees."""
-    save = bundling.save_standard_graphs
+    save = save_standard_graphs
     monkeypatch.setattr(
         bundling, "save_standard_graphs", lambda types, *rest: save(None if types is None else 0 * types, *rest)
     )

@@ -228,7 +228,7 @@ def contenders_of(checkpoint: Path, bundle: Path) -> Contenders:
 
 def real_tokenizer(folder: Path) -> Any:
     if (folder / "merges.txt").exists():
-        files = {"vocab": str(folder / "vocab.json"), "merges": str(folder / "merges.txt")}
+        files: Any = {"vocab": str(folder / "vocab.json"), "merges": str(folder / "merges.txt")}
         return transformers.RobertaTokenizer(**files, model_max_length=48)
     uncased = "uncased" in folder.name
     return transformers.BertTokenizer(vocab=str(folder / "vocab.txt"), do_lower_case=uncased, model_max_length=48)

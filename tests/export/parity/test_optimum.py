@@ -8,6 +8,7 @@ import os
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import transformers
@@ -40,7 +41,7 @@ def test_optimum_finds_what_transformers_finds(
     checkpoint = checkpoints(family)
     options = ExportOptions("int8", (few_sentences,), gate=False, standard=True)
     export_bundle(str(checkpoint), tmp_path / "bundle", options)
-    fill = transformers.pipeline("fill-mask", model=str(checkpoint), tokenizer=str(checkpoint))
+    fill: Any = transformers.pipeline("fill-mask", model=str(checkpoint), tokenizer=str(checkpoint))
     texts = [text.format(fill.tokenizer.mask_token) for text in TEXTS]
     environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
     ran = subprocess.run(

@@ -32,9 +32,10 @@ class PairedProducts:
         graph, replaced = self.model.graph, 0
         nodes: list[NodeProto] = []
         for node in graph.node:
-            sources = [self.producers.get(name) for name in node.input]
-            if node.op_type == "MatMul" and all(source and source.op_type == "DequantizeLinear" for source in sources):
-                nodes += self._product(node, *sources, limits)
+            sources = [self.producers[name] for name in node.input if name in self.producers]
+            kinds = [source.op_type for source in sources]
+            if node.op_type == "MatMul" and kinds == ["DequantizeLinear", "DequantizeLinear"]:
+                nodes += self._product(node, *sources, limits=limits)
                 replaced += 1
             else:
                 nodes.append(node)
@@ -44,7 +45,7 @@ class PairedProducts:
         return replaced
 
     def _product(
-        self, node: NodeProto, left: NodeProto, right: NodeProto, limits: tuple[float, float]
+        self, node: NodeProto, left: NodeProto, right: NodeProto, *, limits: tuple[float, float]
     ) -> Iterator[NodeProto]:
         name = node.output[0]
         weights = self._weights(right.input[0]).astype(np.float32)  # [in, out]

@@ -31,7 +31,7 @@ class Reference:
     def logprobs(self, text: str, method: str) -> list[float]:
         """Of each token, nats."""
         ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
-        words = words_of_pieces(self.tokenizer.convert_ids_to_tokens(ids), self.tokenizer)
+        words = words_of_pieces([str(self.tokenizer.convert_ids_to_tokens(one)) for one in ids], self.tokenizer)
         return [self._logprob(ids, method, words[at], at) for at in range(len(ids))]
 
     def _logprob(self, ids: list[int], method: str, word: list[int], at: int) -> float:

@@ -199,7 +199,7 @@ def quantized_logits(
     """What onnxruntime computes of the quantized model."""
     graph = encoder_graph(model)
     samples = dict.fromkeys(matmul_inputs(graph), sample)
-    chosen = {kind: frozenset(samples)} if kind else {}
+    chosen: Any = {kind: frozenset(samples)} if kind else {}
     quantize(graph, Plan(samples, round_weights(graph, samples, rounding=nearest), **chosen))
     ir.save(graph, directory / "int8.onnx")
     session = onnxruntime.InferenceSession(directory / "int8.onnx")
@@ -250,7 +250,7 @@ def test_rounding_is_that_of_onnxruntime(range_: Range) -> None:
 
 def onnx_rounded(x: npt.NDArray[np.float32], range_: Range) -> npt.NDArray[np.float32]:
     """x quantized and dequantized by ONNX's operators."""
-    scale = helper.make_tensor("scale", TensorProto.FLOAT, [], [range_.scale])
+    scale = helper.make_tensor("scale", TensorProto.FLOAT, [], [float(range_.scale)])
     zero = helper.make_tensor("zero", TensorProto.UINT8, [], [int(range_.zero_point)])
     nodes = [
         helper.make_node("QuantizeLinear", ["x", "scale", "zero"], ["steps"]),

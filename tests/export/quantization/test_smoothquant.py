@@ -58,12 +58,18 @@ def smoothed(encoder: Encoder, batches: list[Batch], strength: float | None = No
     return encoder
 
 
-def with_outlier(encoder: Encoder) -> nn.Module:
+def query_of(encoder: Encoder) -> nn.Linear:
+    """The query's product in the second layer."""
+    query: nn.Linear = encoder.get_submodule("blocks.1.attention.query")  # type: ignore[assignment]
+    return query
+
+
+def with_outlier(encoder: Encoder) -> nn.Linear:
     """Give one channel of the input of the second layer's attention an outlier; that layer."""
-    norm = encoder.blocks[1].attention_norm if encoder.config.pre_norm else encoder.blocks[0].mlp_norm
+    norm = encoder.get_submodule("blocks.1.attention_norm" if encoder.config.pre_norm else "blocks.0.mlp_norm")
     with torch.no_grad():
-        norm.weight[3] *= OUTLIER
-    return encoder.blocks[1].attention.query
+        norm.get_parameter("weight")[3] *= OUTLIER
+    return query_of(encoder)
 
 
 @pytest.mark.parametrize(("family", "options"), VARIANTS, ids=str, scope="function")
@@ -83,7 +89,7 @@ def test_outlier_channel_is_tamed_and_the_function_kept(
     encoder = native_encoder(model.config, model.state_dict())
     before = peak_to_mean(input_of(with_outlier(encoder), encoder, batches))
     result = smoothed(encoder, batches)
-    after = peak_to_mean(input_of(result.blocks[1].attention.query, result, batches))
+    after = peak_to_mean(input_of(query_of(result), result, batches))
     assert after < before / 2
     torch.testing.assert_close(logits(result, batches), logits(encoder, batches), atol=1e-4, rtol=1e-4)
 
@@ -103,7 +109,7 @@ def test_each_layer_has_a_strength_that_rounding_errs_little_with(
 
 def rounding_error(encoder: Encoder, batches: list[Batch]) -> float:
     """Squared error of the query's products when input and weight are rounded to 255 steps each."""
-    layer = encoder.blocks[1].attention.query
+    layer = query_of(encoder)
     x, weight = input_of(layer, encoder, batches), layer.weight.detach()
     input_step, weight_steps = x.abs().max() / 127, weight.abs().amax(1, keepdim=True) / 127
     rounded = (x / input_step).round() * input_step, (weight / weight_steps).round() * weight_steps

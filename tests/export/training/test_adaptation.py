@@ -7,12 +7,15 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from maskedge.inference.encoding import TextEncoder
 from maskedge_export.encoders.checkpoint import load_checkpoint
+from maskedge_export.encoders.encoder import Encoder
 from maskedge_export.errors import CheckpointError, CorpusError, RecipeError, ResumeError
 from maskedge_export.evaluation.whole_words import MaskedWord, masked_words, word_losses
 from maskedge_export.recipe import CorpusRecipe, MaskingRecipe, OptimizerRecipe, Recipe, RunRecipe, ScheduleRecipe
@@ -63,10 +66,11 @@ def test_before_is_the_source_and_after_the_new_model_on_the_same_words(
     import pyarrow.parquet as pq
 
     (held_out,) = adapted.model.parent.glob("corpus/*/held_out.parquet")
-    texts = pq.read_table(held_out)["text"].to_pylist()
+    texts: list[Any] = pq.read_table(held_out)["text"].to_pylist()
     for path, perplexity in ((source, adapted.gains.overall.before), (adapted.model, adapted.gains.overall.after)):
         checkpoint = load_checkpoint(str(path))
         encoder = TextEncoder(checkpoint.tokenizer.backend_tokenizer, "[MASK]", checkpoint.max_length)
+        assert isinstance(checkpoint.encoder, Encoder)
         losses = word_losses(checkpoint.encoder, masked_words(texts, encoder), encoder.mask_id)
         assert np.exp(losses.mean()) == pytest.approx(perplexity, rel=1e-9)
 
@@ -123,7 +127,8 @@ def test_an_untied_head_stays_untied(make_checkpoint: Callable[..., Path], recip
     result = adapt(str(source), recipe, TrainingOptions(tmp_path / "run"), steps=2)
     assert result is not None
     encoder = load_checkpoint(str(result.model)).encoder
-    assert (encoder.head.decoder.weight != encoder.embedding.tokens.weight).any()
+    head, table = (encoder.get_parameter(name) for name in ("head.decoder.weight", "embedding.tokens.weight"))
+    assert not torch.equal(head, table)
 
 
 def test_too_little_text_is_refused(source: Path, recipe: Recipe, tmp_path: Path) -> None:

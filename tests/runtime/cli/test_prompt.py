@@ -32,7 +32,7 @@ class Terminal:
     def read_until(self, pattern: str) -> str:
         """What the terminal showed up to the pattern, without its control sequences."""
         self.child.expect(pattern)
-        return CONTROL.sub("", self.child.before + self.child.after)
+        return CONTROL.sub("", f"{self.child.before}{self.child.after}")
 
     def end_input(self) -> None:
         """Ctrl-D, once the prompt is there: before, it would go to the terminal itself."""
@@ -42,7 +42,8 @@ class Terminal:
     def exit_code(self) -> int:
         self.child.expect(pexpect.EOF)
         self.child.close()
-        return int(self.child.exitstatus)
+        assert self.child.exitstatus is not None
+        return self.child.exitstatus
 
 
 @pytest.fixture

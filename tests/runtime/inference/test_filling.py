@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -139,6 +140,6 @@ def test_one_string_is_no_list_of_texts(tiny: Predictor, method: str) -> None:
 
 
 @pytest.mark.parametrize("text", [None, 3, b"the [MASK]", ["the [MASK]"]])
-def test_what_is_no_string_is_no_text(tiny: Predictor, text: object) -> None:
+def test_what_is_no_string_is_no_text(tiny: Predictor, text: Any) -> None:
     with pytest.raises(TypeError, match=f"not {type(text).__name__}"):
         tiny.fill([text])

@@ -70,7 +70,7 @@ def test_a_list_of_one_text_is_unwrapped(tiny: Predictor, text: str) -> None:
 
 def test_no_texts_no_results(tiny: Predictor) -> None:
     assert tiny([]) == []
-    assert list(tiny(text for text in ())) == []
+    assert list(tiny(iter([]))) == []
 
 
 def test_a_long_list_is_answered_in_order(tiny: Predictor) -> None:

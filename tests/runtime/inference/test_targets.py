@@ -182,7 +182,9 @@ def test_the_best_prediction_has_rank_one(predictor: Predictor) -> None:
     encoded = predictor.encode("the [MASK] water")
     for rank, guess in enumerate(predictor.fill_encoded([encoded], top_k=10)[0].masks[0].predictions, start=1):
         (mask,) = predictor.fill_encoded([encoded], targets=[[guess.token]])[0].masks
-        assert mask.target == TargetScore(guess.token, pytest.approx(np.log(guess.score), abs=1e-5), rank)
+        assert mask.target is not None
+        assert (mask.target.token, mask.target.rank) == (guess.token, rank)
+        assert mask.target.logprob == pytest.approx(np.log(guess.score), abs=1e-5)
 
 
 def test_a_mask_without_a_known_target_has_no_rating(tiny: Predictor) -> None:
