@@ -4,7 +4,7 @@ import ctypes
 import gc
 import sys
 
-from maskedge_export.signals import signals_held
+from maskedge_export.signals import deferred_signals
 
 __all__ = ["give_back_memory", "keep_little_memory"]
 
@@ -20,7 +20,7 @@ def give_back_memory() -> None:
 
     glibc keeps what was freed below its last allocation: of a BERT-base's closed session 350 MB.
     """
-    with signals_held():
+    with deferred_signals():
         gc.collect()
     if sys.platform == "linux" and (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)):
         trim(0)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-__all__ = ["Stop", "Stopped", "signals_held"]
+__all__ = ["RaisingStop", "Stopped", "deferred_signals"]
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -19,7 +19,7 @@ class Stopped(BaseException):
     """A signal asked the command to stop. Not an Exception, so that nothing on the way takes it for a failure."""
 
 
-class Stop:
+class RaisingStop:
     """Once made, SIGINT or SIGTERM raises Stopped in the main thread, again and again until the command has ended.
 
     What is raised first is lost where it meets a finalizer, or an extension module that is just being imported.
@@ -50,7 +50,7 @@ class Stop:
 
 
 @contextmanager
-def signals_held() -> Iterator[None]:
+def deferred_signals() -> Iterator[None]:
     """Let Ctrl-C and the like wait: what they raise in a finalizer is lost, and a removal is not to be cut short."""
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from maskedge_export.errors import ExportError
-from maskedge_export.signals import signals_held
+from maskedge_export.signals import deferred_signals
 
 __all__ = ["staging"]
 
@@ -34,7 +34,7 @@ def staging(out: Path, overwrite: bool) -> Iterator[Path]:
             out.rename(replaced)
         _publish(partial, out)
     finally:
-        with signals_held():
+        with deferred_signals():
             if replaced.exists() and not out.exists():
                 replaced.rename(out)
             shutil.rmtree(partial, ignore_errors=True)

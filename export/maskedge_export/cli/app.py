@@ -6,7 +6,7 @@ from rich.console import Console
 from maskedge.errors import MaskedgeError
 from maskedge_export.cli.bundle_commands import FAILURE, bundle, compare, inspect, push, verify
 from maskedge_export.cli.training_commands import adapt, train
-from maskedge_export.signals import Stop, Stopped
+from maskedge_export.signals import RaisingStop, Stopped
 
 __all__ = ["app", "main"]
 
@@ -17,7 +17,7 @@ for command in (bundle, verify, inspect, push, compare, train, adapt):
 
 def main() -> None:
     """Runs the command line. Errors that a person can act on are one line; Ctrl-C leaves nothing half written."""
-    stop = Stop()
+    stop = RaisingStop()
     console = Console(stderr=True)
     try:
         app()
