@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from maskedge_export.corpora.masking import MaskedRows, Masker, Vocabulary
-from maskedge_export.corpora.packing import PackedCorpus, frame
+from maskedge_export.corpora.packing import PackedCorpus, special_tokens_around
 from maskedge_export.corpora.sampling import RowSampler
 from maskedge_export.recipe import Recipe
 
@@ -55,7 +55,7 @@ class Batches:
 
 
 def _phases(corpus: PackedCorpus, recipe: Recipe) -> list[_Phase]:
-    prefix, suffix = frame(corpus.tokenizer)
+    prefix, suffix = special_tokens_around(corpus.tokenizer)
     phases: list[_Phase] = []
     schedule = recipe.schedule
     starts = [round(share * schedule.steps) for share in accumulate(schedule.length_shares, initial=0.0)]

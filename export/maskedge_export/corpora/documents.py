@@ -11,7 +11,7 @@ from maskedge.bundle.format import file_sha256
 from maskedge_export.errors import CorpusError
 from maskedge_export.recipe import CorpusRecipe
 
-__all__ = ["Document", "corpus_files", "corpus_identity", "documents", "draw"]
+__all__ = ["Document", "corpus_files", "corpus_identity", "documents", "hash_share"]
 
 Document = tuple[str, ...]
 """The non-empty texts (paragraphs, sentences) of one source document."""
@@ -77,7 +77,7 @@ def _hashes(directory: str) -> dict[str, str]:
     return {name.as_posix(): file_sha256(file) for name, file in visible.items()}
 
 
-def draw(document: Document, purpose: str) -> float:
+def hash_share(document: Document, purpose: str) -> float:
     """A number in [0, 1) that depends on nothing but the document's texts and the purpose.
 
     So a document is held out, or not, whatever other files a run has: two models are compared on the same cells.

@@ -12,13 +12,13 @@ import numpy as np
 import numpy.typing as npt
 
 from maskedge.inference.encoding import TextEncoder
-from maskedge_export.corpora.documents import Document, corpus_identity, documents, draw
+from maskedge_export.corpora.documents import Document, corpus_identity, documents, hash_share
 from maskedge_export.corpora.tokenizer import existing_tokenizer, train_tokenizer
 from maskedge_export.errors import CorpusError, ExportError
 from maskedge_export.recipe import Recipe
 from maskedge_export.staging import staging
 
-__all__ = ["PackedCorpus", "frame", "prepare_corpus", "training_documents"]
+__all__ = ["PackedCorpus", "prepare_corpus", "special_tokens_around", "training_documents"]
 
 FORMAT = 3
 """Raised when what is packed changes."""
@@ -36,7 +36,7 @@ class PackedCorpus:
     """What a model is trained on."""
 
     tokens: npt.NDArray[np.unsignedinteger[Any]]
-    """[tokens], memory-mapped: every text with what follows it in the tokenizer's frame, such as [SEP]."""
+    """[tokens], memory-mapped: every text with the special tokens that follow it, such as [SEP]."""
     held_out: list[str]
     """Texts of documents that are not among them, at most HELD_OUT_TEXTS."""
     tokenizer: Any
@@ -71,7 +71,7 @@ def _fill(directory: Path, write: Callable[[Path], object]) -> None:
             raise
 
 
-def frame(tokenizer: Any) -> tuple[list[int], list[int]]:
+def special_tokens_around(tokenizer: Any) -> tuple[list[int], list[int]]:
     """The special tokens that stand before a text and after it; what separates texts is never nothing if it can be."""
     encoder = TextEncoder(tokenizer.backend_tokenizer, tokenizer.mask_token, tokenizer.model_max_length)
     separator = [] if tokenizer.sep_token_id is None else [tokenizer.sep_token_id]
@@ -106,7 +106,7 @@ def _split(recipe: Recipe, held_out: bool | None) -> Iterator[tuple[Document, bo
     """Documents, and whether each is held out; only those that are, or are not, where asked. Raises CorpusError."""
     count, share = 0, recipe.corpus.held_out
     for count, document in enumerate(documents(recipe.corpus), 1):  # noqa: B007 - what is left of it counts
-        kept_out = draw(document, "held out") < share
+        kept_out = hash_share(document, "held out") < share
         if held_out in (None, kept_out):
             yield document, kept_out
     if count == 0:
@@ -120,13 +120,15 @@ def _split(recipe: Recipe, held_out: bool | None) -> Iterator[tuple[Document, bo
 
 def _pack(corpus: Iterator[tuple[Document, bool]], tokenizer: Any, share: float, directory: Path) -> None:
     kept: list[tuple[float, str]] = []
-    """The held-out texts with the smallest draws: a fair sample of all of them."""
+    """The held-out texts with the smallest hash shares: a fair sample of all of them."""
     dtype: type[np.unsignedinteger[Any]] = np.uint16 if len(tokenizer) <= 1 << 16 else np.uint32
     count = 0
     with (directory / TOKENS_FILE).open("wb") as stream:
         for batch in _batches(corpus):
             held_out = (text for document, out in batch if out for text in document)
-            kept = heapq.nsmallest(HELD_OUT_TEXTS, {*kept, *((draw((text,), "evaluation"), text) for text in held_out)})
+            kept = heapq.nsmallest(
+                HELD_OUT_TEXTS, {*kept, *((hash_share((text,), "evaluation"), text) for text in held_out)}
+            )
             count += _write(stream, (text for document, out in batch if not out for text in document), tokenizer, dtype)
     if not count:
         raise CorpusError(f"corpus.held_out {share} leaves no document to train on; lower it, or give more text")
@@ -153,7 +155,7 @@ def _write(stream: IO[bytes], texts: Iterable[str], tokenizer: Any, dtype: type[
     batch = list(texts)
     if not batch:
         return 0
-    suffix = frame(tokenizer)[1]
+    suffix = special_tokens_around(tokenizer)[1]
     encodings = tokenizer.backend_tokenizer.encode_batch_fast(batch, add_special_tokens=False)
     ids = np.fromiter((token for encoding in encodings for token in (*encoding.ids, *suffix)), dtype)
     stream.write(ids.tobytes())

@@ -6,7 +6,7 @@ from typing import Any
 
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
-from maskedge_export.corpora.documents import Document, draw
+from maskedge_export.corpora.documents import Document, hash_share
 from maskedge_export.corpora.word_piece import train_word_piece
 from maskedge_export.encoders.checkpoint import find_checkpoint, load_tokenizer
 from maskedge_export.errors import CorpusError
@@ -21,7 +21,7 @@ class _Kind:
 
     specials: dict[str, str | AddedToken]
     """Role -> token, in the order of their ids."""
-    frame: str
+    template: str
     """A text with its special tokens, as TemplateProcessing writes it."""
 
 
@@ -69,8 +69,8 @@ def train_tokenizer(read: Callable[[], Iterable[Document]], recipe: TokenizerRec
         )
     names = {role: str(getattr(token, "content", token)) for role, token in kind.specials.items()}
     tokenizer.post_processor = processors.TemplateProcessing(
-        single=kind.frame,
-        special_tokens=[(name, tokenizer.token_to_id(name)) for name in names.values() if name in kind.frame],
+        single=kind.template,
+        special_tokens=[(name, tokenizer.token_to_id(name)) for name in names.values() if name in kind.template],
     )
     return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_object=tokenizer,
@@ -89,7 +89,7 @@ def existing_tokenizer(name_or_path: str, max_length: int) -> Any:
 
 def _sampled(corpus: Iterable[Document], share: float) -> Iterator[str]:
     for document in corpus:
-        if share == 1 or draw(document, "tokenizer") < share:
+        if share == 1 or hash_share(document, "tokenizer") < share:
             yield from document
 
 

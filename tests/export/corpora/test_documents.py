@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from maskedge_export.corpora import packing
-from maskedge_export.corpora.documents import corpus_identity, documents, draw
+from maskedge_export.corpora.documents import corpus_identity, documents, hash_share
 from maskedge_export.corpora.packing import PackedCorpus, prepare_corpus
 from maskedge_export.corpora.sampling import RowSampler
 from maskedge_export.errors import CorpusError
@@ -118,9 +118,9 @@ def test_a_directory_is_no_file_of_text(name: str, tmp_path: Path, monkeypatch: 
 
 
 def test_what_is_held_out_depends_on_all_of_a_document_s_texts() -> None:
-    draws = {draw(("The same beginning.", f"Text {number}."), "held out") for number in range(50)}
-    assert len(draws) == 50
-    assert draw(("Alone.",), "held out") != draw(("Alone.",), "evaluation")
+    shares = {hash_share(("The same beginning.", f"Text {number}."), "held out") for number in range(50)}
+    assert len(shares) == 50
+    assert hash_share(("Alone.",), "held out") != hash_share(("Alone.",), "evaluation")
 
 
 def recipe_for(files: list[Path], **corpus: Any) -> Recipe:
