@@ -8,7 +8,7 @@ import numpy as np
 
 from maskedge.bundle.engine import Graph
 from maskedge.bundle.format import MANIFEST_NAME, FileEntry, GoldenVector, GraphEntry, Manifest, file_sha256
-from maskedge_export.bundles.model_card import write_card
+from maskedge_export.bundles.model_card import write_model_card
 from maskedge_export.encoders.checkpoint import Checkpoint
 from maskedge_export.evaluation.masked_tokens import Batch
 
@@ -48,7 +48,7 @@ def write_manifest(
     calibration: Mapping[str, Any],
 ) -> Manifest:
     """Write a bundle's model card, and the manifest of all its files."""
-    write_card(directory / "README.md", name, source, graphs, standard)
+    write_model_card(directory / "README.md", name, source, graphs, standard)
     files = sorted(path for path in directory.rglob("*") if path.is_file())
     manifest = Manifest(
         name=name,

@@ -14,7 +14,7 @@ from maskedge_export.errors import CheckpointError
 from maskedge_export.evaluation.gate import Limits
 from maskedge_export.evaluation.metric_labels import FIGURES
 
-__all__ = ["VerifiedOn", "write_card"]
+__all__ = ["VerifiedOn", "write_model_card"]
 
 VerifiedOn = Literal["held-out text", "calibration text", "random tokens"]
 """What a graph was compared on, as its verification record says it."""
@@ -57,7 +57,7 @@ output: transformers.js loads this directory as it is, Optimum with
 """
 
 
-def write_card(
+def write_model_card(
     path: Path,
     name: str,
     source: Checkpoint,

@@ -21,7 +21,7 @@ from maskedge_export.evaluation.logprobs import (
 )
 from maskedge_export.evaluation.texts import read_texts, split_texts, too_few
 
-__all__ = ["Proof", "prove_bundle"]
+__all__ = ["Proof", "verify_bundle"]
 
 Progress = Callable[[str], None]
 
@@ -37,7 +37,7 @@ class Proof:
     """What lies outside the limits, a sentence each."""
 
 
-def prove_bundle(
+def verify_bundle(
     bundle: Bundle,
     checkpoint: str,
     paths: Sequence[Path],

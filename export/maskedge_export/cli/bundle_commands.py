@@ -14,7 +14,7 @@ from maskedge_export.bundles.compare import compare_bundles
 from maskedge_export.bundles.export import ExportOptions, export_bundle
 from maskedge_export.bundles.inspection import inspect_graph
 from maskedge_export.bundles.push import push_bundle
-from maskedge_export.bundles.verify import Proof, prove_bundle
+from maskedge_export.bundles.verify import Proof, verify_bundle
 from maskedge_export.cli.progress import Steps
 from maskedge_export.cli.tables import inspection_tables, proof_table
 from maskedge_export.evaluation.gate import FLAGS, GATE, Gate, changed
@@ -111,7 +111,7 @@ def verify(
     limits = _gate(max_difference, max_kl, min_top1, max_perplexity_change, min_pairs)
     opened = Bundle.open(bundle)
     with Steps() as steps:
-        proofs = prove_bundle(
+        proofs = verify_bundle(
             opened,
             checkpoint,
             text,

@@ -8,14 +8,13 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 
 from maskedge_export.evaluation.metric_labels import FIGURES, Figures
-from maskedge_export.training.before_after import gain_row
 
 if TYPE_CHECKING:
     from maskedge_export.bundles.inspection import Inspection, NodeTime
-    from maskedge_export.training.before_after import Gains
+    from maskedge_export.training.before_after import BeforeAfter
     from maskedge_export.training.trainer import TrainingResult
 
-__all__ = ["gains_table", "inspection_tables", "proof_table", "training_summary"]
+__all__ = ["before_after_table", "inspection_tables", "proof_table", "training_summary"]
 
 BESIDE = 2
 """Comparisons that 80 columns have room for."""
@@ -89,14 +88,14 @@ def _nodes(title: str, nodes: Iterable["NodeTime"]) -> Table:
     return table
 
 
-def gains_table(gains: "Gains") -> Table:
+def before_after_table(comparison: "BeforeAfter") -> Table:
     """What an adaptation changed, by how often words occur and by their pieces."""
     table = Table(box=box.SIMPLE, pad_edge=False)
     table.add_column("perplexity of a word, held out")
     for heading in ("words", "before", "after", "after / before (95 %)"):
         table.add_column(heading, justify="right")
-    for gain in (gains.overall, *gains.by_frequency, *gains.by_pieces):
-        table.add_row(*gain_row(gain))
+    for group in (comparison.overall, *comparison.by_frequency, *comparison.by_pieces):
+        table.add_row(*group.row())
     return table
 
 

@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 
 from maskedge_export.cli.progress import Steps, TrainingMeter
-from maskedge_export.cli.tables import gains_table, training_summary
+from maskedge_export.cli.tables import before_after_table, training_summary
 from maskedge_export.recipe import Recipe, load_recipe
 
 __all__ = ["adapt", "train"]
@@ -73,7 +73,7 @@ def adapt(
         )
     if result:
         console = Console()
-        console.print(gains_table(result.gains))
+        console.print(before_after_table(result.before_after))
         console.print(f"[bold]{result.model}[/]\n{out / 'adaptation.md'}", highlight=False, soft_wrap=True)
 
 

@@ -22,7 +22,7 @@ from maskedge_export.recipe import (
     load_recipe,
 )
 from maskedge_export.training.adaptation_report import write_report
-from maskedge_export.training.before_after import Gains, compare_words, count_words_of
+from maskedge_export.training.before_after import BeforeAfter, compare_words, count_words_of
 from maskedge_export.training.run_directory import RunDirectory
 from maskedge_export.training.trainer import TrainingOptions, train
 
@@ -40,11 +40,11 @@ UNKNOWN_LENGTH = 1 << 31
 
 @dataclass(frozen=True, slots=True)
 class Adaptation:
-    """What became of it."""
+    """A model that was trained on with somebody's text, and what that changed."""
 
     model: Path
     """A Hugging Face checkpoint."""
-    gains: Gains
+    before_after: BeforeAfter
 
 
 def adaptation_recipe() -> Recipe:
@@ -93,9 +93,9 @@ def adapt(checkpoint: str, recipe: Recipe, options: TrainingOptions, *, steps: i
         for model in (checkpoint, str(result.model))
     )
     counts = count_words_of(training_documents(recipe), {word.word for word in words})
-    gains = compare_words(words, before, after, counts)
-    write_report(gains, source.name, options.out)
-    return Adaptation(result.model, gains)
+    comparison = compare_words(words, before, after, counts)
+    write_report(comparison, source.name, options.out)
+    return Adaptation(result.model, comparison)
 
 
 def _check_enough(words: Sequence[MaskedWord], recipe: Recipe) -> None:

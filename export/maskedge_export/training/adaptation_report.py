@@ -1,63 +1,43 @@
-"""What an adaptation gained, as a page, a picture and JSON."""
+"""What an adaptation changed, as a page and as JSON, with its picture beside them."""
 
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-
-from maskedge_export.training.before_after import Gain, Gains, gain_row
+from maskedge_export.training.adaptation_plot import plot_ratios
+from maskedge_export.training.before_after import BeforeAfter, WordGroup
 
 __all__ = ["write_report"]
 
 
-def write_report(gains: Gains, source: str, directory: Path) -> None:
+def write_report(comparison: BeforeAfter, source: str, directory: Path) -> None:
     """Write `adaptation.json`, `adaptation.md` and `adaptation.png`; `source` names the model before."""
-    (directory / "adaptation.json").write_text(json.dumps(asdict(gains), indent=1) + "\n", encoding="utf-8")
-    (directory / "adaptation.md").write_text(_markdown(gains, source), encoding="utf-8")
-    _draw(gains, directory / "adaptation.png")
+    (directory / "adaptation.json").write_text(json.dumps(asdict(comparison), indent=1) + "\n", encoding="utf-8")
+    (directory / "adaptation.md").write_text(_markdown(comparison, source), encoding="utf-8")
+    plot_ratios(comparison, directory / "adaptation.png")
 
 
-def _markdown(gains: Gains, source: str) -> str:
+def _markdown(comparison: BeforeAfter, source: str) -> str:
+    words = comparison.overall.words
     head = [
         f"# {source}, before and after adaptation",
         "",
-        f"{gains.overall.words:,} words of text kept out of training, one in a sentence, every piece predicted with",
+        f"{words:,} words of text kept out of training, one in a sentence, every piece predicted with",
         "itself and the word's later pieces masked. Perplexity is that of a word; the ratio is after / before with its",
         "paired 95 % bootstrap interval.",
         "",
         "![Perplexity after / before](adaptation.png)",
     ]
     tables = {
-        "All words": [gains.overall],
-        "By frequency in the text trained on": gains.by_frequency,
-        "By number of pieces": gains.by_pieces,
-        "Words that gained most": gains.gained_most,
+        "All words": [comparison.overall],
+        "By frequency in the text trained on": comparison.by_frequency,
+        "By number of pieces": comparison.by_pieces,
+        "Words that gained most": comparison.gained_most,
     }
-    return "\n".join([*head, *(line for title, group in tables.items() for line in _table(title, group))]) + "\n"
+    return "\n".join([*head, *(line for title, groups in tables.items() for line in _table(title, groups))]) + "\n"
 
 
-def _table(title: str, gains: Sequence[Gain]) -> list[str]:
+def _table(title: str, groups: Sequence[WordGroup]) -> list[str]:
     lines = ["", f"## {title}", "", "| | words | before | after | ratio |", "|---|--:|--:|--:|--:|"]
-    return lines + [f"| {' | '.join(gain_row(gain))} |" for gain in gains]
-
-
-def _draw(gains: Gains, file: Path) -> None:
-    """The ratios of the groups with their intervals, as a PNG."""
-    from matplotlib.figure import Figure
-
-    shown = [gains.overall, *gains.by_frequency, *gains.by_pieces]
-    figure = Figure(figsize=(8, 0.6 + 0.36 * len(shown)), layout="constrained")
-    axes: Any = figure.subplots()
-    ratios = np.array([gain.ratio.value for gain in shown])
-    errors = [ratios - [gain.ratio.low for gain in shown], [gain.ratio.high for gain in shown] - ratios]
-    axes.axvline(1, color="#6b6b6b", linewidth=1)
-    axes.errorbar(ratios, range(len(shown)), xerr=errors, fmt="o", color="#30638e", capsize=3, markersize=4)
-    axes.set_yticks(range(len(shown)), [f"{gain.group} ({gain.words:,})" for gain in shown])
-    axes.invert_yaxis()
-    axes.set(xlabel="perplexity of a word, after / before (left of 1: better)")
-    axes.grid(alpha=0.25, axis="x")
-    axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(file, dpi=120)
+    return lines + [f"| {' | '.join(group.row())} |" for group in groups]

@@ -13,7 +13,7 @@ from maskedge_export.evaluation.bootstrap import Estimate, perplexity_ratio
 from maskedge_export.evaluation.perplexity import perplexity
 from maskedge_export.evaluation.whole_words import MaskedWord, plain_words
 
-__all__ = ["Gain", "Gains", "WordCounts", "compare_words", "count_words_of", "gain_row"]
+__all__ = ["BeforeAfter", "WordCounts", "WordGroup", "compare_words", "count_words_of"]
 
 FREQUENCIES = (1000.0, 100.0, 10.0, 1.0)
 """Lower ends of the classes of frequency, occurrences in a million words."""
@@ -25,8 +25,8 @@ BoolArray = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
-class Gain:
-    """One group of words, before and after."""
+class WordGroup:
+    """One group of words, before and after a training."""
 
     group: str
     words: int
@@ -36,17 +36,25 @@ class Gain:
     ratio: Estimate
     """after / before, with its paired bootstrap interval."""
 
+    def row(self) -> tuple[str, ...]:
+        """Its name, its words, their perplexity before and after, and the ratio, as a table shows them: with an
+        interval where there is more than one word to draw from."""
+        low, high = self.ratio.low, self.ratio.high
+        interval = f" ({low:.3f} to {high:.3f})" if self.words > 1 else ""
+        perplexities = (f"{value:,.1f}" if value < 1e7 else f"{value:.1e}" for value in (self.before, self.after))
+        return self.group, f"{self.words:,}", *perplexities, f"{self.ratio.value:.3f}{interval}"
+
 
 @dataclass(frozen=True, slots=True)
-class Gains:
-    """What was gained over all words and over groups of them."""
+class BeforeAfter:
+    """Held-out words before and after a training: all of them, and in groups."""
 
-    overall: Gain
-    by_frequency: list[Gain]
+    overall: WordGroup
+    by_frequency: list[WordGroup]
     """By how often a word stands in the text trained on."""
-    by_pieces: list[Gain]
+    by_pieces: list[WordGroup]
     """By how many tokens a word has."""
-    gained_most: list[Gain]
+    gained_most: list[WordGroup]
     """Single words, those whose summed log-probability rose most first."""
 
 
@@ -85,14 +93,16 @@ def _words_of(chunk: str) -> tuple[str, ...]:
     return tuple(chunk[start:stop] for start, stop in plain_words(chunk))
 
 
-def compare_words(words: Sequence[MaskedWord], before: FloatArray, after: FloatArray, counts: WordCounts) -> Gains:
-    """The gains of words whose losses (nats) were `before` and are `after`, both [words]."""
+def compare_words(
+    words: Sequence[MaskedWord], before: FloatArray, after: FloatArray, counts: WordCounts
+) -> BeforeAfter:
+    """The comparison of words whose losses (nats) were `before` and are `after`, both [words]."""
     frequency = np.array([counts.per_million(word.word) for word in words])
     pieces = np.array([min(len(word.pieces), MOST_PIECES) for word in words])
     by_pieces = {_pieces_name(count): pieces == count for count in range(1, MOST_PIECES + 1)}
     spelled = np.array([word.word.lower() for word in words])
-    return Gains(
-        _gain("all", np.full(len(words), True), before, after),
+    return BeforeAfter(
+        _group("all", np.full(len(words), True), before, after),
         _groups(_frequency_classes(frequency), before, after),
         _groups(by_pieces, before, after),
         _groups({word: spelled == word for word in _gained_most(spelled, before - after)}, before, after),
@@ -115,27 +125,18 @@ def _pieces_name(count: int) -> str:
     return {1: "1 piece", MOST_PIECES: f"{MOST_PIECES} or more"}.get(count, f"{count} pieces")
 
 
-def _gained_most(spelled: npt.NDArray[np.str_], gain: FloatArray) -> list[str]:
-    """The words with the largest summed gains, nats."""
+def _gained_most(spelled: npt.NDArray[np.str_], gained: FloatArray) -> list[str]:
+    """The words whose summed log-probabilities rose most; `gained` [words] by how much each word's did, nats."""
     words, owners = np.unique(spelled, return_inverse=True)
-    gains = np.bincount(owners, gain)
-    return [str(words[index]) for index in np.argsort(-gains)[:SHOWN_WORDS] if gains[index] > 0]
+    sums = np.bincount(owners, gained)
+    return [str(words[index]) for index in np.argsort(-sums)[:SHOWN_WORDS] if sums[index] > 0]
 
 
-def _groups(groups: dict[str, BoolArray], before: FloatArray, after: FloatArray) -> list[Gain]:
-    return [_gain(name, members, before, after) for name, members in groups.items() if members.any()]
+def _groups(groups: dict[str, BoolArray], before: FloatArray, after: FloatArray) -> list[WordGroup]:
+    return [_group(name, members, before, after) for name, members in groups.items() if members.any()]
 
 
-def _gain(name: str, members: BoolArray, before: FloatArray, after: FloatArray) -> Gain:
+def _group(name: str, members: BoolArray, before: FloatArray, after: FloatArray) -> WordGroup:
     before, after = before[members], after[members]
     first, second = (perplexity(float(losses.mean())) for losses in (before, after))
-    return Gain(name, len(before), first, second, perplexity_ratio(before, after))
-
-
-def gain_row(gain: "Gain") -> tuple[str, ...]:
-    """A group's name, its words, their perplexity before and after, and the ratio, with its interval where there is
-    more than one word to draw from."""
-    ratio = gain.ratio
-    interval = f" ({ratio.low:.3f} to {ratio.high:.3f})" if gain.words > 1 else ""
-    perplexities = (f"{value:,.1f}" if value < 1e7 else f"{value:.1e}" for value in (gain.before, gain.after))
-    return gain.group, f"{gain.words:,}", *perplexities, f"{ratio.value:.3f}{interval}"
+    return WordGroup(name, len(before), first, second, perplexity_ratio(before, after))

@@ -11,7 +11,7 @@ from maskedge_export.encoders.pretrained import TrainedModel
 from maskedge_export.evaluation.perplexity import Evaluation
 from maskedge_export.recipe import Recipe
 
-__all__ = ["training_seconds", "write_training_card"]
+__all__ = ["training_seconds", "write_model_card"]
 
 BODY = """
 # {name}
@@ -28,7 +28,7 @@ The text's licence, and what the model should not be used for, are for its maker
 """
 
 
-def write_training_card(
+def write_model_card(
     path: Path,
     name: str,
     model: TrainedModel,

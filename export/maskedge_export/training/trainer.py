@@ -24,8 +24,8 @@ from maskedge_export.evaluation.masked_tokens import Cells, masked_cells
 from maskedge_export.evaluation.perplexity import Evaluation, evaluate
 from maskedge_export.recipe import Recipe
 from maskedge_export.staging import staging
-from maskedge_export.training.loss_curve import draw_loss
-from maskedge_export.training.model_card import write_training_card
+from maskedge_export.training.loss_plot import plot_loss
+from maskedge_export.training.model_card import write_model_card
 from maskedge_export.training.optimizers import learning_rate_factor, make_optimizers, set_learning_rate
 from maskedge_export.training.run_directory import RunDirectory
 from maskedge_export.training.snapshot import restore_optimizers, write_snapshot
@@ -183,8 +183,8 @@ class _Run:
             self.model.save(partial, dtype)
             name = self.directory.path.resolve().name
             start = self.options.start
-            write_training_card(partial / "README.md", name, self.model, self.recipe, entries, held_out, start)
-        draw_loss(entries, self.directory.picture)
+            write_model_card(partial / "README.md", name, self.model, self.recipe, entries, held_out, start)
+        plot_loss(entries, self.directory.picture)
         return TrainingResult(self.directory.model, last, held_out)
 
     def _loop(self) -> LogEntry | None:

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from maskedge.bundle.format import Bundle
 from maskedge.errors import BundleCorruptError
-from maskedge_export.bundles.verify import Proof, prove_bundle
+from maskedge_export.bundles.verify import Proof, verify_bundle
 from maskedge_export.cli.app import app
 from maskedge_export.errors import CalibrationTextError, CheckpointError
 from maskedge_export.evaluation.gate import GATE, Limits
@@ -33,7 +33,7 @@ def bundle(int8_bundles: Callable[[str], Path]) -> Bundle:
 
 @pytest.fixture(scope="module")
 def proofs(bundle: Bundle, bert: str, few_sentences: Path) -> list[Proof]:
-    return prove_bundle(bundle, bert, [few_sentences], LOOSE)
+    return verify_bundle(bundle, bert, [few_sentences], LOOSE)
 
 
 def test_the_figures_are_those_of_the_export(bundle: Bundle, proofs: list[Proof]) -> None:
@@ -49,7 +49,7 @@ def test_the_figures_are_those_of_the_export(bundle: Bundle, proofs: list[Proof]
 
 def test_each_failing_figure_is_named(bundle: Bundle, bert: str, few_sentences: Path) -> None:
     strict = {"fp32": Limits(logprob_difference=-1), "int8": Limits(mean_kl=-1)}
-    int8, fp32 = prove_bundle(bundle, bert, [few_sentences], strict)
+    int8, fp32 = verify_bundle(bundle, bert, [few_sentences], strict)
     assert any(failure.startswith("mean KL divergence is") for failure in int8.failures)
     assert any(failure.startswith("largest log-probability difference is") for failure in fp32.failures)
 
@@ -63,7 +63,7 @@ def test_a_changed_weight_is_found(bundle: Bundle, bert: str, few_sentences: Pat
     onnx.save(model, copy / "onnx" / "fp32.onnx")
     (fp32,) = [
         proof
-        for proof in prove_bundle(Bundle.open(copy, verify=False), bert, [few_sentences], LOOSE)
+        for proof in verify_bundle(Bundle.open(copy, verify=False), bert, [few_sentences], LOOSE)
         if proof.file == "onnx/fp32.onnx"
     ]
     assert fp32.failures
@@ -74,20 +74,20 @@ def test_another_checkpoint_is_refused_unless_allowed(
 ) -> None:
     other = str(make_checkpoint("bert", tmp_path / "other", intermediate_size=32))
     with pytest.raises(CheckpointError, match=r"is not the checkpoint .* --other-checkpoint"):
-        prove_bundle(bundle, other, [few_sentences], LOOSE)
-    proofs = prove_bundle(bundle, other, [few_sentences], LOOSE, other_checkpoint=True)
+        verify_bundle(bundle, other, [few_sentences], LOOSE)
+    proofs = verify_bundle(bundle, other, [few_sentences], LOOSE, other_checkpoint=True)
     assert any(proof.failures for proof in proofs)
 
 
 def test_missing_text_is_named(bundle: Bundle, bert: str, tmp_path: Path) -> None:
     with pytest.raises(CalibrationTextError, match=r"none\.txt does not exist"):
-        prove_bundle(bundle, bert, [tmp_path / "none.txt"], LOOSE)
+        verify_bundle(bundle, bert, [tmp_path / "none.txt"], LOOSE)
 
 
 def test_empty_text_is_refused(bundle: Bundle, bert: str, tmp_path: Path) -> None:
     (tmp_path / "empty.txt").touch()
     with pytest.raises(CalibrationTextError, match=r"there is no text in .*empty\.txt"):
-        prove_bundle(bundle, bert, [tmp_path / "empty.txt"], LOOSE)
+        verify_bundle(bundle, bert, [tmp_path / "empty.txt"], LOOSE)
 
 
 # The command

@@ -16,7 +16,7 @@ from maskedge.bundle.engine import OnnxGraph
 from maskedge.bundle.format import Bundle, file_sha256
 from maskedge_export.bundles import export as bundling
 from maskedge_export.bundles.export import ExportOptions, export_bundle
-from maskedge_export.bundles.verify import prove_bundle
+from maskedge_export.bundles.verify import verify_bundle
 from maskedge_export.encoders.checkpoint import Checkpoint, load_checkpoint
 from maskedge_export.encoders.encoder import Encoder
 from maskedge_export.encoders.wrapped import WrappedEncoder
@@ -204,7 +204,7 @@ def test_a_head_padded_beyond_the_tokenizer_is_proved_at_the_tokenizer_s_ids(
     bundle = Bundle.open(tmp_path / "bundle")
     (output,) = onnx.load(bundle.path / "onnx" / "model.onnx").graph.output
     assert output.type.tensor_type.shape.dim[2].dim_value == vocab_size
-    proofs = prove_bundle(bundle, checkpoint, [few_sentences], GATE)
+    proofs = verify_bundle(bundle, checkpoint, [few_sentences], GATE)
     assert [proof.file for proof in proofs] == ["onnx/fp32.onnx", "onnx/model.onnx"]
     assert all(proof.comparison.max_logprob_difference < 1e-4 for proof in proofs)
 

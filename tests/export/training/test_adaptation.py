@@ -20,7 +20,7 @@ from maskedge_export.errors import CheckpointError, CorpusError, RecipeError, Re
 from maskedge_export.evaluation.whole_words import MaskedWord, masked_words, word_losses
 from maskedge_export.recipe import CorpusRecipe, MaskingRecipe, OptimizerRecipe, Recipe, RunRecipe, ScheduleRecipe
 from maskedge_export.training.adaptation import Adaptation, adapt, adaptation_recipe, load_adaptation_recipe
-from maskedge_export.training.before_after import Gains, WordCounts, compare_words, count_words_of, gain_row
+from maskedge_export.training.before_after import BeforeAfter, WordCounts, compare_words, count_words_of
 from maskedge_export.training.trainer import TrainingOptions
 
 STEPS = 30
@@ -51,13 +51,13 @@ def adapted(source: Path, recipe: Recipe, tmp_path_factory: pytest.TempPathFacto
 
 
 def test_held_out_words_are_predicted_better_than_before(adapted: Adaptation) -> None:
-    overall = adapted.gains.overall
+    overall = adapted.before_after.overall
     assert overall.words >= 100
     assert overall.after < overall.before
     assert overall.ratio.low < overall.ratio.value == pytest.approx(overall.after / overall.before)
     assert overall.ratio.high < 1
-    for groups in (adapted.gains.by_frequency, adapted.gains.by_pieces):
-        assert sum(gain.words for gain in groups) == overall.words
+    for groups in (adapted.before_after.by_frequency, adapted.before_after.by_pieces):
+        assert sum(group.words for group in groups) == overall.words
 
 
 def test_before_is_the_source_and_after_the_new_model_on_the_same_words(
@@ -67,7 +67,10 @@ def test_before_is_the_source_and_after_the_new_model_on_the_same_words(
 
     (held_out,) = adapted.model.parent.glob("corpus/*/held_out.parquet")
     texts: list[Any] = pq.read_table(held_out)["text"].to_pylist()
-    for path, perplexity in ((source, adapted.gains.overall.before), (adapted.model, adapted.gains.overall.after)):
+    for path, perplexity in (
+        (source, adapted.before_after.overall.before),
+        (adapted.model, adapted.before_after.overall.after),
+    ):
         checkpoint = load_checkpoint(str(path))
         encoder = TextEncoder(checkpoint.tokenizer.backend_tokenizer, "[MASK]", checkpoint.max_length)
         assert isinstance(checkpoint.encoder, Encoder)
@@ -85,10 +88,10 @@ def test_the_tokenizer_and_the_size_are_the_source_s(adapted: Adaptation, source
 def test_the_report_has_all_figures(adapted: Adaptation) -> None:
     out = adapted.model.parent
     figures = json.loads((out / "adaptation.json").read_text())
-    assert figures["overall"]["after"] == adapted.gains.overall.after
+    assert figures["overall"]["after"] == adapted.before_after.overall.after
     page = (out / "adaptation.md").read_text()
-    assert f"| all | {adapted.gains.overall.words:,} | {adapted.gains.overall.before:,.1f} |" in page
-    assert f"| {adapted.gains.gained_most[0].group} |" in page
+    assert f"| all | {adapted.before_after.overall.words:,} | {adapted.before_after.overall.before:,.1f} |" in page
+    assert f"| {adapted.before_after.gained_most[0].group} |" in page
     assert (out / "adaptation.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -158,18 +161,22 @@ def test_words_are_grouped_by_frequency_and_pieces_and_ordered_by_gain() -> None
     words = [cell("the"), cell("The"), cell("whale", 2), cell("harpoon", 5), cell("sea")]
     before, after = np.array([1.0, 1.0, 5.0, 6.0, 2.0]), np.array([0.5, 0.5, 2.0, 6.5, 2.0])
     counts = WordCounts(Counter(the=5000, whale=50, sea=1), 1_000_000)
-    gains: Gains = compare_words(words, before, after, counts)
-    assert [(gain.group, gain.words) for gain in gains.by_frequency] == [
+    found: BeforeAfter = compare_words(words, before, after, counts)
+    assert [(group.group, group.words) for group in found.by_frequency] == [
         ("1,000 in a million or more", 2),
         ("10 to 100", 1),
         ("1 to 10", 1),
         ("never seen", 1),
     ]
-    assert [(gain.group, gain.words) for gain in gains.by_pieces] == [("1 piece", 3), ("2 pieces", 1), ("4 or more", 1)]
-    assert [gain.group for gain in gains.gained_most] == ["whale", "the"]
-    assert gains.gained_most[1].words == 2
-    assert gains.overall.before == pytest.approx(np.exp(3.0))
-    assert gains.gained_most[0].ratio.value == pytest.approx(np.exp(-3.0))
+    assert [(group.group, group.words) for group in found.by_pieces] == [
+        ("1 piece", 3),
+        ("2 pieces", 1),
+        ("4 or more", 1),
+    ]
+    assert [group.group for group in found.gained_most] == ["whale", "the"]
+    assert found.gained_most[1].words == 2
+    assert found.overall.before == pytest.approx(np.exp(3.0))
+    assert found.gained_most[0].ratio.value == pytest.approx(np.exp(-3.0))
 
 
 def test_words_are_counted_without_regard_to_case() -> None:
@@ -186,8 +193,8 @@ def test_words_are_counted_as_they_are_divided_in_every_script() -> None:
 
 
 def test_a_perplexity_too_long_to_write_out_is_shortened_at_the_prompt_too() -> None:
-    gains = compare_words([cell("sea")], np.array([30.0]), np.array([2.0]), WordCounts(Counter(), 1))
-    assert gain_row(gains.overall) == ("all", "1", "1.1e+13", "7.4", "0.000")
+    found = compare_words([cell("sea")], np.array([30.0]), np.array([2.0]), WordCounts(Counter(), 1))
+    assert found.overall.row() == ("all", "1", "1.1e+13", "7.4", "0.000")
 
 
 def test_what_a_recipe_leaves_out_is_the_adaptation_s(tmp_path: Path) -> None:

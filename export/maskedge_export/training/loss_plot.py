@@ -4,12 +4,12 @@ import math
 from pathlib import Path
 from typing import Any
 
-__all__ = ["draw_loss"]
+__all__ = ["plot_loss"]
 
 HELD_OUT_COLOUR, LOSS_COLOUR, RATE_COLOUR = "#d1495b", "#30638e", "#6b6b6b"
 
 
-def draw_loss(entries: list[dict[str, Any]], file: Path) -> None:
+def plot_loss(entries: list[dict[str, Any]], file: Path) -> None:
     """Training loss and held-out loss (nats) over steps, and the learning rate below them, as a PNG."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
@@ -18,7 +18,7 @@ def draw_loss(entries: list[dict[str, Any]], file: Path) -> None:
     losses, rates = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
     steps = [entry["step"] for entry in entries]
     losses.plot(steps, [entry["loss"] for entry in entries], color=LOSS_COLOUR, linewidth=1, label="training")
-    _draw_held_out(losses, entries)
+    _plot_held_out(losses, entries)
     losses.set(ylabel="masked cross-entropy, nats")
     losses.legend(frameon=False)
     rates.plot(steps, [entry["learning_rate"] for entry in entries], color=RATE_COLOUR, linewidth=1)
@@ -30,7 +30,7 @@ def draw_loss(entries: list[dict[str, Any]], file: Path) -> None:
     figure.savefig(file, dpi=120)
 
 
-def _draw_held_out(axes: Any, entries: list[dict[str, Any]]) -> None:
+def _plot_held_out(axes: Any, entries: list[dict[str, Any]]) -> None:
     measured = [entry for entry in entries if entry["held_out_perplexity"]]
     if measured:
         axes.plot(
