@@ -7,10 +7,11 @@ MaskedgeError
 │   ├── CalibrationTextError     the calibration text cannot be used
 │   ├── GateError                the exported bundle is further from its source than allowed
 │   └── PushError                a bundle cannot be put on the Hub
-└── TrainingError
-    ├── RecipeError              a recipe has a key, a type or a value that is not allowed
-    ├── CorpusError              the text to train on cannot be read, or is too little for what is asked
-    └── ResumeError              a run cannot be started or continued where it is asked to
+├── TrainingError
+│   ├── RecipeError              a recipe has a key, a type or a value that is not allowed
+│   ├── CorpusError              the text to train on cannot be read, or is too little for what is asked
+│   └── ResumeError              a run cannot be started or continued where it is asked to
+└── StagingError                 a directory cannot be made where a bundle, a model or a cache is to be
 """
 
 from maskedge.errors import MaskedgeError
@@ -24,6 +25,7 @@ __all__ = [
     "PushError",
     "RecipeError",
     "ResumeError",
+    "StagingError",
     "TrainingError",
     "UnsupportedModelError",
 ]
@@ -67,3 +69,7 @@ class CorpusError(TrainingError):
 
 class ResumeError(TrainingError):
     """The output directory belongs to another run, or holds none to resume."""
+
+
+class StagingError(MaskedgeError):
+    """A directory cannot be made where it is asked for, or another process has made it meanwhile."""

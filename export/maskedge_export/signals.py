@@ -51,7 +51,11 @@ class RaisingStop:
 
 @contextmanager
 def deferred_signals() -> Iterator[None]:
-    """Let Ctrl-C and the like wait: what they raise in a finalizer is lost, and a removal is not to be cut short."""
+    """Let Ctrl-C and the like wait for the end of the block, whatever its end is.
+
+    What they raise in a finalizer is lost, a removal is not to be cut short, and what a call has made is to be known
+    before a stop is raised. In another thread than the main one, where no signal is raised, this does nothing.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -63,5 +67,5 @@ def deferred_signals() -> Iterator[None]:
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler or signal.SIG_DFL)
-    for late in arrived:
-        signal.raise_signal(late)
+        for late in arrived:
+            signal.raise_signal(late)

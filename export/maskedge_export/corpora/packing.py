@@ -14,7 +14,7 @@ import numpy.typing as npt
 from maskedge.inference.encoding import TextEncoder
 from maskedge_export.corpora.documents import Document, corpus_identity, documents, hash_share
 from maskedge_export.corpora.tokenizer import existing_tokenizer, train_tokenizer
-from maskedge_export.errors import CorpusError, ExportError
+from maskedge_export.errors import CorpusError, StagingError
 from maskedge_export.recipe import Recipe
 from maskedge_export.staging import staging
 
@@ -48,7 +48,8 @@ class PackedCorpus:
 def prepare_corpus(recipe: Recipe, cache: Path, progress: Progress = lambda step: None) -> PackedCorpus:
     """The recipe's tokenizer and packed corpus, from `cache` where they are there already.
 
-    Raises CorpusError for a corpus that is empty, cannot be read, or is too small for the vocabulary.
+    Raises CorpusError for a corpus that is empty, cannot be read, or is too small for the vocabulary, and StagingError
+    where the cache cannot be written.
     """
     identity = corpus_identity(recipe.corpus)
     tokenizer = _tokenizer(recipe, identity, cache, progress)
@@ -66,7 +67,7 @@ def _fill(directory: Path, write: Callable[[Path], object]) -> None:
     try:
         with staging(directory, overwrite=False) as partial:
             write(partial)
-    except ExportError:
+    except StagingError:
         if not directory.is_dir():
             raise
 

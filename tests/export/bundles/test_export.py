@@ -21,7 +21,7 @@ from maskedge.bundle.engine import OnnxGraph
 from maskedge.bundle.format import Bundle, file_sha256
 from maskedge_export.bundles import export as bundling
 from maskedge_export.bundles.export import ExportOptions, export_bundle
-from maskedge_export.errors import CalibrationTextError, CheckpointError, ExportError, GateError
+from maskedge_export.errors import CalibrationTextError, CheckpointError, ExportError, GateError, StagingError
 from maskedge_export.evaluation.gate import GATE, Limits
 
 TEXTS = [
@@ -291,7 +291,7 @@ def test_what_is_no_bundle_is_never_overwritten(is_file: bool, tiny: str, tmp_pa
 
 def test_a_place_that_cannot_be_written_is_named(tiny: str, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(ExportError, match=r"file/out cannot be written"):
+    with pytest.raises(StagingError, match=r"file/out cannot be written: .*; choose another place"):
         export_bundle(tiny, tmp_path / "file" / "out", ExportOptions(precision="fp32"))
 
 
