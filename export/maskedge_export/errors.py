@@ -7,11 +7,15 @@ MaskedgeError
 │   ├── CalibrationTextError     the calibration text cannot be used
 │   ├── GateError                the exported bundle is further from its source than allowed
 │   └── PushError                a bundle cannot be put on the Hub
-├── TrainingError
-│   ├── RecipeError              a recipe has a key, a type or a value that is not allowed
-│   ├── CorpusError              the text to train on cannot be read, or is too little for what is asked
-│   └── ResumeError              a run cannot be started or continued where it is asked to
-└── StagingError                 a directory cannot be made where a bundle, a model or a cache is to be
+└── TrainingError
+    ├── RecipeError              a recipe has a key, a type or a value that is not allowed
+    ├── CorpusError              the text to train on cannot be read, or is too little for what is asked
+    └── ResumeError              a run cannot be started or continued where it is asked to
+
+Whoever exports and whoever trains reads text and writes directories, so two errors stand on both branches:
+
+StagingError                     an ExportError and a TrainingError: a directory cannot be made where it is asked for
+TextFileError                    a CalibrationTextError and a CorpusError: a file of text cannot be read
 """
 
 from maskedge.errors import MaskedgeError
@@ -26,6 +30,7 @@ __all__ = [
     "RecipeError",
     "ResumeError",
     "StagingError",
+    "TextFileError",
     "TrainingError",
     "UnsupportedModelError",
 ]
@@ -71,5 +76,9 @@ class ResumeError(TrainingError):
     """The output directory belongs to another run, or holds none to resume."""
 
 
-class StagingError(MaskedgeError):
+class StagingError(ExportError, TrainingError):
     """A directory cannot be made where it is asked for, or another process has made it meanwhile."""
+
+
+class TextFileError(CalibrationTextError, CorpusError):
+    """A file of text is missing, or cannot be read as what its name says that it is."""

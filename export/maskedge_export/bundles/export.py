@@ -91,7 +91,7 @@ def export_bundle(
     """Export a checkpoint directory or Hub id, prove it, and publish the bundle at `out` in one step.
 
     Raises ExportError, or one of its kinds, with nothing written: for options or text that cannot be used, a checkpoint
-    that cannot be loaded, or (GateError) an export outside its limits. Raises StagingError where `out` cannot be made.
+    that cannot be loaded, a place that cannot be written, or (GateError) an export outside its limits.
     """
     _check_options(out, options)
     progress("Loading the checkpoint")

@@ -1,13 +1,13 @@
 """Where the text to train on comes from: files, globs or a data set -> documents, streamed."""
 
 import hashlib
-import json
 from collections.abc import Iterable, Iterator
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from maskedge.bundle.format import file_sha256
+from maskedge_export.corpora.text_files import Row, find_text_files, read_rows
 from maskedge_export.errors import CorpusError
 from maskedge_export.recipe import CorpusRecipe
 
@@ -15,9 +15,6 @@ __all__ = ["Document", "corpus_files", "corpus_identity", "documents", "hash_sha
 
 Document = tuple[str, ...]
 """The non-empty texts (paragraphs, sentences) of one source document."""
-
-Row = tuple[object, str]
-"""Which document a text belongs to, None where it is one of its own, and the text."""
 
 
 def documents(recipe: CorpusRecipe) -> Iterator[Document]:
@@ -41,23 +38,7 @@ def corpus_files(recipe: CorpusRecipe) -> list[Path]:
     """The files that the recipe's names and globs stand for, sorted within each. Raises CorpusError for none."""
     if not recipe.files:
         raise CorpusError("no text to train on: give --text FILES, or corpus.files or corpus.dataset in the recipe")
-    files: list[Path] = []
-    for name in recipe.files:
-        found = [Path(name)] if Path(name).is_file() else _glob(Path(name))
-        if not found:
-            raise CorpusError(f"corpus file {name} does not exist; a glob must stand for at least one file")
-        files += found
-    return list(dict.fromkeys(files))
-
-
-def _glob(pattern: Path) -> list[Path]:
-    if pattern.is_dir():
-        raise CorpusError(f"corpus file {pattern} is a directory; give its files, such as '{pattern}/*.parquet'")
-    relative = pattern.relative_to(pattern.anchor)
-    try:
-        return sorted(file for file in Path(pattern.anchor).glob(str(relative)) if file.is_file())
-    except ValueError as error:
-        raise CorpusError(f"corpus file {pattern} is no glob: {error}") from error
+    return find_text_files(recipe.files)
 
 
 def corpus_identity(recipe: CorpusRecipe) -> dict[str, Any]:
@@ -87,57 +68,9 @@ def hash_share(document: Document, purpose: str) -> float:
 
 
 def _file_rows(recipe: CorpusRecipe) -> Iterator[Row]:
-    readers = {".parquet": _parquet_rows, ".jsonl": _jsonl_rows, ".json": _jsonl_rows}
     for file in corpus_files(recipe):
-        reader = readers.get(file.suffix, _text_rows)
-        for document, text in reader(file, recipe.text_column):
-            yield (None if document is None else (file, document)), text
-
-
-def _lines(file: Path) -> Iterator[tuple[int, str]]:
-    with file.open("rb") as stream:
-        for number, line in enumerate(stream, 1):
-            try:
-                yield number, line.decode("utf-8").rstrip("\r\n")
-            except UnicodeDecodeError as error:
-                raise CorpusError(
-                    f"{file} is not UTF-8 (line {number}, byte {error.start} of it); convert it with iconv"
-                ) from error
-
-
-def _text_rows(file: Path, _: str) -> Iterator[Row]:
-    yield from ((None, line) for _, line in _lines(file))
-
-
-def _jsonl_rows(file: Path, column: str) -> Iterator[Row]:
-    for number, line in _lines(file):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-            text = "" if row[column] is None else row[column]
-            text.encode()  # a lone surrogate, which JSON can spell, is no text
-        except (ValueError, LookupError, TypeError, AttributeError) as error:
-            raise CorpusError(f"{file}, line {number}, is no JSON object with a text {column!r}: {error!r}") from error
-        yield row.get("document"), text
-
-
-def _parquet_rows(file: Path, column: str) -> Iterator[Row]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        with pq.ParquetFile(file) as parquet:
-            names = parquet.schema_arrow.names
-            if column not in names:
-                raise CorpusError(f"{file} has no column {column!r}; it has: {', '.join(names)}")
-            wanted = [name for name in (column, "document") if name in names]
-            for batch in parquet.iter_batches(columns=wanted):
-                texts = batch[column].cast(pa.large_string()).to_pylist()
-                keys = batch["document"].to_pylist() if "document" in wanted else [None] * len(texts)
-                yield from ((key, text) for key, text in zip(keys, texts, strict=True) if text)
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise CorpusError(f"{file} cannot be read as Parquet with a column of text: {error}") from error
+        for document, text in read_rows(file, recipe.text_column):
+            yield (None if document is None else (file, document)), text  # two files' documents are never one
 
 
 def _dataset_rows(recipe: CorpusRecipe) -> Iterator[Row]:

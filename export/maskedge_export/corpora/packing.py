@@ -49,7 +49,7 @@ def prepare_corpus(recipe: Recipe, cache: Path, progress: Progress = lambda step
     """The recipe's tokenizer and packed corpus, from `cache` where they are there already.
 
     Raises CorpusError for a corpus that is empty, cannot be read, or is too small for the vocabulary, and StagingError
-    where the cache cannot be written.
+    for a cache that cannot be written.
     """
     identity = corpus_identity(recipe.corpus)
     tokenizer = _tokenizer(recipe, identity, cache, progress)

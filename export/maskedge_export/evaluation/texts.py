@@ -1,10 +1,10 @@
 """Texts to calibrate on, and texts held out."""
 
-import json
 import random
 from collections.abc import Sequence
 from pathlib import Path
 
+from maskedge_export.corpora.text_files import find_text_files, read_rows
 from maskedge_export.errors import CalibrationTextError
 
 __all__ = ["read_texts", "split_texts", "too_few"]
@@ -19,56 +19,17 @@ VERIFICATION_TEXTS = 4000
 FEWEST_TEXTS = 64
 
 
-def read_texts(paths: Sequence[Path]) -> list[str]:
+def read_texts(paths: Sequence[Path], column: str = "text") -> list[str]:
     """The different texts of text files (one a line), JSONL files (the field `text`) and Parquet files (the column).
 
-    Raises CalibrationTextError, naming the file, for one that is missing, not UTF-8, or without such a field, and where
-    no text is left.
+    `paths` may be globs; `column` is the field's or column's name. Raises TextFileError, naming the file, for one that
+    is missing, not UTF-8, or without such a field, and CalibrationTextError where no text is left.
     """
-    texts = [text for path in paths for text in _read_file(path) if text.strip()]
+    rows = (row for file in find_text_files(paths) for row in read_rows(file, column))
+    texts = list(dict.fromkeys(text for _, text in rows if text.strip()))
     if not texts:
         raise CalibrationTextError(f"there is no text in {', '.join(map(str, paths)) or 'no file'}; give some")
-    return list(dict.fromkeys(texts))
-
-
-def _read_file(path: Path) -> list[str]:
-    if path.is_dir():
-        raise CalibrationTextError(f"{path} is a directory; give the files in it")
-    if not path.is_file():
-        raise CalibrationTextError(f"calibration file {path} does not exist")
-    if path.suffix == ".parquet":
-        return _read_parquet(path)
-    try:
-        content = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise CalibrationTextError(f"{path} is not UTF-8 (byte {error.start}); convert it with iconv") from error
-    if path.suffix not in (".jsonl", ".json"):
-        return content.splitlines()
-    # not splitlines, which would cut a JSON string at a U+2028
-    return [_text_field(line, f"{path}, line {n}") for n, line in enumerate(content.split("\n"), 1) if line.strip()]
-
-
-def _text_field(line: str, place: str) -> str:
-    try:
-        text: str = json.loads(line)["text"]
-        text.encode()  # a lone surrogate, which JSON can spell, is no text
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
-        raise CalibrationTextError(f"{place}, is no JSON object with a text 'text': {error!r}") from error
-    return text
-
-
-def _read_parquet(path: Path) -> list[str]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        names = pq.read_schema(path).names
-        if "text" not in names:
-            raise CalibrationTextError(f"{path} has no column 'text'; it has: {', '.join(names)}")
-        column = pq.read_table(path, columns=["text"])["text"].cast(pa.large_string(), safe=True)
-        return [text for text in column.to_pylist() if text]
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise CalibrationTextError(f"{path} cannot be read as Parquet with a column of text: {error}") from error
+    return texts
 
 
 def too_few(texts: Sequence[str]) -> bool:

@@ -85,7 +85,7 @@ def train(recipe: Recipe, options: TrainingOptions) -> TrainingResult | None:
     Of several devices' processes, only the first tells and returns what became of the run.
 
     Raises TrainingError, or one of its kinds, for a corpus or directory that cannot be used, and where the loss is no
-    number any more; and StagingError where nothing can be written.
+    number any more.
     """
     directory = RunDirectory(options.out)
     if recipe.run.threads:

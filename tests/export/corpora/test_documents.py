@@ -83,38 +83,11 @@ def test_the_datasets_library_s_own_errors_are_told(monkeypatch: pytest.MonkeyPa
             list(documents(CorpusRecipe(dataset="a/b")))
 
 
-@pytest.mark.parametrize(
-    ("name", "content", "message"),
-    [
-        ("a.txt", b"fine\n" * 9 + b"x \xe9\n", r"a\.txt is not UTF-8 \(line 10, byte 2 of it\)"),
-        ("a.jsonl", b'{"text": "a"}\n{"text": 3}\n', r"a\.jsonl, line 2, is no JSON object with a text 'text'"),
-        ("a.jsonl", b'{"text": "\\ud800"}\n', r"a\.jsonl, line 1, is no JSON object with a text"),
-        ("a.jsonl", b"[1]\n", r"a\.jsonl, line 1"),
-        ("a.jsonl", b"{\n", r"a\.jsonl, line 1"),
-        ("a.parquet", b"PAR1", r"a\.parquet cannot be read as Parquet"),
-    ],
-)
-def test_a_file_that_cannot_be_read_is_named_with_the_place(
-    name: str, content: bytes, message: str, tmp_path: Path
-) -> None:
-    (tmp_path / name).write_bytes(content)
-    with pytest.raises(CorpusError, match=message):
-        read(tmp_path / name)
-
-
 def test_missing_files_and_no_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match=r"none\.txt does not exist"):
         read(tmp_path / "none.txt")
     with pytest.raises(CorpusError, match="give --text FILES"):
         read()
-
-
-@pytest.mark.parametrize("name", [".", "", "texts"])
-def test_a_directory_is_no_file_of_text(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "texts").mkdir()
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(CorpusError, match=r"is a directory; give its files, such as '.*/\*\.parquet'"):
-        read(name)
 
 
 def test_what_is_held_out_depends_on_all_of_a_document_s_texts() -> None:
