@@ -25,7 +25,8 @@ from ablation_report import draw, report
 from onnxruntime_quantizers import onnxruntime_variants
 from rich.console import Console
 
-from maskedge.bundle.engine import OnnxGraph
+from maskedge.arrays import Int64Array
+from maskedge.bundle.engine import OnnxGraph, graph_inputs
 from maskedge.inference.encoding import TextEncoder
 from maskedge_export.encoders.checkpoint import Checkpoint, load_checkpoint
 from maskedge_export.encoders.encoder import Encoder
@@ -159,16 +160,10 @@ class Bench:
             ratios.append(times[id(self.fp32)] / times[id(graph)])
         return math.exp(sum(map(math.log, ratios)) / len(ratios))
 
-    def _timed_inputs(self, length: int) -> dict[str, Any]:
+    def _timed_inputs(self, length: int) -> dict[str, Int64Array]:
         rows = TIMED_TOKENS // length
         ids = np.random.default_rng(0).integers(0, self.source.vocab_size, (rows, length))
-        middle = np.full((rows, 1), length // 2)
-        return {
-            "input_ids": ids,
-            "mask_positions": middle,
-            "target_ids": ids[:, :1, np.newaxis],
-            "top_k": np.array([5]),
-        }
+        return graph_inputs(ids, np.full((rows, 1), length // 2), ids[:, :1, np.newaxis], top_k=5)
 
     def variants(self) -> Iterator[tuple[str, Write]]:
         """Every way of quantizing, by the name it has in the report."""

@@ -11,6 +11,7 @@ import pytest
 from tokenizers import Tokenizer
 
 from maskedge import Predictor
+from maskedge.bundle.engine import graph_inputs
 
 BUNDLE = Path(__file__).parents[1] / "tiny_bundle"
 OUTPUTS = ["top_ids", "top_logprobs", "entropy", "target_logprobs", "target_ranks"]
@@ -96,12 +97,7 @@ def ask() -> Ask:
     def run(
         predictor: Predictor, ids: Sequence[int], masks: Sequence[int], targets: Sequence[int], *, top_k: int
     ) -> Arrays:
-        inputs = {
-            "input_ids": np.array([ids], np.int64),
-            "mask_positions": np.array([masks], np.int64),
-            "target_ids": np.array([[[target] for target in targets]], np.int64),
-            "top_k": np.array([top_k], np.int64),
-        }
+        inputs = graph_inputs([ids], [masks], [[[target] for target in targets]], top_k)
         return {name: values[0] for name, values in predictor.graph.run(OUTPUTS, inputs).items()}
 
     return run

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 import onnx_ir as ir
-import onnxruntime
 
-from maskedge.bundle.engine import SLOW_OPTIMIZERS
+from maskedge.arrays import Int64Array
+from maskedge.bundle.engine import OnnxGraph, graph_inputs, session_options
 from maskedge.bundle.format import Bundle
 from maskedge_export.graphs.layer_names import weight_name
 from maskedge_export.quantization.weight_only import INTEGER_PRODUCTS as INTEGER_ACCURACY
@@ -117,17 +117,11 @@ def inspect_graph(bundle: Bundle, precision: str | None = None) -> Inspection:
 
 def _profile(path: Path, scratch: Path, max_length: int) -> tuple[list[dict[str, Any]], ir.Model]:
     """Each node's run, all but those of the first run of the graph, and the graph that was run."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.inter_op_num_threads = 1
-    options.enable_mem_pattern = False
-    options.log_severity_level = 3
+    options = session_options()
     options.enable_profiling = True
     options.profile_file_prefix = str(scratch / "profile")
     options.optimized_model_filepath = str(scratch / "optimized.onnx")
-    session = onnxruntime.InferenceSession(
-        path, options, providers=["CPUExecutionProvider"], disabled_optimizers=SLOW_OPTIMIZERS
-    )
+    session = OnnxGraph(path, options).session
     inputs = _typical_batch(min(LENGTH, max_length))
     for _ in range(RUNS):
         session.run(None, inputs)
@@ -137,13 +131,9 @@ def _profile(path: Path, scratch: Path, max_length: int) -> tuple[list[dict[str,
     return kept, ir.load(scratch / "optimized.onnx")
 
 
-def _typical_batch(length: int) -> dict[str, Any]:
-    return {
-        "input_ids": np.ones((ROWS, length), np.int64),
-        "mask_positions": np.full((ROWS, MASKS), length // 2, np.int64),
-        "target_ids": np.zeros((ROWS, MASKS, 1), np.int64),
-        "top_k": np.array([TOP_K], np.int64),
-    }
+def _typical_batch(length: int) -> dict[str, Int64Array]:
+    positions = np.full((ROWS, MASKS), length // 2)
+    return graph_inputs(np.ones((ROWS, length)), positions, np.zeros((ROWS, MASKS, 1)), TOP_K)
 
 
 def _node_times(events: Iterable[dict[str, Any]], weights: Mapping[str, str]) -> list[NodeTime]:

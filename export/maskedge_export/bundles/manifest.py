@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from maskedge.bundle.engine import Graph
+from maskedge.bundle.engine import Graph, graph_inputs
 from maskedge.bundle.format import MANIFEST_NAME, FileEntry, GoldenVector, GraphEntry, Manifest, file_sha256
 from maskedge_export.bundles.model_card import write_model_card
 from maskedge_export.encoders.checkpoint import Checkpoint
@@ -24,12 +24,8 @@ def golden_vectors(graph: Graph, batches: Sequence[Batch]) -> tuple[GoldenVector
 
 
 def _golden_vector(graph: Graph, batch: Batch) -> GoldenVector:
-    inputs = {
-        "input_ids": batch.input_ids,
-        "mask_positions": batch.mask_positions,
-        "target_ids": batch.targets[:, :, np.newaxis],
-        "top_k": np.array([GOLDEN_TOP_K]),
-    }
+    targets = batch.targets[:, :, np.newaxis]
+    inputs = graph_inputs(batch.input_ids, batch.mask_positions, targets, GOLDEN_TOP_K)
     outputs: dict[str, Any] = graph.run(["top_ids", "top_logprobs"], inputs)
     return GoldenVector(
         input_ids=tuple(batch.input_ids[0].tolist()),

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from maskedge.bundle.engine import Graph
+from maskedge.bundle.engine import Graph, graph_inputs
 from maskedge_export.encoders.encoder import take
 from maskedge_export.errors import UnsupportedModelError
 
@@ -170,8 +170,7 @@ def _difference(graph: Graph, encoder: WrappedEncoder, vocab_size: int, batch: i
     ids = rng.choice([token for token in range(vocab_size) if token != padding], (batch, length))
     positions = np.stack([rng.permutation(length)[:masks] for _ in range(batch)])
     asked = rng.integers(0, vocab_size, (*positions.shape, ASKED_TOKENS))
-    inputs = {"input_ids": ids, "mask_positions": positions, "target_ids": asked, "top_k": np.array([1])}
-    found = graph.run(["target_logprobs"], inputs)["target_logprobs"]
+    found = graph.run(["target_logprobs"], graph_inputs(ids, positions, asked, top_k=1))["target_logprobs"]
     logits = take(encoder.everywhere(torch.from_numpy(ids)), torch.from_numpy(positions))
     expected = logits.double().log_softmax(-1).gather(-1, torch.from_numpy(asked)).numpy()
     return float(np.abs(found - expected).max())

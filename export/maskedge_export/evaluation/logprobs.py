@@ -13,7 +13,7 @@ import onnxruntime
 import torch
 from torch import Tensor
 
-from maskedge.bundle.engine import Graph
+from maskedge.bundle.engine import Graph, graph_inputs, session_options
 from maskedge.bundle.threads import usable_cpus
 from maskedge_export.encoders.checkpoint import Checkpoint
 from maskedge_export.evaluation.masked_tokens import Batch
@@ -59,12 +59,7 @@ def graph_logprobs(graph: Graph, vocab_size: int) -> Logprobs:
     """A bundle's graph as a function of batches."""
 
     def logprobs(batch: Batch) -> FloatArray:
-        inputs = {
-            "input_ids": batch.input_ids,
-            "mask_positions": batch.mask_positions,
-            "target_ids": batch.targets[:, :, np.newaxis],
-            "top_k": np.array([vocab_size]),
-        }
+        inputs = graph_inputs(batch.input_ids, batch.mask_positions, batch.targets[:, :, np.newaxis], vocab_size)
         outputs = graph.run(["top_ids", "top_logprobs"], inputs)
         result = np.empty((len(batch.input_ids), vocab_size))
         np.put_along_axis(result, np.asarray(outputs["top_ids"][:, 0], np.int64), outputs["top_logprobs"][:, 0], axis=1)
@@ -129,7 +124,7 @@ def standard_logprobs(graph: Path, source: Checkpoint) -> Logprobs:
 
     Types of tokens are as `standard_reference` has them; of the vocabulary only the tokenizer's ids.
     """
-    session = onnxruntime.InferenceSession(graph, _one_thread(), providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(graph, session_options(), providers=["CPUExecutionProvider"])
     names = {value.name for value in session.get_inputs()}
     types, padding_id = token_types(source), int(source.tokenizer.pad_token_id or 0)
 
@@ -167,11 +162,3 @@ def _proof_types(ids: Ids, count: int) -> Ids:
 def _log_softmax(logits: FloatArray) -> npt.NDArray[np.float64]:
     shifted = logits.astype(np.float64) - logits.max(-1, keepdims=True)
     return np.asarray(shifted - np.log(np.exp(shifted).sum(-1, keepdims=True)))
-
-
-def _one_thread() -> onnxruntime.SessionOptions:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.enable_mem_pattern = False
-    options.log_severity_level = 3
-    return options

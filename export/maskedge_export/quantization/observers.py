@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
+from maskedge.bundle.engine import session_options
 from maskedge_export.evaluation.masked_tokens import Batch
 
 __all__ = ["ActivationSample", "Range", "observe_activations", "uneven"]
@@ -100,10 +101,8 @@ class ActivationSample:
 
 def observe_activations(graph: Path, names: Iterable[str], batches: Iterable[Batch]) -> dict[str, ActivationSample]:
     """Samples of the named values while the fp32 graph, which has them as outputs, runs over the batches."""
-    options = onnxruntime.SessionOptions()
-    options.enable_mem_pattern = False
-    options.intra_op_num_threads = 1  # sums in one order, so that an export gives the same bytes on every machine
-    session = onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
+    # one thread: sums in one order, so that an export gives the same bytes on every machine
+    session = onnxruntime.InferenceSession(str(graph), session_options(), providers=["CPUExecutionProvider"])
     samples = {name: ActivationSample() for name in names}
     rng = np.random.default_rng(0)
     for batch in batches:

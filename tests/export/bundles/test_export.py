@@ -17,7 +17,7 @@ from huggingface_hub import ModelCard
 
 from maskedge import Predictor
 from maskedge.bundle.cpu import features_of
-from maskedge.bundle.engine import OnnxGraph
+from maskedge.bundle.engine import OnnxGraph, graph_inputs
 from maskedge.bundle.format import Bundle, file_sha256
 from maskedge_export.bundles import export as bundling
 from maskedge_export.bundles.export import ExportOptions, export_bundle
@@ -164,12 +164,8 @@ def test_golden_vectors_are_what_the_graph_says(int8_bundle: Path) -> None:
         graph = OnnxGraph(int8_bundle / entry.file)
         assert len(entry.golden) == 8
         for vector in entry.golden:
-            inputs = {
-                "input_ids": np.array([vector.input_ids]),
-                "mask_positions": np.array([vector.mask_positions]),
-                "target_ids": np.zeros((1, len(vector.mask_positions), 1), np.int64),
-                "top_k": np.array([5]),
-            }
+            targets = np.zeros((1, len(vector.mask_positions), 1))
+            inputs = graph_inputs([vector.input_ids], [vector.mask_positions], targets, top_k=5)
             outputs = graph.run(["top_ids", "top_logprobs"], inputs)
             assert outputs["top_ids"][0].tolist() == [list(ids) for ids in vector.top_ids]
             np.testing.assert_allclose(outputs["top_logprobs"][0], vector.top_logprobs, atol=1e-6)

@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import nn
 
-from maskedge.bundle.engine import OnnxGraph
+from maskedge.bundle.engine import OnnxGraph, graph_inputs
 from maskedge_export.encoders.checkpoint import Checkpoint
 from maskedge_export.encoders.encoder import Encoder
 from maskedge_export.encoders.families import native_encoder
@@ -57,9 +57,8 @@ def torch_logprobs(model: Any, ids: torch.Tensor, positions: torch.Tensor) -> to
 
 def run(graph: OnnxGraph, ids: torch.Tensor, positions: torch.Tensor, *, top_k: int, targets: Any = None) -> Any:
     """The graph's outputs; targets [batch, masks, targets] are any tokens where None."""
-    targets = np.zeros((*positions.shape, 1), np.int64) if targets is None else targets
-    inputs = {"input_ids": ids.numpy(), "mask_positions": positions.numpy(), "target_ids": targets}
-    return graph.run(OUTPUTS, {**inputs, "top_k": np.array([top_k])})
+    targets = np.zeros((*positions.shape, 1)) if targets is None else targets
+    return graph.run(OUTPUTS, graph_inputs(ids.numpy(), positions.numpy(), targets, top_k))
 
 
 def in_vocabulary_order(outputs: Any) -> Any:

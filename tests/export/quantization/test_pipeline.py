@@ -17,7 +17,7 @@ from onnx import numpy_helper
 
 from maskedge import Predictor
 from maskedge.bundle.cpu import features_of
-from maskedge.bundle.engine import OnnxGraph
+from maskedge.bundle.engine import OnnxGraph, graph_inputs
 from maskedge.bundle.format import Bundle
 from maskedge.bundle.golden_vectors import choose_precision
 from maskedge.cli.info import describe
@@ -106,16 +106,8 @@ def test_score_is_independent_of_threads(bundle: Path, precision: str, masked_id
 def run(graph: OnnxGraph, ids: Any, positions: Any, size: int) -> list[np.ndarray]:
     """The outputs of all rows, computed `size` at a time."""
     results = [
-        graph.run(
-            OUTPUTS,
-            {
-                "input_ids": ids[start : start + size],
-                "mask_positions": positions[start : start + size],
-                "target_ids": positions[start : start + size, :, np.newaxis],
-                "top_k": np.array([50]),
-            },
-        )
-        for start in range(0, len(ids), size)
+        graph.run(OUTPUTS, graph_inputs(ids[at], positions[at], positions[at][:, :, np.newaxis], top_k=50))
+        for at in (slice(start, start + size) for start in range(0, len(ids), size))
     ]
     return [np.concatenate([result[name] for result in results]) for name in OUTPUTS]
 

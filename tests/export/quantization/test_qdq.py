@@ -15,7 +15,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
-from maskedge.bundle.engine import SLOW_OPTIMIZERS, OnnxGraph
+from maskedge.bundle.engine import OnnxGraph, graph_inputs, session_options
 from maskedge.bundle.format import Bundle
 from maskedge_export.graphs.matmuls import matmul_inputs, separate_gemms
 from maskedge_export.graphs.onnx_export import encoder_graph
@@ -51,11 +51,9 @@ def products(bundle: Path, precision: str) -> int:
 def optimized(int8_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Counter[str]:
     """How many nodes of each kind onnxruntime runs."""
     path = tmp_path_factory.mktemp("optimized") / "int8.onnx"
-    options = onnxruntime.SessionOptions()
+    options = session_options()
     options.optimized_model_filepath = str(path)
-    options.log_severity_level = 3
-    graph = str(int8_bundle / "onnx" / "int8.onnx")
-    onnxruntime.InferenceSession(graph, options, disabled_optimizers=SLOW_OPTIMIZERS)
+    OnnxGraph(int8_bundle / "onnx" / "int8.onnx", options)
     return Counter(node.op_type for node in onnx.load(path, load_external_data=False).graph.node)
 
 
@@ -66,15 +64,7 @@ def test_score_is_independent_of_batch_mates(int8_bundle: Path, masked_ids: Call
     def run(size: int) -> list[npt.NDArray[np.generic]]:
         rows = [slice(start, start + size) for start in range(0, 33, size)]
         results = [
-            graph.run(
-                OUTPUTS,
-                {
-                    "input_ids": ids[at],
-                    "mask_positions": positions[at],
-                    "target_ids": positions[at][:, :, np.newaxis],
-                    "top_k": np.array([50]),
-                },
-            )
+            graph.run(OUTPUTS, graph_inputs(ids[at], positions[at], positions[at][:, :, np.newaxis], top_k=50))
             for at in rows
         ]
         return [np.concatenate([result[name] for result in results]) for name in OUTPUTS]

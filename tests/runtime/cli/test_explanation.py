@@ -15,6 +15,7 @@ from PIL import Image
 from tokenizers import Tokenizer
 
 from maskedge import Explanation, Predictor, TextError, explain
+from maskedge.bundle.engine import graph_inputs
 
 RunMlm = Callable[..., Any]
 Distribution = Callable[[list[int], int], npt.NDArray[np.float64]]
@@ -34,12 +35,7 @@ def distribution(bundle: Path) -> Distribution:
 
     def ask(ids: list[int], position: int) -> npt.NDArray[np.float64]:
         vocabulary = np.arange(400)
-        inputs = {
-            "input_ids": np.array([ids]),
-            "mask_positions": np.array([[position]]),
-            "target_ids": vocabulary[np.newaxis, np.newaxis],
-            "top_k": np.array([0]),
-        }
+        inputs = graph_inputs([ids], [[position]], vocabulary[np.newaxis, np.newaxis], top_k=0)
         (logprobs,) = session.run(["target_logprobs"], inputs)
         return np.asarray(logprobs[0, 0], np.float64)
 
