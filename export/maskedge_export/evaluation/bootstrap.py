@@ -5,14 +5,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
+
+from maskedge.arrays import Float64Array, Int64Array
 
 __all__ = ["Estimate", "estimate", "perplexity_ratio"]
 
 RESAMPLES = 2000
 LEVEL = 0.95
-
-FloatArray = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +28,9 @@ class Estimate:
 
 
 def estimate(
-    values: FloatArray,
-    statistic: Callable[[FloatArray], np.floating] = np.mean,
-    texts: npt.NDArray[np.int64] | None = None,
+    values: Float64Array,
+    statistic: Callable[[Float64Array], np.floating] = np.mean,
+    texts: Int64Array | None = None,
 ) -> Estimate:
     """A statistic of values [cells] with its interval, drawn with a fixed seed.
 
@@ -47,6 +46,6 @@ def estimate(
     return Estimate(float(statistic(values)), float(low), float(high))
 
 
-def perplexity_ratio(before: FloatArray, after: FloatArray, texts: npt.NDArray[np.int64] | None = None) -> Estimate:
+def perplexity_ratio(before: Float64Array, after: Float64Array, texts: Int64Array | None = None) -> Estimate:
     """The perplexity of losses `after` [cells] (nats) over that of `before`, paired cell by cell; `texts` as above."""
     return estimate(after - before, texts=texts).map(math.exp)

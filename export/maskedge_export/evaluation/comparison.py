@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from maskedge.arrays import Float64Array, Int64Array
 from maskedge_export.evaluation.bootstrap import Estimate, estimate, perplexity_ratio
-from maskedge_export.evaluation.logprobs import FloatArray, Logprobs, kept
+from maskedge_export.evaluation.logprobs import Logprobs, kept
 from maskedge_export.evaluation.masked_tokens import Batch
 from maskedge_export.evaluation.minimal_pairs import MinimalPair, preferences, sentences_of
 
@@ -84,7 +84,7 @@ def compare(
     )
 
 
-def _texts(batches: Sequence[Batch]) -> npt.NDArray[np.int64]:
+def _texts(batches: Sequence[Batch]) -> Int64Array:
     """The text of each cell; a cell of an unknown one has a text of its own."""
     unknown = count(-1, -1)
     return np.array([text for batch in batches for text in _texts_of(batch, unknown)])
@@ -94,7 +94,7 @@ def _texts_of(batch: Batch, unknown: Iterator[int]) -> Iterable[int]:
     return islice(unknown, len(batch.targets)) if batch.texts is None else batch.texts.tolist()
 
 
-def _compare_cell(p: FloatArray, q: FloatArray, target: int) -> tuple[float, ...]:
+def _compare_cell(p: Float64Array, q: Float64Array, target: int) -> tuple[float, ...]:
     """Largest difference, KL, agreement of the best token and of the five best, both negative log-probabilities of the
     target; p and q [vocabulary]."""
     best, also_best = (np.argsort(-logprobs, kind="stable")[:BEST_TOKENS] for logprobs in (p, q))

@@ -8,19 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import onnxruntime
 import torch
 from torch import Tensor
 
+from maskedge.arrays import Float64Array, Int64Array
 from maskedge.bundle.engine import Graph, graph_inputs, session_options
 from maskedge.bundle.threads import usable_cpus
 from maskedge_export.encoders.checkpoint import Checkpoint
 from maskedge_export.evaluation.masked_tokens import Batch
-from maskedge_export.graphs.optimum import Ids, token_types
+from maskedge_export.graphs.optimum import token_types
 
 __all__ = [
-    "FloatArray",
     "Logprobs",
     "at_once",
     "graph_logprobs",
@@ -30,20 +29,19 @@ __all__ = [
     "standard_reference",
 ]
 
-FloatArray = npt.NDArray[np.float64]
-Logprobs = Callable[[Iterable[Batch]], Iterator[FloatArray]]
+Logprobs = Callable[[Iterable[Batch]], Iterator[Float64Array]]
 """Batches -> for each, in their order, log-probabilities [batch, vocabulary] at its one mask a row."""
 
 MOST_AT_ONCE = 4
 """Batches: answers over a large vocabulary fill the memory."""
 
 
-def at_once(answer: Callable[[Batch], FloatArray]) -> Logprobs:
+def at_once(answer: Callable[[Batch], Float64Array]) -> Logprobs:
     """A function of one batch as one of many, of which it is asked several at once, each in a thread of its own."""
     threads = min(usable_cpus(), MOST_AT_ONCE)
 
-    def answers(batches: Iterable[Batch]) -> Iterator[FloatArray]:
-        upcoming: deque[Future[FloatArray]] = deque()
+    def answers(batches: Iterable[Batch]) -> Iterator[Float64Array]:
+        upcoming: deque[Future[Float64Array]] = deque()
         with ThreadPoolExecutor(threads) as pool:
             for batch in batches:
                 upcoming.append(pool.submit(answer, batch))
@@ -58,7 +56,7 @@ def at_once(answer: Callable[[Batch], FloatArray]) -> Logprobs:
 def graph_logprobs(graph: Graph, vocab_size: int) -> Logprobs:
     """A bundle's graph as a function of batches."""
 
-    def logprobs(batch: Batch) -> FloatArray:
+    def logprobs(batch: Batch) -> Float64Array:
         inputs = graph_inputs(batch.input_ids, batch.mask_positions, batch.targets[:, :, np.newaxis], vocab_size)
         outputs = graph.run(["top_ids", "top_logprobs"], inputs)
         result = np.empty((len(batch.input_ids), vocab_size))
@@ -73,7 +71,7 @@ def model_logprobs(model: Callable[[Tensor], Any], vocab_size: int | None = None
     first `vocab_size` tokens."""
 
     @torch.no_grad()
-    def logprobs(batch: Batch) -> FloatArray:
+    def logprobs(batch: Batch) -> Float64Array:
         logits = model(torch.from_numpy(batch.input_ids)).logits
         at_masks = logits[torch.arange(len(logits)), torch.from_numpy(batch.mask_positions[:, 0])]
         return np.asarray(torch.log_softmax(at_masks.double(), -1)[:, :vocab_size].numpy())
@@ -128,7 +126,7 @@ def standard_logprobs(graph: Path, source: Checkpoint) -> Logprobs:
     names = {value.name for value in session.get_inputs()}
     types, padding_id = token_types(source), int(source.tokenizer.pad_token_id or 0)
 
-    def run(ids: Ids, positions: Ids) -> npt.NDArray[np.float64]:
+    def run(ids: Int64Array, positions: Int64Array) -> Float64Array:
         padding = ((0, 0), (0, min(PADDING, source.max_length - ids.shape[1])))
         inputs = {
             "input_ids": np.pad(ids, padding, constant_values=padding_id),
@@ -138,7 +136,7 @@ def standard_logprobs(graph: Path, source: Checkpoint) -> Logprobs:
         logits = session.run(["logits"], {name: inputs[name] for name in names})[0]
         return _log_softmax(np.take_along_axis(logits, positions[:, :, np.newaxis], 1)[:, 0])[:, : source.vocab_size]
 
-    def logprobs(batch: Batch) -> npt.NDArray[np.float64]:
+    def logprobs(batch: Batch) -> Float64Array:
         length, head = batch.input_ids.shape[1] + PADDING, session.get_outputs()[0].shape[-1]
         rows = max(1, LOGITS_AT_ONCE // (length * head))
         pieces: Sequence[Any] = [
@@ -150,7 +148,7 @@ def standard_logprobs(graph: Path, source: Checkpoint) -> Logprobs:
     return at_once(logprobs)
 
 
-def _proof_types(ids: Ids, count: int) -> Ids:
+def _proof_types(ids: Int64Array, count: int) -> Int64Array:
     """Types [batch, length]: 0 everywhere, but one of the others in the second half of about one row in TYPED_EVERY. A
     row's own ids choose, so that it has the same types whatever batch it is in."""
     types, drawn = np.zeros_like(ids), ids.sum(1, keepdims=True)
@@ -159,6 +157,6 @@ def _proof_types(ids: Ids, count: int) -> Ids:
     return types
 
 
-def _log_softmax(logits: FloatArray) -> npt.NDArray[np.float64]:
+def _log_softmax(logits: Float64Array) -> Float64Array:
     shifted = logits.astype(np.float64) - logits.max(-1, keepdims=True)
     return np.asarray(shifted - np.log(np.exp(shifted).sum(-1, keepdims=True)))

@@ -10,8 +10,8 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from maskedge.arrays import Int64Array
 from maskedge.inference.encoding import TextEncoder
 from maskedge_export.errors import CalibrationTextError
 from maskedge_export.evaluation.texts import SEED, VERIFICATION_TEXTS
@@ -28,13 +28,13 @@ SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
 class Batch:
     """Texts of one length, one mask each."""
 
-    input_ids: npt.NDArray[np.int64]
+    input_ids: Int64Array
     """[batch, length], masks in place."""
-    mask_positions: npt.NDArray[np.int64]
+    mask_positions: Int64Array
     """[batch, 1]"""
-    targets: npt.NDArray[np.int64]
+    targets: Int64Array
     """[batch, 1]: the ids that were masked."""
-    texts: npt.NDArray[np.int64] | None = None
+    texts: Int64Array | None = None
     """[batch]: the number of the text that each row is of; None where nothing is known of it."""
 
 

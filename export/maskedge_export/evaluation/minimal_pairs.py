@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
-import numpy.typing as npt
 
+from maskedge.arrays import Float64Array
 from maskedge.inference.encoding import TextEncoder
 from maskedge.inference.words import Word, divide
 from maskedge_export.evaluation.logprobs import Logprobs
@@ -51,7 +51,7 @@ def sentences_of(pairs: Sequence[MinimalPair]) -> list[Batch]:
     return [sentence for pair in pairs for sentence in (pair.original, pair.exchanged)]
 
 
-def preferences(pairs: Sequence[MinimalPair], logprobs: Logprobs) -> npt.NDArray[np.float64]:
+def preferences(pairs: Sequence[MinimalPair], logprobs: Logprobs) -> Float64Array:
     """By how much each original's pseudo-log-likelihood lies above the other's [pairs], nats."""
     sentences = sentences_of(pairs)
     answers = zip(sentences, logprobs(sentences), strict=True)

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch.nn import functional as F
 
+from maskedge.arrays import Float64Array
 from maskedge.inference.encoding import TextEncoder
 from maskedge.inference.words import Word, divide
 from maskedge_export.encoders.encoder import Encoder
@@ -88,7 +88,7 @@ def _framed(ids: list[int], word: Word, encoder: TextEncoder) -> tuple[tuple[int
 
 
 @torch.no_grad()
-def word_losses(encoder: Encoder, words: Sequence[MaskedWord], mask_id: int) -> npt.NDArray[np.float64]:
+def word_losses(encoder: Encoder, words: Sequence[MaskedWord], mask_id: int) -> Float64Array:
     """-log p of each word [words], nats: each piece with itself and the word's later ones masked, summed.
 
     By the chain rule that is the word's own probability, given how many pieces it has (Kauf & Ivanova 2023).

@@ -7,10 +7,12 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
+from maskedge.arrays import Float32Array
+
 __all__ = ["constant_array", "insert", "named_constant", "replace"]
 
 
-def constant_array(value: ir.Value) -> npt.NDArray[np.float32]:
+def constant_array(value: ir.Value) -> Float32Array:
     """The numbers of a constant. Those of a file are read anew each time, and take no memory when they are let go."""
     tensor = value.const_value
     assert tensor is not None

@@ -2,15 +2,12 @@
 
 from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
 import onnx_ir as ir
 
+from maskedge.arrays import Float32Array
 from maskedge_export.graphs.editing import constant_array, insert, named_constant, replace
 
 __all__ = ["Product", "matmul_inputs", "separate_gemms", "token_table", "weight_products"]
-
-FloatArray = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +38,7 @@ class Product:
         return str(self.stored.name)
 
     @property
-    def weight(self) -> FloatArray:
+    def weight(self) -> Float32Array:
         """[in, out]"""
         array = constant_array(self.stored)
         return array.T if self.transposed else array

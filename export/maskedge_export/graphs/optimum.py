@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass, TopologicalSortPass
 
+from maskedge.arrays import Float32Array
 from maskedge_export.encoders.checkpoint import Checkpoint
 from maskedge_export.errors import UnsupportedModelError
 from maskedge_export.graphs.matmuls import token_table
@@ -32,9 +32,6 @@ LARGEST_FILE = 1 << 31
 SUMMING = ("Cast", "Mul", "Add")
 """What stands between a table and the norm of the embeddings' sum: an int8 row is cast and scaled first."""
 
-FloatArray = npt.NDArray[np.float32]
-Ids = npt.NDArray[np.int64]
-
 
 def standard_inputs(source: Checkpoint) -> dict[str, str]:
     """Inputs of a checkpoint's standard graphs, with their types and shapes; the mask is 0 in padding, 1 elsewhere."""
@@ -43,7 +40,7 @@ def standard_inputs(source: Checkpoint) -> dict[str, str]:
     return dict.fromkeys(names, f"int64 [{', '.join(TEXTS)}]")
 
 
-def save_standard_graphs(types: FloatArray | None, directory: Path, scoring: Mapping[str, str]) -> None:
+def save_standard_graphs(types: Float32Array | None, directory: Path, scoring: Mapping[str, str]) -> None:
     """Write the standard form of each scoring graph, given by precision, that has one; `types` are `token_types`.
 
     Raises UnsupportedModelError for an architecture whose graphs have none.
@@ -53,7 +50,7 @@ def save_standard_graphs(types: FloatArray | None, directory: Path, scoring: Map
             save_standard(directory / scoring[precision], directory / file, types)
 
 
-def token_types(source: Checkpoint) -> FloatArray | None:
+def token_types(source: Checkpoint) -> Float32Array | None:
     """The vectors [types, embedding] where the tokenizer tells a text's first part from its second; else None."""
     if "token_type_ids" not in source.tokenizer.model_input_names:
         return None
@@ -62,7 +59,7 @@ def token_types(source: Checkpoint) -> FloatArray | None:
     return found[0].float().numpy() if found and len(found[0]) > 1 else None
 
 
-def save_standard(scoring: Path, path: Path, types: FloatArray | None) -> None:
+def save_standard(scoring: Path, path: Path, types: Float32Array | None) -> None:
     """Write the standard form of the scoring graph in a file. Raises UnsupportedModelError where it has none."""
     model = ir.load(scoring)
     ir.external_data.load_to_model(model)
@@ -132,7 +129,7 @@ def _both_masks(tape: ir.tape.Tape, own: ir.Value, seen: ir.Value) -> ir.Value:
     return tape.op("Where", [seen, own, least])
 
 
-def _add_token_types(model: ir.Model, types: FloatArray) -> None:
+def _add_token_types(model: ir.Model, types: Float32Array) -> None:
     """Add to each embedding what its type differs by from type 0, which the scoring graph holds already."""
     norm = _embedding_norm(model)
     model.graph.inputs.append(_input("token_type_ids"))

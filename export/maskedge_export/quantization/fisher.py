@@ -2,18 +2,17 @@
 
 from collections.abc import Iterable
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from maskedge.arrays import Float32Array
 from maskedge_export.encoders.encoder import Encoder
 from maskedge_export.evaluation.masked_tokens import Batch
 
 __all__ = ["embedding_moment"]
 
 
-def embedding_moment(encoder: Encoder, batches: Iterable[Batch]) -> npt.NDArray[np.float32]:
+def embedding_moment(encoder: Encoder, batches: Iterable[Batch]) -> Float32Array:
     """Sum of g g^T [width, width] over the tokens of the batches, g being the gradient by a token's embedding of the
     log-probability of a word drawn from the encoder's own predictions.
 

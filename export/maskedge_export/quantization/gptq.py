@@ -11,9 +11,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from maskedge.arrays import Float32Array
+
 __all__ = [
     "BlockWeight",
-    "FloatArray",
     "RoundedWeight",
     "Rounding",
     "blockwise",
@@ -22,8 +23,7 @@ __all__ = [
     "nearest",
 ]
 
-FloatArray = npt.NDArray[np.float32]
-ScalesOf = Callable[[FloatArray], FloatArray]
+ScalesOf = Callable[[Float32Array], Float32Array]
 """Rows about to be rounded [rows, out] -> the scales [out] to round them with."""
 
 DAMPING = 0.01
@@ -43,11 +43,11 @@ class RoundedWeight:
 
     integers: npt.NDArray[np.int8]
     """[in, out]"""
-    scales: FloatArray
+    scales: Float32Array
     """[out]"""
 
     @property
-    def values(self) -> FloatArray:
+    def values(self) -> Float32Array:
         """What the graph multiplies with, [in, out]."""
         return self.integers * self.scales
 
@@ -58,36 +58,36 @@ class BlockWeight:
 
     codes: npt.NDArray[np.uint8]
     """[out, blocks, block size]: the integers, above their middle; inputs that the weight lacks are in the middle."""
-    scales: FloatArray
+    scales: Float32Array
     """[out, blocks]"""
     bits: int
     inputs: int
     """Inputs that the weight has."""
 
     @property
-    def values(self) -> FloatArray:
+    def values(self) -> Float32Array:
         """What the graph multiplies with, [in, out]."""
         integers = self.codes.astype(np.float32) - np.float32(2 ** (self.bits - 1))
         blocks = integers * self.scales[:, :, np.newaxis]
         return np.ascontiguousarray(blocks.reshape(len(blocks), -1)[:, : self.inputs].T)
 
 
-Rounding = Callable[[FloatArray, "FloatArray | None", int], RoundedWeight]
+Rounding = Callable[[Float32Array, Float32Array | None, int], RoundedWeight]
 """(weight [in, out], moment [in, in], levels) -> the weight as integers from -levels to levels."""
 
 
-def channel_scales(weight: FloatArray, axis: int, levels: int = 127) -> FloatArray:
+def channel_scales(weight: Float32Array, axis: int, levels: int = 127) -> Float32Array:
     """The scale of each output channel: its largest magnitude becomes `levels`. `axis` is the input channels'."""
     return np.asarray(np.maximum(np.abs(weight).max(axis), 1e-12) / levels, np.float32)
 
 
-def nearest(weight: FloatArray, moment: FloatArray | None = None, levels: int = 127) -> RoundedWeight:
+def nearest(weight: Float32Array, moment: Float32Array | None = None, levels: int = 127) -> RoundedWeight:
     """The weight [in, out], each element at the step nearest to it."""
     scales = channel_scales(weight, 0, levels)
     return RoundedWeight(_steps(weight, scales, -levels, levels), scales)
 
 
-def compensated(weight: FloatArray, moment: FloatArray | None, levels: int = 127) -> RoundedWeight:
+def compensated(weight: Float32Array, moment: Float32Array | None, levels: int = 127) -> RoundedWeight:
     """The weight [in, out] rounded for inputs whose x x^T sum to `moment` [in, in].
 
     Channels with the largest inputs go first, when most others are left to make up for their errors.
@@ -102,7 +102,7 @@ def compensated(weight: FloatArray, moment: FloatArray | None, levels: int = 127
     return RoundedWeight(integers, scales)
 
 
-def blockwise(weight: FloatArray, moment: FloatArray | None, bits: int, size: int) -> BlockWeight:
+def blockwise(weight: Float32Array, moment: Float32Array | None, bits: int, size: int) -> BlockWeight:
     """The weight [in, out] with a scale for each `size` inputs, rounded for inputs as in `compensated`.
 
     Without a moment to the nearest step. Blocks keep the weight's order, and a block's scales are chosen when its turn
@@ -117,7 +117,7 @@ def blockwise(weight: FloatArray, moment: FloatArray | None, bits: int, size: in
     return BlockWeight(codes.astype(np.uint8), np.stack(scales, axis=1), bits, len(weight))
 
 
-def _error_factors(moment: FloatArray) -> FloatArray:
+def _error_factors(moment: Float32Array) -> Float32Array:
     """Upper Cholesky factor of the damped moment's inverse: row i holds what error i does to the later rows.
 
     It is the inverse of the Cholesky factor that begins at the other end, which takes less time and memory than
@@ -134,8 +134,8 @@ def _error_factors(moment: FloatArray) -> FloatArray:
 
 
 def _in_order(
-    weight: FloatArray, factors: FloatArray, scales_of: ScalesOf, size: int, limits: tuple[int, int]
-) -> tuple[npt.NDArray[np.int8], list[FloatArray]]:
+    weight: Float32Array, factors: Float32Array, scales_of: ScalesOf, size: int, limits: tuple[int, int]
+) -> tuple[npt.NDArray[np.int8], list[Float32Array]]:
     """The weight's integers, row after row, and the scales of each `size` rows."""
     rest, integers = weight.astype(np.float32, copy=True), np.empty(weight.shape, np.int8)
     all_scales = []
@@ -152,13 +152,13 @@ def _in_order(
     return integers, all_scales
 
 
-def _best_scales(rows: FloatArray, limits: tuple[int, int]) -> FloatArray:
+def _best_scales(rows: Float32Array, limits: tuple[int, int]) -> Float32Array:
     """For each column the scale with the least squared error."""
     tried = [channel_scales(rows, 0, limits[1]) * share for share in SHRINKAGE]
     errors = [np.square(_steps(rows, scales, *limits) * scales - rows).sum(0) for scales in tried]
-    best: FloatArray = np.choose(np.argmin(errors, axis=0), tried)
+    best: Float32Array = np.choose(np.argmin(errors, axis=0), tried)
     return best
 
 
-def _steps(weight: FloatArray, scales: FloatArray, low: int, high: int) -> npt.NDArray[np.int8]:
+def _steps(weight: Float32Array, scales: Float32Array, low: int, high: int) -> npt.NDArray[np.int8]:
     return np.asarray(np.clip(np.rint(weight / scales), low, high), np.int8)

@@ -6,15 +6,14 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import onnxruntime
 
+from maskedge.arrays import Float32Array
 from maskedge.bundle.engine import session_options
 from maskedge_export.evaluation.masked_tokens import Batch
 
 __all__ = ["ActivationSample", "Range", "observe_activations", "uneven"]
 
-FloatArray = npt.NDArray[np.float32]
 
 SAMPLED_ROWS = 2
 """Rows of each activation kept from a batch, to choose its range by."""
@@ -52,7 +51,7 @@ class Range:
         zero = np.float32(self.zero_point)
         return -zero * self.scale, (np.float32(self.steps) - zero) * self.scale
 
-    def rounded(self, x: FloatArray) -> FloatArray:
+    def rounded(self, x: Float32Array) -> Float32Array:
         """x as the steps represent it."""
         zero = np.float32(self.zero_point)
         steps = np.clip(np.rint(x / self.scale) + zero, 0, self.steps)
@@ -65,14 +64,14 @@ class ActivationSample:
 
     low: float = 0.0
     high: float = 0.0
-    rows: list[FloatArray] = field(default_factory=list)
+    rows: list[Float32Array] = field(default_factory=list)
     count: int = 0
     """Rows seen."""
-    products: FloatArray | Path | None = None
+    products: Float32Array | Path | None = None
     """Sum of x x^T over all rows seen, or the file that it was put into; None before the first."""
 
     @property
-    def moment(self) -> FloatArray | None:
+    def moment(self) -> Float32Array | None:
         """Sum of x x^T over all rows seen, [channels, channels]; None before the first."""
         return np.load(self.products) if isinstance(self.products, Path) else self.products
 
@@ -82,7 +81,7 @@ class ActivationSample:
         np.save(file, self.moment)
         self.products = file
 
-    def add(self, values: FloatArray, rng: np.random.Generator) -> None:
+    def add(self, values: Float32Array, rng: np.random.Generator) -> None:
         """Take note of a batch's values [.., channels]."""
         flat = values.reshape(-1, values.shape[-1])
         self.low, self.high = min(self.low, float(flat.min())), max(self.high, float(flat.max()))

@@ -9,6 +9,7 @@ import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 from torch import nn
 
+from maskedge.arrays import Float32Array
 from maskedge_export.encoders.checkpoint import Checkpoint
 from maskedge_export.encoders.encoder import Encoder
 from maskedge_export.evaluation.gate import Gate, Limits
@@ -18,7 +19,7 @@ from maskedge_export.graphs.matmuls import matmul_inputs, separate_gemms, token_
 from maskedge_export.graphs.onnx_export import encoder_graph, forget_weights
 from maskedge_export.memory import give_back_memory
 from maskedge_export.quantization.fisher import embedding_moment
-from maskedge_export.quantization.gptq import BlockWeight, FloatArray, blockwise
+from maskedge_export.quantization.gptq import BlockWeight, blockwise
 from maskedge_export.quantization.observers import ActivationSample, observe_activations, uneven
 from maskedge_export.quantization.qdq import (
     SEVEN_BIT_LEVELS,
@@ -50,7 +51,7 @@ class Calibrated:
 
     model: ir.Model
     samples: dict[str, ActivationSample]
-    table_moment: FloatArray | None
+    table_moment: Float32Array | None
     """What errors of the embedding table do; None where it is not known."""
 
     def plan(self) -> Plan:

@@ -13,9 +13,10 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
+from maskedge.arrays import Float32Array
 from maskedge_export.graphs.editing import constant_array, insert, named_constant, replace
 from maskedge_export.graphs.matmuls import Product, token_table, weight_products
-from maskedge_export.quantization.gptq import FloatArray, RoundedWeight, Rounding, compensated
+from maskedge_export.quantization.gptq import RoundedWeight, Rounding, compensated
 from maskedge_export.quantization.observers import ActivationSample, Range
 
 __all__ = ["LEVELS", "SEVEN_BIT_LEVELS", "Plan", "quantize", "round_weights", "stored_weights", "summed_moment"]
@@ -53,7 +54,7 @@ class Plan:
 def round_weights(
     model: ir.Model,
     samples: Mapping[str, ActivationSample],
-    table_moment: FloatArray | None = None,
+    table_moment: Float32Array | None = None,
     rounding: Rounding = compensated,
     levels: int = LEVELS,
 ) -> dict[str, RoundedWeight]:
@@ -82,9 +83,9 @@ def stored_weights(model: ir.Model) -> dict[str, list[Product]]:
     return products
 
 
-def summed_moment(products: Sequence[Product], samples: Mapping[str, ActivationSample]) -> FloatArray | None:
+def summed_moment(products: Sequence[Product], samples: Mapping[str, ActivationSample]) -> Float32Array | None:
     """Sum of x x^T over all that one weight is multiplied with; None where nothing was seen."""
-    total: FloatArray | None = None
+    total: Float32Array | None = None
     for name in dict.fromkeys(product.input for product in products):
         moment = samples[name].moment  # read from a file: one at a time
         if moment is not None:

@@ -12,9 +12,10 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
+from maskedge.arrays import Float32Array, Float64Array
 from maskedge.bundle.engine import OnnxGraph
 from maskedge_export.evaluation.gate import Limits
-from maskedge_export.evaluation.logprobs import FloatArray, Logprobs, graph_logprobs
+from maskedge_export.evaluation.logprobs import Logprobs, graph_logprobs
 from maskedge_export.evaluation.masked_tokens import Batch
 from maskedge_export.graphs.matmuls import weight_products
 from maskedge_export.graphs.scoring_outputs import add_scoring_outputs
@@ -69,7 +70,7 @@ class Answers:
             np.save(file, answer.astype(np.float32))
 
     @property
-    def logprobs(self) -> Iterator[npt.NDArray[np.float32]]:
+    def logprobs(self) -> Iterator[Float32Array]:
         """Of each batch [batch, vocabulary]."""
         return map(np.load, self._files)
 
@@ -101,7 +102,7 @@ class Divergence:
         others = 1 - same_best.mean()
         return bool(kl.mean() <= ROOM * limits.mean_kl and others <= ROOM * (1 - limits.top1_agreement))
 
-    def _by_cell(self, plan: Plan) -> tuple[FloatArray, npt.NDArray[np.bool_]]:
+    def _by_cell(self, plan: Plan) -> tuple[Float64Array, npt.NDArray[np.bool_]]:
         """Each cell's KL, and whether its best token is the reference's."""
         give_back_memory()  # the last candidate's
         answers = self._opened(plan)(self.expected.batches)
@@ -120,7 +121,7 @@ class Divergence:
             return graph_logprobs(OnnxGraph(path), self.expected.vocab_size)
 
 
-def _compared(p: npt.NDArray[np.float32], q: FloatArray) -> tuple[FloatArray, npt.NDArray[np.bool_]]:
+def _compared(p: Float32Array, q: Float64Array) -> tuple[Float64Array, npt.NDArray[np.bool_]]:
     return (np.exp(p) * (p - q)).sum(-1), p.argmax(-1) == q.argmax(-1)
 
 

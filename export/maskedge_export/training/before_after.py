@@ -9,6 +9,7 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
+from maskedge.arrays import Float64Array
 from maskedge_export.evaluation.bootstrap import Estimate, perplexity_ratio
 from maskedge_export.evaluation.perplexity import perplexity
 from maskedge_export.evaluation.whole_words import MaskedWord, plain_words
@@ -20,7 +21,6 @@ FREQUENCIES = (1000.0, 100.0, 10.0, 1.0)
 MOST_PIECES = 4
 SHOWN_WORDS = 20
 
-FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
 
 
@@ -94,7 +94,7 @@ def _words_of(chunk: str) -> tuple[str, ...]:
 
 
 def compare_words(
-    words: Sequence[MaskedWord], before: FloatArray, after: FloatArray, counts: WordCounts
+    words: Sequence[MaskedWord], before: Float64Array, after: Float64Array, counts: WordCounts
 ) -> BeforeAfter:
     """The comparison of words whose losses (nats) were `before` and are `after`, both [words]."""
     frequency = np.array([counts.per_million(word.word) for word in words])
@@ -109,7 +109,7 @@ def compare_words(
     )
 
 
-def _frequency_classes(frequency: FloatArray) -> dict[str, BoolArray]:
+def _frequency_classes(frequency: Float64Array) -> dict[str, BoolArray]:
     classes: dict[str, BoolArray] = {}
     upper = math.inf
     for lower in FREQUENCIES:
@@ -125,18 +125,18 @@ def _pieces_name(count: int) -> str:
     return {1: "1 piece", MOST_PIECES: f"{MOST_PIECES} or more"}.get(count, f"{count} pieces")
 
 
-def _gained_most(spelled: npt.NDArray[np.str_], gained: FloatArray) -> list[str]:
+def _gained_most(spelled: npt.NDArray[np.str_], gained: Float64Array) -> list[str]:
     """The words whose summed log-probabilities rose most; `gained` [words] by how much each word's did, nats."""
     words, owners = np.unique(spelled, return_inverse=True)
     sums = np.bincount(owners, gained)
     return [str(words[index]) for index in np.argsort(-sums)[:SHOWN_WORDS] if sums[index] > 0]
 
 
-def _groups(groups: dict[str, BoolArray], before: FloatArray, after: FloatArray) -> list[WordGroup]:
+def _groups(groups: dict[str, BoolArray], before: Float64Array, after: Float64Array) -> list[WordGroup]:
     return [_group(name, members, before, after) for name, members in groups.items() if members.any()]
 
 
-def _group(name: str, members: BoolArray, before: FloatArray, after: FloatArray) -> WordGroup:
+def _group(name: str, members: BoolArray, before: Float64Array, after: Float64Array) -> WordGroup:
     before, after = before[members], after[members]
     first, second = (perplexity(float(losses.mean())) for losses in (before, after))
     return WordGroup(name, len(before), first, second, perplexity_ratio(before, after))

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from maskedge.arrays import Float64Array
 from maskedge_export.evaluation import logprobs
-from maskedge_export.evaluation.logprobs import FloatArray, at_once
+from maskedge_export.evaluation.logprobs import at_once
 from maskedge_export.evaluation.masked_tokens import Batch
 
 
@@ -23,14 +24,14 @@ def batch(number: int) -> Batch:
     return Batch(*[np.full((1, 1), number)] * 3)
 
 
-def number_of(cells: Batch) -> FloatArray:
+def number_of(cells: Batch) -> Float64Array:
     return np.asarray(cells.input_ids, np.float64)
 
 
 def test_answers_come_in_order_however_long_each_takes() -> None:
     delays = Random(0)
 
-    def answer(cells: Batch) -> FloatArray:
+    def answer(cells: Batch) -> Float64Array:
         sleep(delays.random() / 100)
         return number_of(cells)
 
@@ -40,7 +41,7 @@ def test_answers_come_in_order_however_long_each_takes() -> None:
 def test_as_many_are_asked_at_once_as_there_are_cpus() -> None:
     together = threading.Barrier(3, timeout=20)
 
-    def answer(cells: Batch) -> FloatArray:
+    def answer(cells: Batch) -> Float64Array:
         together.wait()  # breaks unless three threads wait for each other
         return number_of(cells)
 
@@ -61,7 +62,7 @@ def test_no_more_is_read_than_keeps_the_threads_busy() -> None:
 
 
 def test_an_error_comes_where_its_answer_would_be() -> None:
-    def answer(cells: Batch) -> FloatArray:
+    def answer(cells: Batch) -> Float64Array:
         if cells.input_ids.item() == 2:
             raise ValueError("the third")
         return number_of(cells)

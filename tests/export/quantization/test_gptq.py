@@ -4,29 +4,28 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from maskedge.arrays import Float32Array
 from maskedge_export.quantization.gptq import blockwise, compensated, nearest
-
-FloatArray = npt.NDArray[np.float32]
 
 
 @pytest.fixture(scope="module")
-def inputs() -> FloatArray:
+def inputs() -> Float32Array:
     """Correlated inputs [rows, channels], as activations are."""
     rng = np.random.default_rng(0)
     return (rng.normal(size=(500, 12)) @ rng.normal(size=(12, 48)) + 0.3 * rng.normal(size=(500, 48))).astype("f4")
 
 
 @pytest.fixture(scope="module")
-def weight() -> FloatArray:
+def weight() -> Float32Array:
     """[in, out]"""
     return np.random.default_rng(1).normal(size=(48, 20)).astype(np.float32)
 
 
-def product_error(inputs: FloatArray, weight: FloatArray, values: FloatArray) -> float:
+def product_error(inputs: Float32Array, weight: Float32Array, values: Float32Array) -> float:
     return float(np.square(inputs @ (values - weight)).sum())
 
 
-def slow_compensated(weight: FloatArray, moment: FloatArray, levels: int) -> npt.NDArray[np.int64]:
+def slow_compensated(weight: Float32Array, moment: Float32Array, levels: int) -> npt.NDArray[np.int64]:
     """Optimal Brain Quantization as its paper writes it, one row at a time: after a row is rounded, all that are left
     take the step that repairs most, and the row is struck out of the inverse."""
     scales = np.maximum(np.abs(weight).max(0), 1e-12).astype(np.float32) / np.float32(levels)
@@ -46,7 +45,7 @@ def slow_compensated(weight: FloatArray, moment: FloatArray, levels: int) -> npt
 
 @pytest.mark.parametrize("levels", [127, 63, 7])
 def test_compensated_rounding_is_optimal_brain_quantization(
-    inputs: FloatArray, weight: FloatArray, levels: int
+    inputs: Float32Array, weight: Float32Array, levels: int
 ) -> None:
     moment = inputs.T @ inputs
     expected = slow_compensated(weight, moment, levels)
@@ -56,7 +55,7 @@ def test_compensated_rounding_is_optimal_brain_quantization(
 
 @pytest.mark.parametrize("levels", [127, 63, 7])
 def test_compensated_rounding_changes_products_less_than_nearest(
-    inputs: FloatArray, weight: FloatArray, levels: int
+    inputs: Float32Array, weight: Float32Array, levels: int
 ) -> None:
     better = compensated(weight, inputs.T @ inputs, levels)
     plain = nearest(weight, None, levels)
@@ -64,18 +63,18 @@ def test_compensated_rounding_changes_products_less_than_nearest(
     assert np.abs(better.integers).max() <= levels
 
 
-def test_nearest_errs_by_half_a_step(weight: FloatArray) -> None:
+def test_nearest_errs_by_half_a_step(weight: Float32Array) -> None:
     rounded = nearest(weight)
     assert (np.abs(rounded.values - weight) <= 0.501 * rounded.scales).all()
     assert (np.abs(rounded.integers).max(0) == 127).all()
 
 
-def test_inputs_never_seen_leave_nothing_to_compensate(weight: FloatArray) -> None:
+def test_inputs_never_seen_leave_nothing_to_compensate(weight: Float32Array) -> None:
     moment = np.zeros((48, 48), np.float32)
     assert (compensated(weight, moment, 127).integers == nearest(weight).integers).all()
 
 
-def test_a_channel_never_seen_does_not_spoil_the_others(inputs: FloatArray, weight: FloatArray) -> None:
+def test_a_channel_never_seen_does_not_spoil_the_others(inputs: Float32Array, weight: Float32Array) -> None:
     silent = inputs.copy()
     silent[:, 5] = 0
     better, plain = compensated(weight, silent.T @ silent, 127), nearest(weight)
@@ -85,7 +84,7 @@ def test_a_channel_never_seen_does_not_spoil_the_others(inputs: FloatArray, weig
 
 @pytest.mark.parametrize(("bits", "most"), [(8, 255), (4, 15)])
 @pytest.mark.parametrize("size", [32, 16])
-def test_blocks_hold_the_weight(inputs: FloatArray, weight: FloatArray, bits: int, most: int, size: int) -> None:
+def test_blocks_hold_the_weight(inputs: Float32Array, weight: Float32Array, bits: int, most: int, size: int) -> None:
     stored = blockwise(weight, inputs.T @ inputs, bits, size)
     assert stored.codes.shape == (20, -(-48 // size), size)
     assert stored.scales.shape == (20, -(-48 // size))
@@ -94,11 +93,11 @@ def test_blocks_hold_the_weight(inputs: FloatArray, weight: FloatArray, bits: in
     assert relative < (1e-5 if bits == 8 else 5e-3)
 
 
-def test_blocks_compensated_change_products_less_than_nearest(inputs: FloatArray, weight: FloatArray) -> None:
+def test_blocks_compensated_change_products_less_than_nearest(inputs: Float32Array, weight: Float32Array) -> None:
     better, plain = (blockwise(weight, moment, 4, 16) for moment in (inputs.T @ inputs, None))
     assert product_error(inputs, weight, better.values) < 0.5 * product_error(inputs, weight, plain.values)
 
 
-def test_inputs_that_fill_no_block_are_padded_with_the_middle(weight: FloatArray) -> None:
+def test_inputs_that_fill_no_block_are_padded_with_the_middle(weight: Float32Array) -> None:
     stored = blockwise(weight, None, 4, 32)
     assert (stored.codes[:, 1, 16:] == 8).all()
