@@ -6,7 +6,7 @@ import sys
 
 from maskedge_export.signals import deferred_signals
 
-__all__ = ["give_back_memory", "keep_little_memory"]
+__all__ = ["release_memory", "limit_heap"]
 
 LARGE = 8 * 2**20
 """Bytes: less than a BERT-base's feed-forward weights in fp32."""
@@ -15,7 +15,7 @@ TRIM_THRESHOLD, MMAP_THRESHOLD, ARENA_MAX = -1, -3, -8
 """glibc's numbers for what mallopt sets; see mallopt(3)."""
 
 
-def give_back_memory() -> None:
+def release_memory() -> None:
     """Let go of what refers to itself in circles, and return freed memory.
 
     glibc keeps what was freed below its last allocation: of a BERT-base's closed session 350 MB.
@@ -26,7 +26,7 @@ def give_back_memory() -> None:
         trim(0)
 
 
-def keep_little_memory() -> None:
+def limit_heap() -> None:
     """Let freed blocks of LARGE and more go back to the system at once, and all threads share one heap, for the rest
     of the process.
 

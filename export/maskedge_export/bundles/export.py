@@ -37,7 +37,7 @@ from maskedge_export.graphs.optimum import (
     token_types,
 )
 from maskedge_export.graphs.scoring_outputs import add_scoring_outputs
-from maskedge_export.memory import give_back_memory
+from maskedge_export.memory import release_memory
 from maskedge_export.quantization.pipeline import quantized_graphs
 from maskedge_export.quantization.precisions import parse_precisions
 from maskedge_export.quantization.sensitivity import Answers
@@ -190,7 +190,7 @@ def _export_quantized(
     answers = Answers(ask_fp32, text.calibration, scratch)
     fp32 = asked(ask_fp32, *questions, scratch / "fp32")
     del graph, ask_fp32
-    give_back_memory()
+    release_memory()
     gate = options.limits if options.gate else None
     models = quantized_graphs(source.reloaded(), wanted, text.calibration, answers, scratch, gate, progress)
     _save_quantized(models, directory, source.vocab_size)
@@ -226,7 +226,7 @@ def _save_quantized(models: Mapping[str, ir.Model], directory: Path, vocab_size:
     save_graphs({directory / graph_file(precision): model for precision, model in models.items()})
     for model in models.values():
         forget_weights(model.graph.initializers.values())
-    give_back_memory()
+    release_memory()
 
 
 def _write(model: ir.Model, directory: Path, precision: str, vocab_size: int) -> None:

@@ -18,7 +18,7 @@ from maskedge_export.bundles.verify import Proof, verify_bundle
 from maskedge_export.cli.progress import Steps
 from maskedge_export.cli.tables import inspection_tables, proof_table
 from maskedge_export.evaluation.gate import FLAGS, GATE, Gate, changed
-from maskedge_export.memory import keep_little_memory
+from maskedge_export.memory import limit_heap
 from maskedge_export.quantization.precisions import PRECISIONS
 
 __all__ = ["FAILURE", "bundle", "compare", "inspect", "push", "verify"]
@@ -78,7 +78,7 @@ def bundle(
     limits = _gate(max_difference, max_kl, min_top1, max_perplexity_change, min_pairs)
     precisions, texts = ",".join(precision or ["int8"]), tuple(calibration or ())
     options = ExportOptions(precisions, texts, limits, gate, name, revision, overwrite, few_texts, standard)
-    keep_little_memory()
+    limit_heap()
     with Steps() as steps:
         manifest = export_bundle(checkpoint, out, options, steps.begin)
     console = Console()

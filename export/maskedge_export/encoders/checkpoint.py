@@ -15,7 +15,7 @@ from maskedge_export.encoders.encoder import Encoder
 from maskedge_export.encoders.families import FAMILIES, native_encoder
 from maskedge_export.encoders.wrapped import WrappedEncoder
 from maskedge_export.errors import CheckpointError, UnsupportedModelError
-from maskedge_export.memory import give_back_memory
+from maskedge_export.memory import release_memory
 
 __all__ = ["Checkpoint", "find_checkpoint", "last_id", "load_checkpoint", "load_tokenizer"]
 
@@ -62,7 +62,7 @@ class Checkpoint:
         """Give the weights' memory back; everything else stays."""
         self.model.to("meta")
         self.encoder.to("meta")
-        give_back_memory()  # what the exporter leaves behind refers to them in circles
+        release_memory()  # what the exporter leaves behind refers to them in circles
 
     def reloaded(self) -> "Checkpoint":
         """The same with its weights from disk again, after `release`. Raises CheckpointError where they changed."""

@@ -17,7 +17,7 @@ from maskedge_export.evaluation.masked_tokens import Batch
 from maskedge_export.graphs.editing import constant_array
 from maskedge_export.graphs.matmuls import matmul_inputs, separate_gemms, token_table, weight_products
 from maskedge_export.graphs.onnx_export import encoder_graph, forget_weights
-from maskedge_export.memory import give_back_memory
+from maskedge_export.memory import release_memory
 from maskedge_export.quantization.fisher import embedding_moment
 from maskedge_export.quantization.gptq import BlockWeight, blockwise
 from maskedge_export.quantization.observers import ActivationSample, observe_activations, uneven
@@ -74,7 +74,7 @@ def calibrate(
     if isinstance(encoder, Encoder):
         progress("Smoothing outlier channels")
         moment = embedding_moment(encoder, batches[::SHARE])
-        give_back_memory()
+        release_memory()
         smooth(encoder, batches[::SHARE])
     model = encoder_graph(encoder)
     separate_gemms(model)
@@ -168,7 +168,7 @@ def observe(model: ir.Model, batches: Sequence[Batch], directory: Path) -> dict[
         for name, sample in observe_activations(directory / "probe.onnx", names, batches).items():
             sample.put_moment_into(directory / f"moment{len(samples)}.npy")
             samples[name] = sample
-        give_back_memory()
+        release_memory()
     return samples
 
 

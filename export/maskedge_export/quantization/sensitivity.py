@@ -19,7 +19,7 @@ from maskedge_export.evaluation.logprobs import Logprobs, graph_logprobs
 from maskedge_export.evaluation.masked_tokens import Batch
 from maskedge_export.graphs.matmuls import weight_products
 from maskedge_export.graphs.scoring_outputs import add_scoring_outputs
-from maskedge_export.memory import give_back_memory
+from maskedge_export.memory import release_memory
 from maskedge_export.quantization.qdq import Plan, quantize
 
 __all__ = ["ROOM", "Answers", "Divergence", "Sensitivity", "measure_sensitivity", "refined", "until_close"]
@@ -104,7 +104,7 @@ class Divergence:
 
     def _by_cell(self, plan: Plan) -> tuple[Float64Array, npt.NDArray[np.bool_]]:
         """Each cell's KL, and whether its best token is the reference's."""
-        give_back_memory()  # the last candidate's
+        release_memory()  # the last candidate's
         answers = self._opened(plan)(self.expected.batches)
         found = [_compared(p, q) for p, q in zip(self.expected.logprobs, answers, strict=True)]
         kl, same_best = (np.concatenate(column) for column in zip(*found, strict=True))
