@@ -36,7 +36,7 @@ from maskedge_export.evaluation.masked_tokens import masked_cells, verification_
 from maskedge_export.evaluation.texts import read_texts, split_texts
 from maskedge_export.graphs.external_data import save_graphs
 from maskedge_export.graphs.layer_names import activation_name
-from maskedge_export.graphs.matmuls import separate_gemms, weight_products
+from maskedge_export.graphs.matmuls import separate_gemms, weight_matmuls
 from maskedge_export.graphs.onnx_export import encoder_graph
 from maskedge_export.graphs.scoring_outputs import add_scoring_outputs
 from maskedge_export.quantization.gptq import nearest
@@ -235,7 +235,7 @@ class Bench:
         }
 
     def _activation(self, name: str, found: Sensitivity) -> Figures:
-        weights = [product.name for product in weight_products(self.calibrated.model) if product.input == name]
+        weights = [matmul.name for matmul in weight_matmuls(self.calibrated.model) if matmul.input == name]
         return {
             "name": activation_name(weights),
             "weights": weights,

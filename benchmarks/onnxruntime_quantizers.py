@@ -17,7 +17,7 @@ from onnxruntime.quantization import (
 )
 
 from maskedge_export.evaluation.masked_tokens import Batch, Cells
-from maskedge_export.graphs.matmuls import weight_products
+from maskedge_export.graphs.matmuls import weight_matmuls
 
 __all__ = ["onnxruntime_variants"]
 
@@ -93,16 +93,16 @@ def onnxruntime_source(plain: ir.Model, path: Path) -> tuple[Path, str]:
     source, model = path.with_name("logits.fp32.onnx"), plain.clone()
     for number, node in enumerate(model.graph):
         node.name = f"node_{number}"
-    products = weight_products(model)
-    for product in products:
-        if product.transposed:
-            weight = ir.tensor(np.ascontiguousarray(product.weight), name="head.weight")
-            value = ir.Value(name="head.weight", shape=ir.Shape(product.shape), type=ir.TensorType(weight.dtype))
+    matmuls = weight_matmuls(model)
+    for matmul in matmuls:
+        if matmul.transposed:
+            weight = ir.tensor(np.ascontiguousarray(matmul.weight), name="head.weight")
+            value = ir.Value(name="head.weight", shape=ir.Shape(matmul.shape), type=ir.TensorType(weight.dtype))
             value.const_value = weight
             model.graph.register_initializer(value)
-            product.node.replace_input_with(1, value)
+            matmul.node.replace_input_with(1, value)
     ir.save(model, source)
-    return source, str(products[-1].node.name)
+    return source, str(matmuls[-1].node.name)
 
 
 def one_length(calibration: Cells) -> Cells:

@@ -28,7 +28,7 @@ from maskedge_export.evaluation.metric_labels import without_perplexity
 from maskedge_export.evaluation.minimal_pairs import MinimalPair
 from maskedge_export.evaluation.texts import read_texts, split_texts, too_few
 from maskedge_export.graphs.external_data import save_graphs
-from maskedge_export.graphs.onnx_export import encoder_graph, forget_weights
+from maskedge_export.graphs.onnx_export import drop_weights, encoder_graph
 from maskedge_export.graphs.optimum import (
     STANDARD_FILES,
     STANDARD_OUTPUTS,
@@ -225,7 +225,7 @@ def _save_quantized(models: Mapping[str, ir.Model], directory: Path, vocab_size:
         add_scoring_outputs(model, vocab_size)
     save_graphs({directory / graph_file(precision): model for precision, model in models.items()})
     for model in models.values():
-        forget_weights(model.graph.initializers.values())
+        drop_weights(model.graph.initializers.values())
     release_memory()
 
 
@@ -234,7 +234,7 @@ def _write(model: ir.Model, directory: Path, precision: str, vocab_size: int) ->
     add_scoring_outputs(model, vocab_size)
     path = directory / graph_file(precision)
     ir.save(model, path, external_data=f"{path.name}.data")
-    forget_weights(model.graph.initializers.values())
+    drop_weights(model.graph.initializers.values())
 
 
 def graph_file(precision: str) -> str:

@@ -7,11 +7,11 @@ import onnx_ir as ir
 from maskedge.arrays import Float32Array
 from maskedge_export.graphs.editing import constant_array, insert, named_constant, replace
 
-__all__ = ["Product", "matmul_inputs", "separate_gemms", "token_table", "weight_products"]
+__all__ = ["WeightMatMul", "matmul_inputs", "separate_gemms", "token_gather", "token_table", "weight_matmuls"]
 
 
 @dataclass(frozen=True, slots=True)
-class Product:
+class WeightMatMul:
     """A MatMul node of an activation and a weight."""
 
     node: ir.Node
@@ -57,18 +57,24 @@ class Product:
         return shape is not None and len(shape) > 1 and shape[1] == "masks"
 
 
-def weight_products(model: ir.Model) -> list[Product]:
+def weight_matmuls(model: ir.Model) -> list[WeightMatMul]:
     """Every product of an activation with a weight, or with the transposed embedding table, in the graph's order."""
-    found = (_product(node) for node in model.graph if node.op_type == "MatMul")
-    return [product for product in found if product is not None]
+    found = (_weight_matmul(node) for node in model.graph if node.op_type == "MatMul")
+    return [matmul for matmul in found if matmul is not None]
 
 
 def matmul_inputs(model: ir.Model) -> dict[str, ir.Value]:
     """The activations that are multiplied with weights, by name."""
-    return {product.input: product.activation for product in weight_products(model)}
+    return {matmul.input: matmul.activation for matmul in weight_matmuls(model)}
 
 
-def token_table(model: ir.Model) -> ir.Node | None:
+def token_table(model: ir.Model) -> ir.Value | None:
+    """The constant [vocabulary, hidden] that holds the tokens' embeddings; None where `token_gather` finds none."""
+    gather = token_gather(model)
+    return None if gather is None else gather.inputs[0]
+
+
+def token_gather(model: ir.Model) -> ir.Node | None:
     """The node that gathers the tokens' embeddings; None where the graph looks them up in another way."""
     for node in model.graph:
         table, ids = (*node.inputs, None, None)[:2]
@@ -85,22 +91,22 @@ def separate_gemms(model: ir.Model) -> None:
         array = constant_array(weight)
         transposed = bool(node.attributes.get_int("transB", 0))
         factor = named_constant(model, f"{weight.name}.plain", array.T.copy()) if transposed else weight
-        product = insert(model, node, "MatMul", [x, factor])
+        result = insert(model, node, "MatMul", [x, factor])
         if len(node.inputs) > 2 and node.inputs[2] is not None:
-            product = insert(model, node, "Add", [product, node.inputs[2]])
-        replace(model, node, product)
+            result = insert(model, node, "Add", [result, node.inputs[2]])
+        replace(model, node, result)
 
 
-def _product(node: ir.Node) -> Product | None:
+def _weight_matmul(node: ir.Node) -> WeightMatMul | None:
     x, weight = node.inputs
     if x is None or weight is None or x.const_value is not None:
         return None
     if _is_matrix(weight):
-        return Product(node, x, weight, transposed=False)
+        return WeightMatMul(node, x, weight, transposed=False)
     producer = weight.producer()
     if producer is not None and producer.op_type == "Transpose" and _is_matrix(producer.inputs[0]):
         assert producer.inputs[0] is not None
-        return Product(node, x, producer.inputs[0], transposed=True)
+        return WeightMatMul(node, x, producer.inputs[0], transposed=True)
     return None
 
 

@@ -15,8 +15,9 @@ from onnxscript import optimizer
 from torch import nn
 
 from maskedge_export.errors import UnsupportedModelError
+from maskedge_export.graphs.matmuls import token_table
 
-__all__ = ["OPSET", "TRANSPOSED", "encoder_graph", "forget_weights", "share_tied_weights"]
+__all__ = ["OPSET", "TRANSPOSED", "drop_weights", "encoder_graph", "share_tied_weights"]
 
 OPSET = 23
 """The first with an Attention node."""
@@ -51,11 +52,11 @@ def encoder_graph(encoder: nn.Module, *, batch: int = 3, length: int = 7, masks:
     RemoveUnusedNodesPass()(model)
     share_equal_weights(model)
     ClearMetadataAndDocStringPass()(model)  # it holds the exporting machine's paths
-    forget_weights(value for value in traced if value.graph is not model.graph)
+    drop_weights(value for value in traced if value.graph is not model.graph)
     return model
 
 
-def forget_weights(values: Iterable[ir.Value]) -> None:
+def drop_weights(values: Iterable[ir.Value]) -> None:
     """Let go of the values' weights: caches of the exporter keep the values themselves as long as the process lives."""
     for value in values:
         value.const_value = None
@@ -100,7 +101,7 @@ def name_transposed_weights(model: ir.Model) -> None:
 def share_tied_weights(model: ir.Model) -> None:
     """Store a head tied to the embedding once: the head's weight becomes the embedding, transposed when loading."""
     initializers = model.graph.initializers
-    table = next((node.inputs[0] for node in model.graph if node.op_type == "Gather" and _is_token_table(node)), None)
+    table = token_table(model)
     if table is None or table.const_value is None:
         return
     for head in [node for node in model.graph if node.op_type == "MatMul"]:
@@ -153,10 +154,6 @@ def widen_attention_masks(model: ir.Model) -> None:
 def _has_narrow_mask(node: ir.Node) -> bool:
     mask = node.inputs[3] if len(node.inputs) > 3 else None
     return mask is not None and mask.shape is not None and mask.shape[-2] == 1
-
-
-def _is_token_table(node: ir.Node) -> bool:
-    return node.inputs[1] is not None and node.inputs[1].name == "input_ids"
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from onnx_ir.passes.common import RemoveUnusedNodesPass, TopologicalSortPass
 from maskedge.arrays import Float32Array
 from maskedge_export.encoders.checkpoint import Checkpoint
 from maskedge_export.errors import UnsupportedModelError
-from maskedge_export.graphs.matmuls import token_table
+from maskedge_export.graphs.matmuls import token_gather
 
 __all__ = [
     "STANDARD_FILES",
@@ -141,7 +141,7 @@ def _add_token_types(model: ir.Model, types: Float32Array) -> None:
 
 def _embedding_norm(model: ir.Model) -> ir.Node:
     """The norm of the sum of a token's embeddings, its type's among them: nothing else reads that sum."""
-    node = token_table(model)
+    node = token_gather(model)
     readers = [] if node is None else list(node.outputs[0].consumers())
     while len(readers) == 1 and readers[0].op_type in SUMMING:
         readers = list(readers[0].outputs[0].consumers())

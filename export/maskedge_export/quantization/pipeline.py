@@ -15,8 +15,8 @@ from maskedge_export.encoders.encoder import Encoder
 from maskedge_export.evaluation.gate import Gate, Limits
 from maskedge_export.evaluation.masked_tokens import Batch
 from maskedge_export.graphs.editing import constant_array
-from maskedge_export.graphs.matmuls import matmul_inputs, separate_gemms, token_table, weight_products
-from maskedge_export.graphs.onnx_export import encoder_graph, forget_weights
+from maskedge_export.graphs.matmuls import matmul_inputs, separate_gemms, token_table, weight_matmuls
+from maskedge_export.graphs.onnx_export import drop_weights, encoder_graph
 from maskedge_export.memory import release_memory
 from maskedge_export.quantization.fisher import embedding_moment
 from maskedge_export.quantization.gptq import BlockWeight, blockwise
@@ -141,14 +141,13 @@ def seven_bit(calibrated: Calibrated, plan: Plan) -> Plan:
 def blocks_graph(calibrated: Calibrated, bits: int) -> ir.Model:
     """The graph with its weights in blocks; the embedding table, and a head tied to it, always of 8 bits."""
     weights: dict[str, BlockWeight] = {}
-    gather = token_table(calibrated.model)
-    if gather is not None and gather.inputs[0] is not None:
-        table = gather.inputs[0]
+    table = token_table(calibrated.model)
+    if table is not None:
         weights[str(table.name)] = blockwise(constant_array(table).T, calibrated.table_moment, 8, BLOCK)
-    for name, products in stored_weights(calibrated.model).items():
+    for name, matmuls in stored_weights(calibrated.model).items():
         if name not in weights:
-            moment = summed_moment(products, calibrated.samples)
-            weights[name] = blockwise(products[0].weight, moment, bits, BLOCK)
+            moment = summed_moment(matmuls, calibrated.samples)
+            weights[name] = blockwise(matmuls[0].weight, moment, bits, BLOCK)
     model = calibrated.model.clone()
     store_in_blocks(model, weights)
     return model
@@ -174,7 +173,7 @@ def observe(model: ir.Model, batches: Sequence[Batch], directory: Path) -> dict[
 
 def _passes(model: ir.Model) -> list[list[str]]:
     """The products' inputs in the graph's order, divided where the moments of so many would be too large."""
-    widths = {product.input: product.shape[0] for product in weight_products(model)}
+    widths = {matmul.input: matmul.shape[0] for matmul in weight_matmuls(model)}
     passes: list[list[str]] = [[]]
     room = MOMENTS_AT_ONCE
     for name, width in widths.items():
@@ -190,5 +189,5 @@ def _passes(model: ir.Model) -> list[list[str]]:
 def stored(model: ir.Model, file: Path) -> ir.Model:
     """The graph with its weights in a file beside it, from which they are read when they are needed."""
     ir.save(model, file, external_data=f"{file.name}.data")
-    forget_weights(model.graph.initializers.values())
+    drop_weights(model.graph.initializers.values())
     return ir.load(file)

@@ -15,7 +15,7 @@ from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from maskedge.arrays import Float32Array
 from maskedge_export.graphs.editing import constant_array, insert, named_constant, replace
-from maskedge_export.graphs.matmuls import Product, token_table, weight_products
+from maskedge_export.graphs.matmuls import WeightMatMul, token_gather, token_table, weight_matmuls
 from maskedge_export.quantization.gptq import RoundedWeight, Rounding, compensated
 from maskedge_export.quantization.observers import ActivationSample, Range
 
@@ -64,29 +64,28 @@ def round_weights(
     `maskedge_export.quantization.fisher`), not for a head that shares it: rounding it for the head's inputs raised the
     first model's divergence by a third.
     """
-    gather = token_table(model)
+    table = token_table(model)
     rounded = {}
-    if gather is not None and gather.inputs[0] is not None:
-        table = gather.inputs[0]
+    if table is not None:
         rounded[str(table.name)] = rounding(constant_array(table).T, table_moment, LEVELS)
-    for name, products in stored_weights(model).items():
+    for name, matmuls in stored_weights(model).items():
         if name not in rounded:
-            rounded[name] = rounding(products[0].weight, summed_moment(products, samples), levels)
+            rounded[name] = rounding(matmuls[0].weight, summed_moment(matmuls, samples), levels)
     return rounded
 
 
-def stored_weights(model: ir.Model) -> dict[str, list[Product]]:
+def stored_weights(model: ir.Model) -> dict[str, list[WeightMatMul]]:
     """The products of each stored weight: several where layers share it."""
-    products: defaultdict[str, list[Product]] = defaultdict(list)
-    for product in weight_products(model):
-        products[product.name].append(product)
-    return products
+    matmuls: defaultdict[str, list[WeightMatMul]] = defaultdict(list)
+    for matmul in weight_matmuls(model):
+        matmuls[matmul.name].append(matmul)
+    return matmuls
 
 
-def summed_moment(products: Sequence[Product], samples: Mapping[str, ActivationSample]) -> Float32Array | None:
+def summed_moment(matmuls: Sequence[WeightMatMul], samples: Mapping[str, ActivationSample]) -> Float32Array | None:
     """Sum of x x^T over all that one weight is multiplied with; None where nothing was seen."""
     total: Float32Array | None = None
-    for name in dict.fromkeys(product.input for product in products):
+    for name in dict.fromkeys(matmul.input for matmul in matmuls):
         moment = samples[name].moment  # read from a file: one at a time
         if moment is not None:
             total = moment if total is None else total + moment
@@ -95,27 +94,25 @@ def summed_moment(products: Sequence[Product], samples: Mapping[str, ActivationS
 
 def quantize(model: ir.Model, plan: Plan) -> None:
     """Turn each product of an activation with a weight, and the embedding, into its int8 form, in place."""
-    products = [product for product in weight_products(model) if _is_quantized(model, product, plan)]
+    matmuls = [matmul for matmul in weight_matmuls(model) if _is_quantized(model, matmul, plan)]
     _quantize_embedding(model, plan)
     terms: dict[str, _Terms] = {}
-    for product in products:
-        if product.input not in terms:
-            terms[product.input] = _terms(model, product, plan)
-        x = terms[product.input]
-        weight = _weight(model, product, plan.weights[product.name])
-        parts = [insert(model, product.node, "MatMul", [term, weight]) for term in x.values]
-        result = parts[0] if len(parts) == 1 else insert(model, product.node, "Add", parts)
+    for matmul in matmuls:
+        if matmul.input not in terms:
+            terms[matmul.input] = _terms(model, matmul, plan)
+        x = terms[matmul.input]
+        weight = _weight(model, matmul, plan.weights[matmul.name])
+        parts = [insert(model, matmul.node, "MatMul", [term, weight]) for term in x.values]
+        result = parts[0] if len(parts) == 1 else insert(model, matmul.node, "Add", parts)
         if x.row_scale is not None:
-            result = insert(model, product.node, "Mul", [result, x.row_scale])
-        replace(model, product.node, result)
+            result = insert(model, matmul.node, "Mul", [result, x.row_scale])
+        replace(model, matmul.node, result)
     RemoveUnusedNodesPass()(model)
 
 
-def _is_quantized(model: ir.Model, product: Product, plan: Plan) -> bool:
+def _is_quantized(model: ir.Model, matmul: WeightMatMul, plan: Plan) -> bool:
     """A tied head always is: its weight is the table, of which there are only the int8 rows."""
-    gather = token_table(model)
-    tied = gather is not None and gather.inputs[0] is product.stored
-    return tied or product.input not in plan.exact
+    return matmul.stored is token_table(model) or matmul.input not in plan.exact
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,33 +124,33 @@ class _Terms:
     """[.., 1]: what its rows were divided by."""
 
 
-def _terms(model: ir.Model, product: Product, plan: Plan) -> _Terms:
-    sample = plan.samples[product.input]
-    if product.transposed and plan.seven_bit_head:
-        return _Terms(_two_terms(model, product, Range(sample.low, sample.high, SEVEN_BITS)))
-    if product.input in plan.fine:
+def _terms(model: ir.Model, matmul: WeightMatMul, plan: Plan) -> _Terms:
+    sample = plan.samples[matmul.input]
+    if matmul.transposed and plan.seven_bit_head:
+        return _Terms(_two_terms(model, matmul, Range(sample.low, sample.high, SEVEN_BITS)))
+    if matmul.input in plan.fine:
         # nothing clipped, so that the rest stays within half a step
-        return _Terms(_two_terms(model, product, Range(sample.low, sample.high)))
-    if product.input in plan.by_row:
-        return _divided_by_row(model, product)
-    return _Terms([_rounded(model, product.node, product.factor, product.input, sample.best_range)])
+        return _Terms(_two_terms(model, matmul, Range(sample.low, sample.high)))
+    if matmul.input in plan.by_row:
+        return _divided_by_row(model, matmul)
+    return _Terms([_rounded(model, matmul.node, matmul.factor, matmul.input, sample.best_range)])
 
 
-def _two_terms(model: ir.Model, product: Product, coarse: Range) -> list[ir.Value]:
-    x, node, name = product.factor, product.node, product.input
+def _two_terms(model: ir.Model, matmul: WeightMatMul, coarse: Range) -> list[ir.Value]:
+    x, node, name = matmul.factor, matmul.node, matmul.input
     first = _rounded(model, node, x, name, coarse)
     rest = insert(model, node, "Sub", [x, first])
     half = float(coarse.scale) / 2
     return [first, _rounded(model, node, rest, f"{name}.rest", Range(-half, half, coarse.steps))]
 
 
-def _divided_by_row(model: ir.Model, product: Product) -> _Terms:
-    node, last = product.node, named_constant(model, "quantization.last_axis", np.array([-1]))
-    peak = insert(model, node, "ReduceMax", [insert(model, node, "Abs", [product.factor]), last], {"keepdims": 1})
+def _divided_by_row(model: ir.Model, matmul: WeightMatMul) -> _Terms:
+    node, last = matmul.node, named_constant(model, "quantization.last_axis", np.array([-1]))
+    peak = insert(model, node, "ReduceMax", [insert(model, node, "Abs", [matmul.factor]), last], {"keepdims": 1})
     tiny = named_constant(model, "quantization.tiny", np.array(1e-8, np.float32))  # a row of zeros stays one
     scale = insert(model, node, "Max", [peak, tiny])
-    divided = insert(model, node, "Div", [product.factor, scale])
-    return _Terms([_rounded(model, node, divided, f"{product.input}.by_row", Range(-1.0, 1.0))], scale)
+    divided = insert(model, node, "Div", [matmul.factor, scale])
+    return _Terms([_rounded(model, node, divided, f"{matmul.input}.by_row", Range(-1.0, 1.0))], scale)
 
 
 def _rounded(model: ir.Model, before: ir.Node, x: ir.Value, name: str, range_: Range) -> ir.Value:
@@ -167,19 +164,19 @@ def _rounded(model: ir.Model, before: ir.Node, x: ir.Value, name: str, range_: R
     return insert(model, before, "DequantizeLinear", [quantized, scale, zero])
 
 
-def _weight(model: ir.Model, product: Product, rounded: RoundedWeight) -> ir.Value:
+def _weight(model: ir.Model, matmul: WeightMatMul, rounded: RoundedWeight) -> ir.Value:
     """The weight of a product; a tied head's is the table's int8 rows, transposed when the session loads them."""
-    integers = rounded.integers.T if product.transposed else rounded.integers
-    stored = named_constant(model, f"{product.name}.int8", np.ascontiguousarray(integers))
-    scales = named_constant(model, f"{product.name}.scale", rounded.scales)
-    if product.transposed:
-        stored = insert(model, product.node, "Transpose", [stored], {"perm": [1, 0]})
-    return insert(model, product.node, "DequantizeLinear", [stored, scales], {"axis": 1})
+    integers = rounded.integers.T if matmul.transposed else rounded.integers
+    stored = named_constant(model, f"{matmul.name}.int8", np.ascontiguousarray(integers))
+    scales = named_constant(model, f"{matmul.name}.scale", rounded.scales)
+    if matmul.transposed:
+        stored = insert(model, matmul.node, "Transpose", [stored], {"perm": [1, 0]})
+    return insert(model, matmul.node, "DequantizeLinear", [stored, scales], {"axis": 1})
 
 
 def _quantize_embedding(model: ir.Model, plan: Plan) -> None:
     """Store the token table as int8 rows; a gathered row is cast and multiplied with its scale."""
-    node = token_table(model)
+    node = token_gather(model)
     if node is None:
         return
     source, ids = node.inputs

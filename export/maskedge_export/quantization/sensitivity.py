@@ -17,7 +17,7 @@ from maskedge.bundle.engine import OnnxGraph
 from maskedge_export.evaluation.gate import Limits
 from maskedge_export.evaluation.logprobs import Logprobs, graph_logprobs
 from maskedge_export.evaluation.masked_tokens import Batch
-from maskedge_export.graphs.matmuls import weight_products
+from maskedge_export.graphs.matmuls import weight_matmuls
 from maskedge_export.graphs.scoring_outputs import add_scoring_outputs
 from maskedge_export.memory import release_memory
 from maskedge_export.quantization.qdq import Plan, quantize
@@ -168,8 +168,8 @@ def _sample(batches: Sequence[Batch]) -> list[Batch]:
 def _work(model: ir.Model) -> dict[str, float]:
     """Each activation's share of the products of one token: the sizes of the weights that it is multiplied with."""
     sizes: dict[str, float] = {}
-    for product in weight_products(model):
-        size = math.prod(product.shape) / (TOKENS_PER_MASK if product.at_masks else 1)
-        sizes[product.input] = sizes.get(product.input, 0.0) + size
+    for matmul in weight_matmuls(model):
+        size = math.prod(matmul.shape) / (TOKENS_PER_MASK if matmul.at_masks else 1)
+        sizes[matmul.input] = sizes.get(matmul.input, 0.0) + size
     total = sum(sizes.values())
     return {name: size / total for name, size in sizes.items()}

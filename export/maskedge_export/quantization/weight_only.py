@@ -10,7 +10,7 @@ import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from maskedge_export.graphs.editing import insert, named_constant, replace
-from maskedge_export.graphs.matmuls import token_table, weight_products
+from maskedge_export.graphs.matmuls import token_gather, weight_matmuls
 from maskedge_export.quantization.gptq import BlockWeight
 
 __all__ = ["BLOCK", "store_in_blocks"]
@@ -31,11 +31,11 @@ def store_in_blocks(model: ir.Model, weights: dict[str, BlockWeight]) -> None:
     `weights` are the stored weights by name; the table's, which a tied head shares, is [hidden, vocabulary] of 8 bits.
     """
     model.opset_imports.setdefault(MICROSOFT, 1)
-    products = weight_products(model)
+    matmuls = weight_matmuls(model)
     _gather_blocks(model, weights)
-    for product in products:
-        stored = weights[product.name]
-        inputs = [product.factor, *_constants(model, product.name, stored)]
+    for matmul in matmuls:
+        stored = weights[matmul.name]
+        inputs = [matmul.factor, *_constants(model, matmul.name, stored)]
         attributes = {
             "K": stored.inputs,
             "N": len(stored.codes),
@@ -43,7 +43,7 @@ def store_in_blocks(model: ir.Model, weights: dict[str, BlockWeight]) -> None:
             "block_size": stored.codes.shape[-1],
             "accuracy_level": INTEGER_PRODUCTS,
         }
-        replace(model, product.node, insert(model, product.node, "MatMulNBits", inputs, attributes, MICROSOFT))
+        replace(model, matmul.node, insert(model, matmul.node, "MatMulNBits", inputs, attributes, MICROSOFT))
     RemoveUnusedNodesPass()(model)
 
 
@@ -59,7 +59,7 @@ def _constants(model: ir.Model, name: str, stored: BlockWeight) -> list[ir.Value
 
 def _gather_blocks(model: ir.Model, weights: dict[str, BlockWeight]) -> None:
     """Store the token table in blocks; a gathered row's codes are brought down from their middle and scaled."""
-    node = token_table(model)
+    node = token_gather(model)
     if node is None:
         return
     source, ids = node.inputs

@@ -9,7 +9,7 @@ from torch import nn
 
 from maskedge_export.encoders.families import native_encoder
 from maskedge_export.graphs.layer_names import activation_name, weight_name
-from maskedge_export.graphs.matmuls import separate_gemms, weight_products
+from maskedge_export.graphs.matmuls import separate_gemms, weight_matmuls
 from maskedge_export.graphs.onnx_export import encoder_graph
 
 
@@ -22,18 +22,18 @@ def encoder(request: pytest.FixtureRequest, make_model: Callable[..., Any]) -> n
 def test_every_product_is_named_after_the_weight_that_the_encoder_holds(encoder: nn.Module) -> None:
     model = encoder_graph(encoder)
     separate_gemms(model)
-    for product in weight_products(model):
-        held = encoder.get_parameter(f"{weight_name(product.name)}.weight").detach()
-        torch.testing.assert_close(torch.tensor(product.weight.T), held, rtol=0, atol=0)
+    for matmul in weight_matmuls(model):
+        held = encoder.get_parameter(f"{weight_name(matmul.name)}.weight").detach()
+        torch.testing.assert_close(torch.tensor(matmul.weight.T), held, rtol=0, atol=0)
 
 
 def test_products_of_one_activation_share_a_name_that_no_other_has(encoder: nn.Module) -> None:
     model = encoder_graph(encoder)
     separate_gemms(model)
-    products: dict[str, list[str]] = {}
-    for product in weight_products(model):
-        products.setdefault(product.input, []).append(product.name)
-    names = [activation_name(weights) for weights in products.values()]
+    stored: dict[str, list[str]] = {}
+    for matmul in weight_matmuls(model):
+        stored.setdefault(matmul.input, []).append(matmul.name)
+    names = [activation_name(weights) for weights in stored.values()]
     assert len(set(names)) == len(names)
     assert all(name.startswith(("layer ", "head: ")) for name in names)
 

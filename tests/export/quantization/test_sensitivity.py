@@ -15,7 +15,7 @@ from maskedge_export.evaluation.comparison import compare
 from maskedge_export.evaluation.gate import Limits
 from maskedge_export.evaluation.logprobs import Logprobs, graph_logprobs
 from maskedge_export.evaluation.masked_tokens import Batch
-from maskedge_export.graphs.matmuls import matmul_inputs, weight_products
+from maskedge_export.graphs.matmuls import matmul_inputs, weight_matmuls
 from maskedge_export.graphs.onnx_export import encoder_graph
 from maskedge_export.graphs.scoring_outputs import add_scoring_outputs
 from maskedge_export.quantization.observers import ActivationSample, Range, observe_activations
@@ -118,10 +118,10 @@ def test_the_activation_that_loses_most_is_chosen(model: ir.Model, chosen: froze
 
 def test_extra_work_stays_within_its_share(model: ir.Model, chosen: frozenset[str]) -> None:
     work = {str(name): 0.0 for name in matmul_inputs(model)}
-    for product in weight_products(model):
-        assert product.activation.shape is not None
-        share = TOKENS_PER_MASK if product.activation.shape[1] == "masks" else 1
-        work[product.input] += product.weight.size / share
+    for matmul in weight_matmuls(model):
+        assert matmul.activation.shape is not None
+        share = TOKENS_PER_MASK if matmul.activation.shape[1] == "masks" else 1
+        work[matmul.input] += matmul.weight.size / share
     assert 0 < sum(work[name] for name in chosen) <= MOST_EXTRA_WORK * sum(work.values())
 
 
