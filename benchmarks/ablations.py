@@ -39,11 +39,24 @@ from maskedge_export.graphs.layer_names import activation_name
 from maskedge_export.graphs.matmuls import separate_gemms, weight_matmuls
 from maskedge_export.graphs.onnx_export import encoder_graph
 from maskedge_export.graphs.scoring_outputs import add_scoring_outputs
-from maskedge_export.quantization.gptq import nearest
-from maskedge_export.quantization.observers import ActivationSample, Range
-from maskedge_export.quantization.pipeline import SHARE, Calibrated, blocks_graph, calibrate, observe, seven_bit
+from maskedge_export.quantization.gptq import round_to_nearest
+from maskedge_export.quantization.observers import ActivationObserver, Range
+from maskedge_export.quantization.pipeline import (
+    SHARE,
+    Calibrated,
+    blocks_graph,
+    calibrate,
+    observe_activations,
+    seven_bit,
+)
 from maskedge_export.quantization.qdq import Plan, quantize, round_weights
-from maskedge_export.quantization.sensitivity import Answers, Divergence, Sensitivity, measure_sensitivity, refined
+from maskedge_export.quantization.sensitivity import (
+    Divergence,
+    ReferenceLogprobs,
+    Sensitivity,
+    measure_sensitivity,
+    with_second_terms,
+)
 from maskedge_export.quantization.smoothquant import smooth
 
 HERE = Path(__file__).parents[1]
@@ -109,11 +122,11 @@ class Bench:
         self.expected = list(self.reference(self.cells))
         self.calibrated = calibrate(source.reloaded(), self.calibration, self.directory("calibrated"))
         self.divergence = Divergence(
-            self.calibrated.model, Answers(self.reference, self.calibration, self.directory("answers"))
+            self.calibrated.model, ReferenceLogprobs(self.reference, self.calibration, self.directory("answers"))
         )
         self.plan = self.calibrated.plan()
         self.sensitivities = measure_sensitivity(self.calibrated.model, self.plan, self.divergence.typical)
-        self.chosen = refined(self.plan, self.sensitivities)
+        self.chosen = with_second_terms(self.plan, self.sensitivities)
 
     def logprobs(self, graph: OnnxGraph) -> Logprobs:
         """A graph's predictions."""
@@ -178,27 +191,27 @@ class Bench:
 
     def steps(self) -> Iterator[tuple[str, Write]]:
         """Our own graph with one improvement after another, ending where `int8` takes over."""
-        plain = Calibrated(self.plain, observe(self.plain, self.calibration, self.directory("plain")), None)
-        full = {name: WholeRange(s.low, s.high, s.rows) for name, s in plain.samples.items()}
-        rounded = round_weights(self.plain, plain.samples, rounding=nearest)
+        plain = Calibrated(self.plain, observe_activations(self.plain, self.calibration, self.directory("plain")), None)
+        full = {name: WholeRange(s.low, s.high, s.rows) for name, s in plain.observers.items()}
+        rounded = round_weights(self.plain, plain.observers, rounding=round_to_nearest)
         yield "ours: ranges min to max", self.quantized(self.plain, Plan(full, rounded))
-        yield "+ ranges of least error", self.quantized(self.plain, Plan(plain.samples, rounded))
-        model, samples = self.calibrated.model, self.calibrated.samples
+        yield "+ ranges of least error", self.quantized(self.plain, Plan(plain.observers, rounded))
+        model, observers = self.calibrated.model, self.calibrated.observers
         if isinstance(self.source.encoder, Encoder):
             encoder = copy.deepcopy(self.source.encoder)
             smooth(encoder, self.calibration[::SHARE], strength=0.5)
             fixed = encoder_graph(encoder)
             separate_gemms(fixed)
-            seen = observe(fixed, self.calibration, self.directory("fixed"))
-            fixed_plan = Plan(seen, round_weights(fixed, seen, rounding=nearest))
+            seen = observe_activations(fixed, self.calibration, self.directory("fixed"))
+            fixed_plan = Plan(seen, round_weights(fixed, seen, rounding=round_to_nearest))
             yield "+ SmoothQuant, strength 0.5", self.quantized(fixed, fixed_plan)
-            own = Plan(samples, round_weights(model, samples, rounding=nearest))
+            own = Plan(observers, round_weights(model, observers, rounding=round_to_nearest))
             yield "+ each layer's own strength", self.quantized(model, own)
-        table = Plan(samples, round_weights(model, samples))
+        table = Plan(observers, round_weights(model, observers))
         yield "+ compensated rounding", self.quantized(model, table)
         yield (
             "+ table rounded for what reads it",
-            self.quantized(model, replace(self.plan, by_row=frozenset())),
+            self.quantized(model, replace(self.plan, per_token=frozenset())),
         )
         yield "+ row scales", self.quantized(model, self.plan)
 
@@ -218,7 +231,7 @@ class Bench:
         for count in sorted({0, *(round(len(order) * share) for share in (0.1, 0.2, 0.35, 0.6, 1.0))}):
             yield (
                 count,
-                self.quantized(self.calibrated.model, replace(self.plan, fine=frozenset(order[:count]))),
+                self.quantized(self.calibrated.model, replace(self.plan, two_term=frozenset(order[:count]))),
             )
 
     def figures(self, checkpoint: str, rows: dict[str, Figures], trade: list[Figures]) -> Figures:
@@ -241,16 +254,16 @@ class Bench:
             "weights": weights,
             "gain": found.gain,
             "work": found.work,
-            "two_terms": name in self.chosen.fine,
-            "row_scales": name in self.chosen.by_row - self.chosen.fine,
+            "two_terms": name in self.chosen.two_term,
+            "row_scales": name in self.chosen.per_token - self.chosen.two_term,
         }
 
 
-class WholeRange(ActivationSample):
+class WholeRange(ActivationObserver):
     """An activation of which nothing is clipped."""
 
     @property
-    def best_range(self) -> Range:
+    def mse_range(self) -> Range:
         """All that was seen."""
         return Range(self.low, self.high)
 

@@ -40,7 +40,7 @@ from maskedge_export.graphs.scoring_outputs import add_scoring_outputs
 from maskedge_export.memory import release_memory
 from maskedge_export.quantization.pipeline import quantized_graphs
 from maskedge_export.quantization.precisions import parse_precisions
-from maskedge_export.quantization.sensitivity import Answers
+from maskedge_export.quantization.sensitivity import ReferenceLogprobs
 from maskedge_export.staging import staging
 
 __all__ = ["ExportOptions", "compare_standard_graphs", "export_bundle"]
@@ -187,7 +187,7 @@ def _export_quantized(
     progress("Asking fp32")
     graph = OnnxGraph(directory / graph_file("fp32"))
     ask_fp32 = graph_logprobs(graph, source.vocab_size)
-    answers = Answers(ask_fp32, text.calibration, scratch)
+    answers = ReferenceLogprobs(ask_fp32, text.calibration, scratch)
     fp32 = asked(ask_fp32, *questions, scratch / "fp32")
     del graph, ask_fp32
     release_memory()

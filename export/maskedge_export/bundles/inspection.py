@@ -17,7 +17,7 @@ from maskedge.arrays import Int64Array
 from maskedge.bundle.engine import OnnxGraph, graph_inputs, session_options
 from maskedge.bundle.format import Bundle
 from maskedge_export.graphs.layer_names import weight_name
-from maskedge_export.quantization.weight_only import INTEGER_PRODUCTS as INTEGER_ACCURACY
+from maskedge_export.quantization.weight_only import ACCURACY_LEVEL_INT8
 
 __all__ = ["Inspection", "NodeTime", "inspect_graph"]
 
@@ -197,7 +197,7 @@ def _has_weight(node: ir.Node) -> bool:
 
 def _multiplies_integers(node: ir.Node) -> bool:
     if node.op_type in BLOCK_PRODUCTS:
-        return node.attributes.get_int("accuracy_level", 0) == INTEGER_ACCURACY
+        return node.attributes.get_int("accuracy_level", 0) == ACCURACY_LEVEL_INT8
     return node.op_type in INTEGER_PRODUCTS
 
 

@@ -9,10 +9,10 @@ from maskedge.arrays import Float32Array
 from maskedge_export.encoders.encoder import Encoder
 from maskedge_export.evaluation.masked_tokens import Batch
 
-__all__ = ["embedding_moment"]
+__all__ = ["embedding_fisher"]
 
 
-def embedding_moment(encoder: Encoder, batches: Iterable[Batch]) -> Float32Array:
+def embedding_fisher(encoder: Encoder, batches: Iterable[Batch]) -> Float32Array:
     """Sum of g g^T [width, width] over the tokens of the batches, g being the gradient by a token's embedding of the
     log-probability of a word drawn from the encoder's own predictions.
 
@@ -20,7 +20,7 @@ def embedding_moment(encoder: Encoder, batches: Iterable[Batch]) -> Float32Array
     table what x x^T is to the weight of a product. On the first model 50 of 384 directions held 90 % of it.
     """
     generator = torch.Generator().manual_seed(0)
-    moment = torch.zeros(encoder.config.embedding_width, encoder.config.embedding_width)
+    fisher = torch.zeros(encoder.config.embedding_width, encoder.config.embedding_width)
     embedded: list[Tensor] = []
 
     def keep(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
@@ -36,7 +36,7 @@ def embedding_moment(encoder: Encoder, batches: Iterable[Batch]) -> Float32Array
             drawn = torch.multinomial(logprobs.detach().exp(), 1, generator=generator)
             (gradient,) = torch.autograd.grad(logprobs.gather(1, drawn).sum(), embedded.pop())
             gradient = gradient.flatten(0, -2)
-            moment += gradient.T @ gradient
+            fisher += gradient.T @ gradient
     finally:
         hook.remove()
-    return moment.numpy()
+    return fisher.numpy()

@@ -19,8 +19,8 @@ __all__ = [
     "Rounding",
     "blockwise",
     "channel_scales",
-    "compensated",
-    "nearest",
+    "gptq",
+    "round_to_nearest",
 ]
 
 ScalesOf = Callable[[Float32Array], Float32Array]
@@ -29,7 +29,7 @@ ScalesOf = Callable[[Float32Array], Float32Array]
 DAMPING = 0.01
 """Share of the inputs' mean square added to each channel's: those that calibration rarely saw stay in place."""
 
-PASS = 64
+BLOCK_ROWS = 64
 """Rows whose errors are passed on together: the same result as one by one, in fewer passes over the weight."""
 
 SHRINKAGE = np.linspace(1.0, 0.7, 13, dtype=np.float32)
@@ -73,43 +73,43 @@ class BlockWeight:
 
 
 Rounding = Callable[[Float32Array, Float32Array | None, int], RoundedWeight]
-"""(weight [in, out], moment [in, in], levels) -> the weight as integers from -levels to levels."""
+"""(weight [in, out], hessian [in, in], qmax) -> the weight as integers from -qmax to qmax."""
 
 
-def channel_scales(weight: Float32Array, axis: int, levels: int = 127) -> Float32Array:
-    """The scale of each output channel: its largest magnitude becomes `levels`. `axis` is the input channels'."""
-    return np.asarray(np.maximum(np.abs(weight).max(axis), 1e-12) / levels, np.float32)
+def channel_scales(weight: Float32Array, axis: int, qmax: int = 127) -> Float32Array:
+    """The scale of each output channel: its largest magnitude becomes `qmax`. `axis` is the input channels'."""
+    return np.asarray(np.maximum(np.abs(weight).max(axis), 1e-12) / qmax, np.float32)
 
 
-def nearest(weight: Float32Array, moment: Float32Array | None = None, levels: int = 127) -> RoundedWeight:
+def round_to_nearest(weight: Float32Array, hessian: Float32Array | None = None, qmax: int = 127) -> RoundedWeight:
     """The weight [in, out], each element at the step nearest to it."""
-    scales = channel_scales(weight, 0, levels)
-    return RoundedWeight(_steps(weight, scales, -levels, levels), scales)
+    scales = channel_scales(weight, 0, qmax)
+    return RoundedWeight(_steps(weight, scales, -qmax, qmax), scales)
 
 
-def compensated(weight: Float32Array, moment: Float32Array | None, levels: int = 127) -> RoundedWeight:
-    """The weight [in, out] rounded for inputs whose x x^T sum to `moment` [in, in].
+def gptq(weight: Float32Array, hessian: Float32Array | None, qmax: int = 127) -> RoundedWeight:
+    """The weight [in, out] rounded for inputs whose x x^T sum to `hessian` [in, in].
 
     Channels with the largest inputs go first, when most others are left to make up for their errors.
     """
-    if moment is None or not moment.any():
-        return nearest(weight, moment, levels)
-    scales = channel_scales(weight, 0, levels)
-    order = np.argsort(-np.diag(moment), kind="stable")
-    factors = _error_factors(moment[order][:, order])
+    if hessian is None or not hessian.any():
+        return round_to_nearest(weight, hessian, qmax)
+    scales = channel_scales(weight, 0, qmax)
+    order = np.argsort(-np.diag(hessian), kind="stable")
+    factors = _error_factors(hessian[order][:, order])
     integers = np.empty(weight.shape, np.int8)
-    integers[order], _ = _in_order(weight[order], factors, lambda rows: scales, PASS, (-levels, levels))
+    integers[order], _ = _in_order(weight[order], factors, lambda rows: scales, BLOCK_ROWS, (-qmax, qmax))
     return RoundedWeight(integers, scales)
 
 
-def blockwise(weight: Float32Array, moment: Float32Array | None, bits: int, size: int) -> BlockWeight:
-    """The weight [in, out] with a scale for each `size` inputs, rounded for inputs as in `compensated`.
+def blockwise(weight: Float32Array, hessian: Float32Array | None, bits: int, size: int) -> BlockWeight:
+    """The weight [in, out] with a scale for each `size` inputs, rounded for inputs as in `gptq`.
 
-    Without a moment to the nearest step. Blocks keep the weight's order, and a block's scales are chosen when its turn
+    Without a Hessian to the nearest step. Blocks keep the weight's order, and a block's scales are chosen when its turn
     comes, with the errors of the blocks before it already in it.
     """
-    known = moment is not None and bool(moment.any())
-    factors = _error_factors(moment) if moment is not None and known else np.eye(len(weight), dtype=np.float32)
+    known = hessian is not None and bool(hessian.any())
+    factors = _error_factors(hessian) if hessian is not None and known else np.eye(len(weight), dtype=np.float32)
     limits = -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
     integers, scales = _in_order(weight, factors, lambda rows: _best_scales(rows, limits), size, limits)
     padding = -len(weight) % size
@@ -117,13 +117,13 @@ def blockwise(weight: Float32Array, moment: Float32Array | None, bits: int, size
     return BlockWeight(codes.astype(np.uint8), np.stack(scales, axis=1), bits, len(weight))
 
 
-def _error_factors(moment: Float32Array) -> Float32Array:
-    """Upper Cholesky factor of the damped moment's inverse: row i holds what error i does to the later rows.
+def _error_factors(hessian: Float32Array) -> Float32Array:
+    """Upper Cholesky factor of the damped Hessian's inverse: row i holds what error i does to the later rows.
 
     It is the inverse of the Cholesky factor that begins at the other end, which takes less time and memory than
-    inverting the moment first.
+    inverting the Hessian first.
     """
-    turned = torch.from_numpy(np.ascontiguousarray(moment[::-1, ::-1], np.float64))
+    turned = torch.from_numpy(np.ascontiguousarray(hessian[::-1, ::-1], np.float64))
     turned.diagonal().add_(DAMPING * turned.diagonal().mean())
     # In place, and transposed, as LAPACK has them: two such matrices are 150 MB for 3,072 inputs, and five were in use.
     lower, factor = turned.mT, torch.eye(len(turned), dtype=turned.dtype).mT

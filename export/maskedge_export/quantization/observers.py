@@ -12,7 +12,7 @@ from maskedge.arrays import Float32Array
 from maskedge.bundle.engine import session_options
 from maskedge_export.evaluation.masked_tokens import Batch
 
-__all__ = ["ActivationSample", "Range", "observe_activations", "uneven"]
+__all__ = ["ActivationObserver", "Range", "run_observers", "wants_per_token_scales"]
 
 
 SAMPLED_ROWS = 2
@@ -22,7 +22,7 @@ SHRINKAGE = np.linspace(1.0, 0.3, 15)
 """How far each end of the observed range is tried to be pulled in: a few clipped outliers buy finer steps."""
 
 
-UNEVEN = 0.6
+MOST_ERROR_LEFT = 0.6
 """A smaller gain is not worth the time that dividing and multiplying takes, a percent of the graph's each."""
 
 
@@ -59,7 +59,7 @@ class Range:
 
 
 @dataclass
-class ActivationSample:
+class ActivationObserver:
     """What was seen of one activation [.., channels]."""
 
     low: float = 0.0
@@ -67,19 +67,19 @@ class ActivationSample:
     rows: list[Float32Array] = field(default_factory=list)
     count: int = 0
     """Rows seen."""
-    products: Float32Array | Path | None = None
+    stored_hessian: Float32Array | Path | None = None
     """Sum of x x^T over all rows seen, or the file that it was put into; None before the first."""
 
     @property
-    def moment(self) -> Float32Array | None:
+    def hessian(self) -> Float32Array | None:
         """Sum of x x^T over all rows seen, [channels, channels]; None before the first."""
-        return np.load(self.products) if isinstance(self.products, Path) else self.products
+        return np.load(self.stored_hessian) if isinstance(self.stored_hessian, Path) else self.stored_hessian
 
-    def put_moment_into(self, file: Path) -> None:
-        """Keep the moment on disk: those of all activations may take more memory than the weights."""
-        assert self.moment is not None
-        np.save(file, self.moment)
-        self.products = file
+    def store_hessian(self, file: Path) -> None:
+        """Keep the Hessian on disk: those of all activations may take more memory than the weights."""
+        assert self.hessian is not None
+        np.save(file, self.hessian)
+        self.stored_hessian = file
 
     def add(self, values: Float32Array, rng: np.random.Generator) -> None:
         """Take note of a batch's values [.., channels]."""
@@ -87,37 +87,37 @@ class ActivationSample:
         self.low, self.high = min(self.low, float(flat.min())), max(self.high, float(flat.max()))
         self.rows.append(flat[rng.permutation(len(flat))[:SAMPLED_ROWS]])
         self.count += len(flat)
-        products = flat.T @ flat
-        self.products = products if self.moment is None else self.moment + products
+        hessian = flat.T @ flat
+        self.stored_hessian = hessian if self.hessian is None else self.hessian + hessian
 
     @cached_property
-    def best_range(self) -> Range:
+    def mse_range(self) -> Range:
         """The range with the least squared rounding and clipping error on the sampled rows."""
         x = np.concatenate(self.rows).ravel()
         candidates = [Range(self.low * a, self.high * b) for a in SHRINKAGE for b in SHRINKAGE[:: 2 if self.low else 1]]
         return min(candidates, key=lambda range_: float(np.square(range_.rounded(x) - x).sum()))
 
 
-def observe_activations(graph: Path, names: Iterable[str], batches: Iterable[Batch]) -> dict[str, ActivationSample]:
+def run_observers(graph: Path, names: Iterable[str], batches: Iterable[Batch]) -> dict[str, ActivationObserver]:
     """Samples of the named values while the fp32 graph, which has them as outputs, runs over the batches."""
     # one thread: sums in one order, so that an export gives the same bytes on every machine
     session = onnxruntime.InferenceSession(str(graph), session_options(), providers=["CPUExecutionProvider"])
-    samples = {name: ActivationSample() for name in names}
+    observers = {name: ActivationObserver() for name in names}
     rng = np.random.default_rng(0)
     for batch in batches:
         inputs = {"input_ids": batch.input_ids, "mask_positions": batch.mask_positions}
-        for sample, values in zip(samples.values(), session.run(list(samples), inputs), strict=True):
-            sample.add(values, rng)
-    return samples
+        for observer, values in zip(observers.values(), session.run(list(observers), inputs), strict=True):
+            observer.add(values, rng)
+    return observers
 
 
-def uneven(sample: ActivationSample) -> bool:
-    """Whether dividing each row by its largest magnitude leaves at most UNEVEN of the squared rounding error.
+def wants_per_token_scales(observer: ActivationObserver) -> bool:
+    """Whether dividing each row by its largest magnitude leaves at most MOST_ERROR_LEFT of the squared rounding error.
 
     On a first model it left 5 to 27 % at the inputs of the feed-forward's second product, where single tokens are many
     times larger than most, 22 to 60 % at those of attention's last, and 55 to 75 % after a norm.
     """
-    x = np.concatenate(sample.rows)
+    x = np.concatenate(observer.rows)
     peaks = np.maximum(np.abs(x).max(1, keepdims=True), 1e-8)
-    by_row = Range(-1.0, 1.0).rounded(x / peaks) * peaks
-    return bool(np.square(by_row - x).sum() <= UNEVEN * np.square(sample.best_range.rounded(x) - x).sum())
+    per_token = Range(-1.0, 1.0).rounded(x / peaks) * peaks
+    return bool(np.square(per_token - x).sum() <= MOST_ERROR_LEFT * np.square(observer.mse_range.rounded(x) - x).sum())

@@ -16,18 +16,18 @@ from onnx_ir.passes.common import RemoveUnusedNodesPass
 from maskedge.arrays import Float32Array
 from maskedge_export.graphs.editing import constant_array, insert, named_constant, replace
 from maskedge_export.graphs.matmuls import WeightMatMul, token_gather, token_table, weight_matmuls
-from maskedge_export.quantization.gptq import RoundedWeight, Rounding, compensated
-from maskedge_export.quantization.observers import ActivationSample, Range
+from maskedge_export.quantization.gptq import RoundedWeight, Rounding, gptq
+from maskedge_export.quantization.observers import ActivationObserver, Range
 
-__all__ = ["LEVELS", "SEVEN_BIT_LEVELS", "Plan", "quantize", "round_weights", "stored_weights", "summed_moment"]
+__all__ = ["QMAX", "SEVEN_BIT_QMAX", "Plan", "quantize", "round_weights", "stored_weights", "summed_hessian"]
 
-LEVELS = 127
+QMAX = 127
 """A weight's 8 bits: integers from -127 to 127."""
 
-SEVEN_BIT_LEVELS = 63
+SEVEN_BIT_QMAX = 63
 """What a weight may be for two of its products with activations of 8 bits to stay below 2^15: 2 * 255 * 63."""
 
-SEVEN_BITS = 127
+SEVEN_BIT_STEPS = 127
 """Steps of an activation whose products with 8-bit weights, added in pairs, stay below 2^15: 2 * 127 * 127."""
 
 
@@ -35,17 +35,17 @@ SEVEN_BITS = 127
 class Plan:
     """What becomes of a graph's numbers."""
 
-    samples: Mapping[str, ActivationSample]
+    observers: Mapping[str, ActivationObserver]
     """Of each activation, by name."""
     weights: Mapping[str, RoundedWeight]
     """By the stored weight's name; as `round_weights` makes them."""
-    fine: frozenset[str] = frozenset()
+    two_term: frozenset[str] = frozenset()
     """Activations of two terms of 8 bits, x = a + b, where b covers what rounding left of a: twice the integer work for
     their products, for an error 256 times smaller. Still one fixed scale a term."""
-    by_row: frozenset[str] = frozenset()
+    per_token: frozenset[str] = frozenset()
     """Activations whose rows are each divided by their largest magnitude first, and the products multiplied with it:
     for those of which a few rows are many times larger than the others."""
-    exact: frozenset[str] = frozenset()
+    fp32: frozenset[str] = frozenset()
     """Activations whose products stay in fp32."""
     seven_bit_head: bool = False
     """Whether a tied head takes activations of two terms of 7 bits, the table having weights of 8."""
@@ -53,24 +53,24 @@ class Plan:
 
 def round_weights(
     model: ir.Model,
-    samples: Mapping[str, ActivationSample],
-    table_moment: Float32Array | None = None,
-    rounding: Rounding = compensated,
-    levels: int = LEVELS,
+    observers: Mapping[str, ActivationObserver],
+    embedding_fisher: Float32Array | None = None,
+    rounding: Rounding = gptq,
+    qmax: int = QMAX,
 ) -> dict[str, RoundedWeight]:
-    """Every weight of a product, and the embedding table as [hidden, vocabulary], rounded to -levels..levels.
+    """Every weight of a product, and the embedding table as [hidden, vocabulary], rounded to -qmax..qmax.
 
-    The table has 8 bits, and is rounded for what is read from it (`table_moment`, see
+    The table has 8 bits, and is rounded for what is read from it (`embedding_fisher`, see
     `maskedge_export.quantization.fisher`), not for a head that shares it: rounding it for the head's inputs raised the
     first model's divergence by a third.
     """
     table = token_table(model)
     rounded = {}
     if table is not None:
-        rounded[str(table.name)] = rounding(constant_array(table).T, table_moment, LEVELS)
+        rounded[str(table.name)] = rounding(constant_array(table).T, embedding_fisher, QMAX)
     for name, matmuls in stored_weights(model).items():
         if name not in rounded:
-            rounded[name] = rounding(matmuls[0].weight, summed_moment(matmuls, samples), levels)
+            rounded[name] = rounding(matmuls[0].weight, summed_hessian(matmuls, observers), qmax)
     return rounded
 
 
@@ -82,13 +82,13 @@ def stored_weights(model: ir.Model) -> dict[str, list[WeightMatMul]]:
     return matmuls
 
 
-def summed_moment(matmuls: Sequence[WeightMatMul], samples: Mapping[str, ActivationSample]) -> Float32Array | None:
+def summed_hessian(matmuls: Sequence[WeightMatMul], observers: Mapping[str, ActivationObserver]) -> Float32Array | None:
     """Sum of x x^T over all that one weight is multiplied with; None where nothing was seen."""
     total: Float32Array | None = None
     for name in dict.fromkeys(matmul.input for matmul in matmuls):
-        moment = samples[name].moment  # read from a file: one at a time
-        if moment is not None:
-            total = moment if total is None else total + moment
+        hessian = observers[name].hessian  # read from a file: one at a time
+        if hessian is not None:
+            total = hessian if total is None else total + hessian
     return total
 
 
@@ -104,15 +104,15 @@ def quantize(model: ir.Model, plan: Plan) -> None:
         weight = _weight(model, matmul, plan.weights[matmul.name])
         parts = [insert(model, matmul.node, "MatMul", [term, weight]) for term in x.values]
         result = parts[0] if len(parts) == 1 else insert(model, matmul.node, "Add", parts)
-        if x.row_scale is not None:
-            result = insert(model, matmul.node, "Mul", [result, x.row_scale])
+        if x.token_scale is not None:
+            result = insert(model, matmul.node, "Mul", [result, x.token_scale])
         replace(model, matmul.node, result)
     RemoveUnusedNodesPass()(model)
 
 
 def _is_quantized(model: ir.Model, matmul: WeightMatMul, plan: Plan) -> bool:
     """A tied head always is: its weight is the table, of which there are only the int8 rows."""
-    return matmul.stored is token_table(model) or matmul.input not in plan.exact
+    return matmul.stored is token_table(model) or matmul.input not in plan.fp32
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,20 +120,20 @@ class _Terms:
     """An activation as its products take it."""
 
     values: list[ir.Value] = field(default_factory=list)
-    row_scale: ir.Value | None = None
+    token_scale: ir.Value | None = None
     """[.., 1]: what its rows were divided by."""
 
 
 def _terms(model: ir.Model, matmul: WeightMatMul, plan: Plan) -> _Terms:
-    sample = plan.samples[matmul.input]
+    observer = plan.observers[matmul.input]
     if matmul.transposed and plan.seven_bit_head:
-        return _Terms(_two_terms(model, matmul, Range(sample.low, sample.high, SEVEN_BITS)))
-    if matmul.input in plan.fine:
+        return _Terms(_two_terms(model, matmul, Range(observer.low, observer.high, SEVEN_BIT_STEPS)))
+    if matmul.input in plan.two_term:
         # nothing clipped, so that the rest stays within half a step
-        return _Terms(_two_terms(model, matmul, Range(sample.low, sample.high)))
-    if matmul.input in plan.by_row:
-        return _divided_by_row(model, matmul)
-    return _Terms([_rounded(model, matmul.node, matmul.factor, matmul.input, sample.best_range)])
+        return _Terms(_two_terms(model, matmul, Range(observer.low, observer.high)))
+    if matmul.input in plan.per_token:
+        return _divided_per_token(model, matmul)
+    return _Terms([_rounded(model, matmul.node, matmul.factor, matmul.input, observer.mse_range)])
 
 
 def _two_terms(model: ir.Model, matmul: WeightMatMul, coarse: Range) -> list[ir.Value]:
@@ -144,7 +144,7 @@ def _two_terms(model: ir.Model, matmul: WeightMatMul, coarse: Range) -> list[ir.
     return [first, _rounded(model, node, rest, f"{name}.rest", Range(-half, half, coarse.steps))]
 
 
-def _divided_by_row(model: ir.Model, matmul: WeightMatMul) -> _Terms:
+def _divided_per_token(model: ir.Model, matmul: WeightMatMul) -> _Terms:
     node, last = matmul.node, named_constant(model, "quantization.last_axis", np.array([-1]))
     peak = insert(model, node, "ReduceMax", [insert(model, node, "Abs", [matmul.factor]), last], {"keepdims": 1})
     tiny = named_constant(model, "quantization.tiny", np.array(1e-8, np.float32))  # a row of zeros stays one

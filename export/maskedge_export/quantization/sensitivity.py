@@ -22,7 +22,15 @@ from maskedge_export.graphs.scoring_outputs import add_scoring_outputs
 from maskedge_export.memory import release_memory
 from maskedge_export.quantization.qdq import Plan, quantize
 
-__all__ = ["ROOM", "Answers", "Divergence", "Sensitivity", "measure_sensitivity", "refined", "until_close"]
+__all__ = [
+    "GATE_MARGIN",
+    "Divergence",
+    "ReferenceLogprobs",
+    "Sensitivity",
+    "measure_sensitivity",
+    "refined_to_gate",
+    "with_second_terms",
+]
 
 MOST_EXTRA_WORK = 0.15
 """Share of the graph's integer products that may be done twice, unless the gate cannot be passed otherwise."""
@@ -33,17 +41,17 @@ TOKENS_PER_MASK = 20
 LONGEST = 64
 """Tokens of the texts that are measured on: longer ones would take most of the time and say the same."""
 
-CELLS = 512
+COMPARED_MASKS = 512
 """Masks that are measured on. With 256 the choice was left to a few rare tokens."""
 
 TYPICAL = 0.99
 """Share of the cells by which activations are compared. With all, five cells of 512 said that finer steps in the
 first layer made it worse."""
 
-ROOM = 0.8
+GATE_MARGIN = 0.8
 """Share of the gate's limits that is aimed at."""
 
-AT_ONCE = 4
+ACTIVATIONS_A_TRY = 4
 """Activations that are changed between two measurements, on the way to the gate."""
 
 
@@ -57,7 +65,7 @@ class Sensitivity:
     """Its products' share of the graph's, for one token."""
 
 
-class Answers:
+class ReferenceLogprobs:
     """A reference's log-probabilities of cells of calibration text, which candidates are compared with.
 
     They are kept in the directory, since large vocabularies would fill the memory.
@@ -85,24 +93,24 @@ class Divergence:
     """How far a plan's graph lies from the reference, on the same cells of calibration text."""
 
     model: ir.Model
-    expected: Answers
+    expected: ReferenceLogprobs
 
     def __call__(self, plan: Plan) -> float:
         """Mean KL of all cells, nats."""
-        return float(self._by_cell(plan)[0].mean())
+        return float(self._by_mask(plan)[0].mean())
 
     def typical(self, plan: Plan) -> float:
         """Mean KL of all but the cells that diverge most: a handful would decide every choice between plans, nats."""
-        found = np.sort(self._by_cell(plan)[0])
+        found = np.sort(self._by_mask(plan)[0])
         return float(found[: math.ceil(TYPICAL * len(found))].mean())
 
     def is_within(self, limits: Limits, plan: Plan) -> bool:
         """Whether mean KL and other best tokens leave room below their limits, since other text may come out worse."""
-        kl, same_best = self._by_cell(plan)
+        kl, same_best = self._by_mask(plan)
         others = 1 - same_best.mean()
-        return bool(kl.mean() <= ROOM * limits.mean_kl and others <= ROOM * (1 - limits.top1_agreement))
+        return bool(kl.mean() <= GATE_MARGIN * limits.mean_kl and others <= GATE_MARGIN * (1 - limits.top1_agreement))
 
-    def _by_cell(self, plan: Plan) -> tuple[Float64Array, npt.NDArray[np.bool_]]:
+    def _by_mask(self, plan: Plan) -> tuple[Float64Array, npt.NDArray[np.bool_]]:
         """Each cell's KL, and whether its best token is the reference's."""
         release_memory()  # the last candidate's
         answers = self._opened(plan)(self.expected.batches)
@@ -128,41 +136,40 @@ def _compared(p: Float32Array, q: Float64Array) -> tuple[Float64Array, npt.NDArr
 def measure_sensitivity(model: ir.Model, plan: Plan, divergence: Callable[[Plan], float]) -> dict[str, Sensitivity]:
     """Of each activation of the plan's products, tried alone; those that gain most for their work first."""
     coarse, work = divergence(plan), _work(model)
-    found = {
-        name: Sensitivity(coarse - divergence(replace(plan, fine=plan.fine | {name})), work[name]) for name in work
-    }
+    found = {}
+    for name, share in work.items():
+        finer = replace(plan, two_term=plan.two_term | {name})
+        found[name] = Sensitivity(coarse - divergence(finer), share)
     return dict(sorted(found.items(), key=lambda item: -item[1].gain / item[1].work))
 
 
-def refined(plan: Plan, sensitivities: Mapping[str, Sensitivity]) -> Plan:
+def with_second_terms(plan: Plan, sensitivities: Mapping[str, Sensitivity]) -> Plan:
     """The plan with two terms for the activations that gain most for their work, within the extra work allowed."""
     chosen: set[str] = set()
     for name, found in sensitivities.items():
         spent = sum(sensitivities[other].work for other in chosen)
         if found.gain > 0 and spent + found.work <= MOST_EXTRA_WORK:
             chosen.add(name)
-    return replace(plan, fine=plan.fine | chosen)
+    return replace(plan, two_term=plan.two_term | chosen)
 
 
-def until_close(plan: Plan, order: Sequence[str], is_close: Callable[[Plan], bool]) -> Plan:
+def refined_to_gate(plan: Plan, order: Sequence[str], is_close: Callable[[Plan], bool]) -> Plan:
     """The plan with two terms for so many more activations, in that order, that its graph is close to the reference.
 
     Where two terms for all are not enough, products stay in fp32, in the same order: slower, but near.
     """
-    finer = [replace(plan, fine=plan.fine | set(order[: count + AT_ONCE])) for count in range(0, len(order), AT_ONCE)]
-    all_fine = finer[-1] if finer else plan
-    exact = [
-        replace(all_fine, exact=plan.exact | set(order[: count + AT_ONCE])) for count in range(0, len(order), AT_ONCE)
-    ]
-    tried = [plan, *finer, *exact]
+    steps = [frozenset(order[: count + ACTIVATIONS_A_TRY]) for count in range(0, len(order), ACTIVATIONS_A_TRY)]
+    finer = [replace(plan, two_term=plan.two_term | step) for step in steps]
+    all_two_term = finer[-1] if finer else plan
+    tried = [plan, *finer, *(replace(all_two_term, fp32=plan.fp32 | step) for step in steps)]
     return next((candidate for candidate in tried if is_close(candidate)), tried[-1])
 
 
 def _sample(batches: Sequence[Batch]) -> list[Batch]:
-    """Batches of all lengths with about CELLS masks in all."""
+    """Batches of all lengths with about COMPARED_MASKS masks in all."""
     shuffled = random.Random(0).sample(list(batches), len(batches))
     cells = accumulate((len(batch.targets) for batch in shuffled), initial=0)
-    return [batch for batch, before in zip(shuffled, cells, strict=False) if before < CELLS]
+    return [batch for batch, before in zip(shuffled, cells, strict=False) if before < COMPARED_MASKS]
 
 
 def _work(model: ir.Model) -> dict[str, float]:

@@ -26,7 +26,7 @@ STRENGTHS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 STEPS = 255
 """Of an activation's range, and of a weight's."""
 
-COMPENSATED = 0.25
+GPTQ_ERROR_SHARE = 0.25
 """Share of a weight's rounding error that is left after error-compensated rounding; measured on the first model, where
 most layers kept 0.15 to 0.35."""
 
@@ -123,7 +123,7 @@ def _rounding_error(inputs: _Inputs, consumers: Sequence[nn.Linear], factors: Te
         weight = layer.weight * factors  # [out, in]
         of_activation = step**2 * weight.square().sum()
         steps = 2 * weight.abs().amax(1) / STEPS
-        of_weight = COMPENSATED * steps.square().sum() * (mean_squares / factors.square()).sum()
+        of_weight = GPTQ_ERROR_SHARE * steps.square().sum() * (mean_squares / factors.square()).sum()
         error += float((of_activation + of_weight) / (layer.weight.square() * mean_squares).sum())
     return error
 

@@ -19,7 +19,7 @@ BLOCK = 32
 """Weights that share a scale. With 64 or 128, onnxruntime 1.32 computed some rows alone with other bits than among
 others; with 32 it did not, at 8 bits and at 4."""
 
-INTEGER_PRODUCTS = 4
+ACCURACY_LEVEL_INT8 = 4
 """accuracy_level: 8-bit products. With fp32 products a row alone got other bits, and few rows took longer."""
 
 MICROSOFT = "com.microsoft"
@@ -41,7 +41,7 @@ def store_in_blocks(model: ir.Model, weights: dict[str, BlockWeight]) -> None:
             "N": len(stored.codes),
             "bits": stored.bits,
             "block_size": stored.codes.shape[-1],
-            "accuracy_level": INTEGER_PRODUCTS,
+            "accuracy_level": ACCURACY_LEVEL_INT8,
         }
         replace(model, matmul.node, insert(model, matmul.node, "MatMulNBits", inputs, attributes, MICROSOFT))
     RemoveUnusedNodesPass()(model)

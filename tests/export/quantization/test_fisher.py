@@ -1,4 +1,4 @@
-"""Errors of an embedding matter as much as the moment says, and leave the encoder as it was."""
+"""Errors of an embedding matter as much as their Fisher information says, and leave the encoder as it was."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,7 +10,7 @@ import torch
 from maskedge_export.encoders.encoder import Encoder
 from maskedge_export.encoders.families import native_encoder
 from maskedge_export.evaluation.masked_tokens import Batch
-from maskedge_export.quantization.fisher import embedding_moment
+from maskedge_export.quantization.fisher import embedding_fisher
 
 
 @pytest.fixture(scope="module", params=["bert", "modernbert"])
@@ -42,19 +42,19 @@ def divergence(encoder: Encoder, batches: list[Batch], error: torch.Tensor) -> f
     return total
 
 
-def test_the_moment_predicts_how_far_predictions_move(encoder: Encoder, batches: list[Batch]) -> None:
-    moment = embedding_moment(encoder, batches)
-    values, vectors = np.linalg.eigh(moment)
+def test_the_fisher_information_predicts_how_far_predictions_move(encoder: Encoder, batches: list[Batch]) -> None:
+    fisher = embedding_fisher(encoder, batches)
+    values, vectors = np.linalg.eigh(fisher)
     for rank in (-1, -3, len(values) // 2):
         error = 0.01 * torch.from_numpy(vectors[:, rank])
-        predicted = 0.5 * float(error @ torch.from_numpy(moment) @ error)  # KL to the second order
+        predicted = 0.5 * float(error @ torch.from_numpy(fisher) @ error)  # KL to the second order
         assert divergence(encoder, batches, error) == pytest.approx(predicted, rel=0.5)
     assert values[-1] > 3 * values[len(values) // 2]
 
 
 def test_the_encoder_stays_as_it_was(encoder: Encoder, batches: list[Batch]) -> None:
     before = {name: tensor.clone() for name, tensor in encoder.state_dict().items()}
-    embedding_moment(encoder, batches)
+    embedding_fisher(encoder, batches)
     assert all(torch.equal(tensor, before[name]) for name, tensor in encoder.state_dict().items())
     assert not encoder.embedding.tokens._forward_hooks
     assert all(parameter.grad is None for parameter in encoder.parameters())

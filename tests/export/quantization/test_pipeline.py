@@ -25,11 +25,11 @@ from maskedge_export.bundles.export import ExportOptions, export_bundle
 from maskedge_export.errors import CalibrationTextError, ExportError
 from maskedge_export.evaluation.texts import read_texts, split_texts
 from maskedge_export.quantization import pipeline as precisions
-from maskedge_export.quantization.gptq import BlockWeight, RoundedWeight, blockwise, nearest
-from maskedge_export.quantization.observers import ActivationSample
+from maskedge_export.quantization.gptq import BlockWeight, RoundedWeight, blockwise, round_to_nearest
+from maskedge_export.quantization.observers import ActivationObserver
 from maskedge_export.quantization.pipeline import Calibrated, blocks_graph
 from maskedge_export.quantization.precisions import PRECISIONS, parse_precisions
-from maskedge_export.quantization.qdq import SEVEN_BIT_LEVELS, round_weights
+from maskedge_export.quantization.qdq import SEVEN_BIT_QMAX, round_weights
 
 OUTPUTS = ["top_logprobs", "top_ids", "entropy", "target_logprobs", "target_ranks"]
 QUANTIZED = ["int8", "int8-avx2", "int8-weights", "int4-weights"]
@@ -115,7 +115,7 @@ def run(graph: OnnxGraph, ids: Any, positions: Any, size: int) -> list[np.ndarra
 def test_no_sum_of_two_products_of_the_seven_bit_graph_leaves_16_bits(bundle: Path) -> None:
     arrays = initializers(bundle, "int8-avx2")
     weights = {name: np.abs(array.astype(int)).max() for name, array in arrays.items() if array.dtype == np.int8}
-    eight_bits = [name for name, largest in weights.items() if largest > SEVEN_BIT_LEVELS]
+    eight_bits = [name for name, largest in weights.items() if largest > SEVEN_BIT_QMAX]
     assert len(eight_bits) == 1  # the embedding table, whose tied head's activations are cut off at 7 bits
     assert len(weights) > 10
     assert all(2 * 255 * largest < 2**15 for name, largest in weights.items() if name not in eight_bits)
@@ -129,26 +129,26 @@ def test_no_sum_of_two_products_of_the_seven_bit_graph_leaves_16_bits(bundle: Pa
 
 
 def test_a_shared_weight_is_rounded_for_all_that_it_is_multiplied_with(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As ALBERT's layers share theirs: the moments of each pass are added up."""
+    """As ALBERT's layers share theirs: the Hessians of each pass are added up."""
     text = """<ir_version: 10, opset_import: ["": 23]> shared (float[N, 2] x) => (float[N, 2] z)
         <float[2, 2] w = {1, 2, 3, 4}> { y = MatMul(x, w) z = MatMul(y, w) }"""
     model = ir.from_proto(onnx.parser.parse_model(text))
-    first, second = (np.array(moment, np.float32) for moment in ([[1, 0], [0, 9]], [[40, 7], [7, 2]]))
-    samples = {name: ActivationSample(products=moment) for name, moment in (("x", first), ("y", second))}
-    moments: list[Any] = []
+    first, second = (np.array(hessian, np.float32) for hessian in ([[1, 0], [0, 9]], [[40, 7], [7, 2]]))
+    observers = {name: ActivationObserver(stored_hessian=hessian) for name, hessian in (("x", first), ("y", second))}
+    hessians: list[Any] = []
 
-    def rounded(weight: Any, moment: Any, levels: int = 127) -> RoundedWeight:
-        moments.append(moment)
-        return nearest(weight)
+    def rounded(weight: Any, hessian: Any, qmax: int = 127) -> RoundedWeight:
+        hessians.append(hessian)
+        return round_to_nearest(weight)
 
-    def in_blocks(weight: Any, moment: Any, bits: int, size: int) -> BlockWeight:
-        moments.append(moment)
+    def in_blocks(weight: Any, hessian: Any, bits: int, size: int) -> BlockWeight:
+        hessians.append(hessian)
         return blockwise(weight, None, bits, size)
 
-    round_weights(model, samples, rounding=rounded)
+    round_weights(model, observers, rounding=rounded)
     monkeypatch.setattr(precisions, "blockwise", in_blocks)
-    blocks_graph(Calibrated(model, samples, None), bits=8)
-    assert [moment.tolist() for moment in moments] == [(first + second).tolist()] * 2
+    blocks_graph(Calibrated(model, observers, None), bits=8)
+    assert [hessian.tolist() for hessian in hessians] == [(first + second).tolist()] * 2
 
 
 def test_a_cpu_without_vnni_is_given_the_seven_bit_graph(bundle: Path) -> None:

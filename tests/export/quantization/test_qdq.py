@@ -19,8 +19,8 @@ from maskedge.bundle.engine import OnnxGraph, graph_inputs, session_options
 from maskedge.bundle.format import Bundle
 from maskedge_export.graphs.matmuls import matmul_inputs, separate_gemms
 from maskedge_export.graphs.onnx_export import encoder_graph
-from maskedge_export.quantization.gptq import nearest
-from maskedge_export.quantization.observers import SAMPLED_ROWS, ActivationSample, Range, uneven
+from maskedge_export.quantization.gptq import round_to_nearest
+from maskedge_export.quantization.observers import SAMPLED_ROWS, ActivationObserver, Range, wants_per_token_scales
 from maskedge_export.quantization.qdq import Plan, quantize, round_weights
 
 OUTPUTS = ["top_logprobs", "top_ids", "entropy", "target_logprobs", "target_ranks"]
@@ -42,8 +42,8 @@ class Bigram(nn.Module):
         return self.head(rows)
 
 
-def products(bundle: Path, precision: str) -> int:
-    """How many products of an activation with a weight a graph of the bundle has."""
+def matmuls(bundle: Path, precision: str) -> int:
+    """How many MatMuls of an activation with a weight a graph of the bundle has."""
     return [node.op_type for node in onnx.load(bundle / "onnx" / f"{precision}.onnx").graph.node].count("MatMul")
 
 
@@ -77,7 +77,7 @@ def test_score_is_independent_of_batch_mates(int8_bundle: Path, masked_ids: Call
 
 def test_every_product_with_a_weight_runs_on_integers(int8_bundle: Path, optimized: Counter[str]) -> None:
     # an activation of two terms is multiplied twice
-    assert optimized["MatMulIntegerToFloat"] == products(int8_bundle, "int8") >= products(int8_bundle, "fp32")
+    assert optimized["MatMulIntegerToFloat"] == matmuls(int8_bundle, "int8") >= matmuls(int8_bundle, "fp32")
     assert optimized["MatMul"] == optimized["Gemm"] == 0
 
 
@@ -104,21 +104,21 @@ def test_int8_weights_take_a_quarter_of_the_space(int8_bundle: Path) -> None:
 @pytest.mark.parametrize("tied", [True, False])
 def test_a_linear_layer_computes_what_a_slow_reference_does(tied: bool, tmp_path: Path) -> None:
     model = Bigram(tied=tied)
-    sample = ActivationSample()
-    sample.add(np.linspace(-1.5, 2.0, 64, dtype=np.float32).reshape(4, 16), np.random.default_rng(0))
+    observer = ActivationObserver()
+    observer.add(np.linspace(-1.5, 2.0, 64, dtype=np.float32).reshape(4, 16), np.random.default_rng(0))
     ids, positions = np.arange(30).reshape(2, 15), np.array([[1, 9], [4, 14]])
-    actual = quantized_logits(model, sample, tmp_path, ids, positions)
-    expected = slow_linear(model, np.take_along_axis(ids, positions, 1), sample.best_range)
+    actual = quantized_logits(model, observer, tmp_path, ids, positions)
+    expected = slow_linear(model, np.take_along_axis(ids, positions, 1), observer.mse_range)
     np.testing.assert_allclose(actual, expected, atol=2e-5)
 
 
 def test_two_terms_round_an_activation_a_hundred_times_finer(tmp_path: Path) -> None:
     model = Bigram(tied=False)
-    sample = ActivationSample()
-    sample.add(model.table.weight.detach().numpy(), np.random.default_rng(0))
+    observer = ActivationObserver()
+    observer.add(model.table.weight.detach().numpy(), np.random.default_rng(0))
     ids, positions = np.arange(30)[np.newaxis], np.arange(30)[np.newaxis]
     exact = slow_linear(model, ids, None)
-    one, two = (quantized_logits(model, sample, tmp_path, ids, positions, kind) for kind in ("", "fine"))
+    one, two = (quantized_logits(model, observer, tmp_path, ids, positions, kind) for kind in ("", "two_term"))
     assert np.abs(two - exact).max() < np.abs(one - exact).max() / 100
 
 
@@ -126,14 +126,14 @@ def test_rows_divided_by_their_largest_magnitude_keep_small_rows_fine(tmp_path: 
     model = Bigram(tied=False)
     with torch.no_grad():
         model.table.weight[3] *= 1000
-    sample = ActivationSample()
-    sample.add(model.table.weight.detach().numpy(), np.random.default_rng(0))
-    assert uneven(sample)
+    observer = ActivationObserver()
+    observer.add(model.table.weight.detach().numpy(), np.random.default_rng(0))
+    assert wants_per_token_scales(observer)
     ids, positions = np.arange(30)[np.newaxis], np.arange(30)[np.newaxis]
     exact = slow_linear(model, ids, None)
-    one, by_row = (quantized_logits(model, sample, tmp_path, ids, positions, kind) for kind in ("", "by_row"))
+    one, per_token = (quantized_logits(model, observer, tmp_path, ids, positions, kind) for kind in ("", "per_token"))
     size = np.abs(exact[0] - model.head.bias.detach().numpy()).max(-1)  # [row]
-    assert (np.abs(by_row - exact)[0].max(-1) < 0.02 * size).all()
+    assert (np.abs(per_token - exact)[0].max(-1) < 0.02 * size).all()
     assert (np.abs(one - exact)[0].max(-1) > 0.2 * size).sum() > 20
 
 
@@ -141,26 +141,26 @@ def test_a_row_of_zeros_stays_one(tmp_path: Path) -> None:
     model = Bigram(tied=False)
     with torch.no_grad():
         model.table.weight[4] = 0
-    sample = ActivationSample()
-    sample.add(model.table.weight.detach().numpy(), np.random.default_rng(0))
-    logits = quantized_logits(model, sample, tmp_path, np.array([[4, 5]]), np.array([[0]]), "by_row")
+    observer = ActivationObserver()
+    observer.add(model.table.weight.detach().numpy(), np.random.default_rng(0))
+    logits = quantized_logits(model, observer, tmp_path, np.array([[4, 5]]), np.array([[0]]), "per_token")
     np.testing.assert_array_equal(logits[0, 0], model.head.bias.detach().numpy())
 
 
 def test_rows_of_one_size_are_not_uneven() -> None:
-    sample = ActivationSample()
-    sample.add(np.random.default_rng(0).uniform(-1, 1, (64, 32)).astype(np.float32), np.random.default_rng(0))
-    assert not uneven(sample)
+    observer = ActivationObserver()
+    observer.add(np.random.default_rng(0).uniform(-1, 1, (64, 32)).astype(np.float32), np.random.default_rng(0))
+    assert not wants_per_token_scales(observer)
 
 
 def test_products_left_exact_are_those_of_fp32(tmp_path: Path) -> None:
     model = Bigram(tied=False)
-    sample = ActivationSample()
-    sample.add(model.table.weight.detach().numpy(), np.random.default_rng(0))
+    observer = ActivationObserver()
+    observer.add(model.table.weight.detach().numpy(), np.random.default_rng(0))
     ids, positions = np.arange(30)[np.newaxis], np.arange(30)[np.newaxis]
     table, weight = model.table.weight.detach().numpy(), model.head.weight.detach().numpy()
     rows = signed(table)[ids] * scales(table)[ids][..., np.newaxis]
-    actual = quantized_logits(model, sample, tmp_path, ids, positions, "exact")
+    actual = quantized_logits(model, observer, tmp_path, ids, positions, "fp32")
     np.testing.assert_allclose(actual, rows @ weight.T + model.head.bias.detach().numpy(), atol=2e-5)
 
 
@@ -184,13 +184,13 @@ def test_a_gemm_becomes_a_product_that_can_be_quantized(transposed: int) -> None
 
 
 def quantized_logits(
-    model: Bigram, sample: ActivationSample, directory: Path, ids: Any, positions: Any, kind: str = ""
+    model: Bigram, observer: ActivationObserver, directory: Path, ids: Any, positions: Any, kind: str = ""
 ) -> npt.NDArray[np.float32]:
     """What onnxruntime computes of the quantized model."""
     graph = encoder_graph(model)
-    samples = dict.fromkeys(matmul_inputs(graph), sample)
-    chosen: Any = {kind: frozenset(samples)} if kind else {}
-    quantize(graph, Plan(samples, round_weights(graph, samples, rounding=nearest), **chosen))
+    observers = dict.fromkeys(matmul_inputs(graph), observer)
+    chosen: Any = {kind: frozenset(observers)} if kind else {}
+    quantize(graph, Plan(observers, round_weights(graph, observers, rounding=round_to_nearest), **chosen))
     ir.save(graph, directory / "int8.onnx")
     session = onnxruntime.InferenceSession(directory / "int8.onnx")
     (logits,) = session.run(None, {"input_ids": ids, "mask_positions": positions})
@@ -255,9 +255,9 @@ def onnx_rounded(x: npt.NDArray[np.float32], range_: Range) -> npt.NDArray[np.fl
 
 @pytest.mark.parametrize(("low", "high"), [(2.0, 3.0), (-3.0, -2.0), (-1.0, 3.0)])
 def test_best_range_contains_zero(low: float, high: float) -> None:
-    sample = ActivationSample()
-    sample.add(np.linspace(low, high, 200, dtype=np.float32).reshape(20, 10), np.random.default_rng(0))
-    best = sample.best_range
+    observer = ActivationObserver()
+    observer.add(np.linspace(low, high, 200, dtype=np.float32).reshape(20, 10), np.random.default_rng(0))
+    best = observer.mse_range
     assert best.low <= 0 <= best.high
 
 
@@ -265,9 +265,9 @@ def test_best_range_clips_what_is_too_rare_to_pay_for() -> None:
     rng = np.random.default_rng(0)
     x = rng.normal(size=(1000, SAMPLED_ROWS, 64)).astype(np.float32)
     x[0, 0, 0] = 8.0
-    sample = ActivationSample()
+    observer = ActivationObserver()
     for batch in x:
-        sample.add(batch, rng)
-    full, best = Range(float(x.min()), float(x.max())), sample.best_range
+        observer.add(batch, rng)
+    full, best = Range(float(x.min()), float(x.max())), observer.mse_range
     assert best.high < full.high
     assert np.square(best.rounded(x) - x).sum() < np.square(full.rounded(x) - x).sum()

@@ -18,19 +18,19 @@ from maskedge_export.evaluation.masked_tokens import Batch
 from maskedge_export.graphs.matmuls import matmul_inputs, weight_matmuls
 from maskedge_export.graphs.onnx_export import encoder_graph
 from maskedge_export.graphs.scoring_outputs import add_scoring_outputs
-from maskedge_export.quantization.observers import ActivationSample, Range, observe_activations
+from maskedge_export.quantization.observers import ActivationObserver, Range, run_observers
 from maskedge_export.quantization.qdq import Plan, quantize, round_weights
 from maskedge_export.quantization.sensitivity import (
-    AT_ONCE,
+    ACTIVATIONS_A_TRY,
+    GATE_MARGIN,
     MOST_EXTRA_WORK,
-    ROOM,
     TOKENS_PER_MASK,
-    Answers,
     Divergence,
+    ReferenceLogprobs,
     Sensitivity,
     measure_sensitivity,
-    refined,
-    until_close,
+    refined_to_gate,
+    with_second_terms,
 )
 
 TOO_WIDE = 64
@@ -49,11 +49,11 @@ def model(make_model: Callable[..., Any]) -> ir.Model:
     return encoder_graph(native_encoder(bert.config, bert.state_dict()))
 
 
-class Spoilt(ActivationSample):
+class Spoilt(ActivationObserver):
     """An activation whose range is taken as it is said to be."""
 
     @property
-    def best_range(self) -> Any:
+    def mse_range(self) -> Any:
         return Range(self.low, self.high)
 
 
@@ -64,10 +64,10 @@ def plan(model: ir.Model, batches: list[Batch], tmp_path_factory: pytest.TempPat
     probe.graph.outputs.extend(matmul_inputs(probe).values())
     path = tmp_path_factory.mktemp("probe") / "probe.onnx"
     ir.save(probe, path)
-    samples = observe_activations(path, matmul_inputs(model), batches)
-    seen, name = samples[attention_output(model)], attention_output(model)
-    samples[name] = Spoilt(seen.low * TOO_WIDE, seen.high * TOO_WIDE, seen.rows, seen.count, seen.moment)
-    return Plan(samples, round_weights(model, samples))
+    observers = run_observers(path, matmul_inputs(model), batches)
+    seen, name = observers[attention_output(model)], attention_output(model)
+    observers[name] = Spoilt(seen.low * TOO_WIDE, seen.high * TOO_WIDE, seen.rows, seen.count, seen.hessian)
+    return Plan(observers, round_weights(model, observers))
 
 
 def attention_output(model: ir.Model) -> str:
@@ -87,7 +87,10 @@ def logprobs(model: ir.Model, directory: Path) -> Logprobs:
 @pytest.fixture(scope="module")
 def divergence(model: ir.Model, batches: list[Batch], tmp_path_factory: pytest.TempPathFactory) -> Divergence:
     return Divergence(
-        model, Answers(logprobs(model, tmp_path_factory.mktemp("fp32")), batches, tmp_path_factory.mktemp("answers"))
+        model,
+        ReferenceLogprobs(
+            logprobs(model, tmp_path_factory.mktemp("fp32")), batches, tmp_path_factory.mktemp("answers")
+        ),
     )
 
 
@@ -98,7 +101,7 @@ def sensitivities(model: ir.Model, plan: Plan, divergence: Divergence) -> dict[s
 
 @pytest.fixture(scope="module")
 def chosen(plan: Plan, sensitivities: dict[str, Sensitivity]) -> frozenset[str]:
-    return refined(plan, sensitivities).fine
+    return with_second_terms(plan, sensitivities).two_term
 
 
 def test_divergence_is_that_of_the_comparison(
@@ -128,7 +131,7 @@ def test_extra_work_stays_within_its_share(model: ir.Model, chosen: frozenset[st
 def test_two_terms_bring_the_predictions_closer(
     plan: Plan, chosen: frozenset[str], divergence: Divergence, sensitivities: dict[str, Sensitivity]
 ) -> None:
-    assert divergence(refined(plan, sensitivities)) < divergence(plan) / 2
+    assert divergence(with_second_terms(plan, sensitivities)) < divergence(plan) / 2
 
 
 def test_the_gate_is_approached_with_second_terms_then_with_fp32(
@@ -136,14 +139,17 @@ def test_the_gate_is_approached_with_second_terms_then_with_fp32(
 ) -> None:
     order = list(sensitivities)
     coarse = divergence(plan)
-    assert until_close(plan, order, partial(divergence.is_within, Limits(mean_kl=1.001 * coarse / ROOM))) == plan
-    finer = until_close(plan, order, partial(divergence.is_within, Limits(mean_kl=coarse / 2 / ROOM)))
+    assert (
+        refined_to_gate(plan, order, partial(divergence.is_within, Limits(mean_kl=1.001 * coarse / GATE_MARGIN)))
+        == plan
+    )
+    finer = refined_to_gate(plan, order, partial(divergence.is_within, Limits(mean_kl=coarse / 2 / GATE_MARGIN)))
     assert divergence(finer) <= coarse / 2
-    assert finer.fine == frozenset(order[: len(finer.fine)])
-    assert len(finer.fine) % AT_ONCE == 0
-    assert not finer.exact
-    best = until_close(plan, order, lambda candidate: False)
-    assert best.exact == best.fine == frozenset(order)
+    assert finer.two_term == frozenset(order[: len(finer.two_term)])
+    assert len(finer.two_term) % ACTIVATIONS_A_TRY == 0
+    assert not finer.fp32
+    best = refined_to_gate(plan, order, lambda candidate: False)
+    assert best.fp32 == best.two_term == frozenset(order)
     assert divergence(best) < divergence(finer)
 
 
@@ -156,5 +162,5 @@ def test_best_tokens_count_as_the_divergence_does(
     pairs = zip(found(expected.batches), expected.logprobs, strict=True)
     same = np.concatenate([answer.argmax(-1) == known.argmax(-1) for answer, known in pairs]).mean()
     assert 0 < same < 1
-    assert divergence.is_within(Limits(top1_agreement=1 - (1 - same + 1e-9) / ROOM), plan)
-    assert not divergence.is_within(Limits(top1_agreement=1 - (1 - same - 1e-9) / ROOM), plan)
+    assert divergence.is_within(Limits(top1_agreement=1 - (1 - same + 1e-9) / GATE_MARGIN), plan)
+    assert not divergence.is_within(Limits(top1_agreement=1 - (1 - same - 1e-9) / GATE_MARGIN), plan)
