@@ -6,7 +6,7 @@ from typing import Any
 
 __all__ = ["draw", "report"]
 
-Figures = dict[str, Any]
+Metrics = dict[str, Any]
 
 WIDTH = 120
 """Characters of a line of the page's text."""
@@ -18,7 +18,7 @@ SHIPPED = ("int8", "int8-avx2", "int8-weights", "int4-weights")
 
 COLOURS = {"onnxruntime": "#8c8c8c", "ours": "#4c78a8", "shipped": "#d9480f"}
 
-INTRODUCTION = """`{checkpoint}`, {cells:,} masked cells held out from calibration, compared with its fp32 graph.
+INTRODUCTION = """`{checkpoint}`, {cells:,} masked tokens held out from calibration, compared with its fp32 graph.
 Intervals are 95 %, paired. Speed is that of one thread, relative to fp32 in the same run. Written by
 `benchmarks/ablations.py`."""
 
@@ -37,18 +37,18 @@ ACTIVATIONS = """In the order of their gain for their work. An activation is nam
 with. The gain is measured on calibration text, all others being as in the graph with row scales above."""
 
 
-def report(figures: Figures) -> str:
+def report(metrics: Metrics) -> str:
     """The figures as Markdown."""
     lines = [
         "# Quantization, step by step",
         "",
-        _text(INTRODUCTION.format(**figures)),
+        _text(INTRODUCTION.format(**metrics)),
         "",
         "| | Graph | MB | Times faster | Mean KL, nats | Same best token | Perplexity | Interval |",
         "| --: | --- | --: | --: | --: | --: | --: | --: |",
-        *(_row(number, name, row) for number, (name, row) in enumerate(figures["graphs"].items())),
+        *(_row(number, name, row) for number, (name, row) in enumerate(metrics["graphs"].items())),
         "",
-        _text(verdict(figures["graphs"])),
+        _text(verdict(metrics["graphs"])),
         "",
         "![Divergence against time, each activation's part, and divergence against work](quantization.png)",
         "",
@@ -60,7 +60,7 @@ def report(figures: Figures) -> str:
         "",
         "| Activations | Work done twice | Times faster | Mean KL, nats | Same best token |",
         "| --: | --: | --: | --: | --: |",
-        *(_trade_row(row, work) for row, work in zip(figures["trade"], _work_done_twice(figures), strict=True)),
+        *(_trade_row(row, work) for row, work in zip(metrics["trade"], _work_done_twice(metrics), strict=True)),
         "",
         "## What each activation's second term gains",
         "",
@@ -68,7 +68,7 @@ def report(figures: Figures) -> str:
         "",
         "| Activation | Gain, nats | Work | In int8 |",
         "| --- | --: | --: | --- |",
-        *(_activation_row(row) for row in figures["activations"]),
+        *(_activation_row(row) for row in metrics["activations"]),
     ]
     return "\n".join(lines) + "\n"
 
@@ -77,7 +77,7 @@ def _text(paragraph: str) -> str:
     return fill(" ".join(paragraph.split()), WIDTH, break_long_words=False, break_on_hyphens=False)
 
 
-def _row(number: int, name: str, row: Figures) -> str:
+def _row(number: int, name: str, row: Metrics) -> str:
     low, high = row["intervals"]["perplexity_change"]
     return (
         f"| {number or ''} | {name} | {row['megabytes']:.1f} | {row['times_faster']:.2f} | {row['mean_kl']:.4f} | "
@@ -85,25 +85,25 @@ def _row(number: int, name: str, row: Figures) -> str:
     )
 
 
-def _trade_row(row: Figures, work: float) -> str:
+def _trade_row(row: Metrics, work: float) -> str:
     return (
         f"| {row['finer']} | {work:.1%} | {row['times_faster']:.2f} | {row['mean_kl']:.4f} | "
         f"{row['top1_agreement']:.1%} |"
     )
 
 
-def _activation_row(row: Figures) -> str:
+def _activation_row(row: Metrics) -> str:
     chosen = [name for name, taken in (("two terms", row["two_terms"]), ("row scales", row["row_scales"])) if taken]
     gain = round(row["gain"], 5) + 0.0  # no -0.00000
     return f"| {row['name']} | {gain:.5f} | {row['work']:.1%} | {', '.join(chosen)} |"
 
 
-def _work_done_twice(figures: Figures) -> list[float]:
+def _work_done_twice(metrics: Metrics) -> list[float]:
     """Of each graph of the trade, which has two terms for the first so many activations."""
-    return [sum(found["work"] for found in figures["activations"][: row["finer"]]) for row in figures["trade"]]
+    return [sum(found["work"] for found in metrics["activations"][: row["finer"]]) for row in metrics["trade"]]
 
 
-def verdict(graphs: dict[str, Figures]) -> str:
+def verdict(graphs: dict[str, Metrics]) -> str:
     """Whether static ranges lose more than dynamic ones."""
     numbers = {name: number for number, name in enumerate(graphs)}
     dynamic = graphs["onnxruntime dynamic"]["mean_kl"]
@@ -121,21 +121,21 @@ def _listed(numbers: list[str]) -> str:
     return f"graphs {', '.join(numbers[:-1])} and {numbers[-1]}"
 
 
-def draw(figures: Figures, path: Path) -> None:
+def draw(metrics: Metrics, path: Path) -> None:
     """Divergence against time for the graphs and against work along the trade; each activation's gain."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10, 9.5), layout="constrained")
     parts: Any = figure.subfigures(2, 1, height_ratios=(1, 1), hspace=0.04)
     top, bottom = parts
-    _draw_graphs(top.subplots(), figures["graphs"])
+    _draw_graphs(top.subplots(), metrics["graphs"])
     gains, trade = bottom.subplots(1, 2, width_ratios=(1, 1.1))
-    _draw_gains(gains, figures["activations"])
-    _draw_trade(trade, figures)
+    _draw_gains(gains, metrics["activations"])
+    _draw_trade(trade, metrics)
     figure.savefig(path, dpi=110)
 
 
-def _draw_graphs(axes: Any, graphs: dict[str, Figures]) -> None:
+def _draw_graphs(axes: Any, graphs: dict[str, Metrics]) -> None:
     """Numbered as in the table: names beside the points would lie on each other."""
     from matplotlib.ticker import LogLocator, NullLocator
 
@@ -161,7 +161,7 @@ def _colour(name: str) -> str:
     return COLOURS["onnxruntime" if name.startswith("onnxruntime") else "ours"]
 
 
-def _draw_gains(axes: Any, activations: list[Figures]) -> None:
+def _draw_gains(axes: Any, activations: list[Metrics]) -> None:
     largest = sorted(activations, key=lambda row: row["gain"])[-MOST_BARS:]
     for chosen, colour, label in ((True, "shipped", "int8 has it"), (False, "ours", "int8 does without")):
         at = [place for place, row in enumerate(largest) if row["two_terms"] is chosen]
@@ -172,16 +172,16 @@ def _draw_gains(axes: Any, activations: list[Figures]) -> None:
     axes.legend(loc="lower right", frameon=False, fontsize=9)
 
 
-def _draw_trade(axes: Any, figures: Figures) -> None:
+def _draw_trade(axes: Any, metrics: Metrics) -> None:
     """Against work, which is counted, and not time: two timings of one graph differ by more than a step here."""
-    work = [100 * share for share in _work_done_twice(figures)]
-    lost = [row["mean_kl"] for row in figures["trade"]]
+    work = [100 * share for share in _work_done_twice(metrics)]
+    lost = [row["mean_kl"] for row in metrics["trade"]]
     axes.plot(work, lost, "o-", color=COLOURS["ours"], label="so many, most gain for their work first")
-    for place, (row, *at) in enumerate(zip(figures["trade"], work, lost, strict=True)):
+    for place, (row, *at) in enumerate(zip(metrics["trade"], work, lost, strict=True)):
         offset = (7, 6) if place % 2 == 0 else (-2, -13)  # by turns: the first few lie close together
         axes.annotate(str(row["finer"]), at, xytext=offset, textcoords="offset points", fontsize=8)
-    chosen = 100 * sum(row["work"] for row in figures["activations"] if row["two_terms"])
-    axes.plot(chosen, figures["graphs"]["int8"]["mean_kl"], "D", color=COLOURS["shipped"], label="int8")
+    chosen = 100 * sum(row["work"] for row in metrics["activations"] if row["two_terms"])
+    axes.plot(chosen, metrics["graphs"]["int8"]["mean_kl"], "D", color=COLOURS["shipped"], label="int8")
     axes.set(xlabel="work done twice, % of the integer products", ylabel="mean KL from fp32, nats")
     axes.set_ylim(0, 1.1 * max(lost))
     axes.set_title("Two terms for ever more activations", loc="left")

@@ -2,7 +2,7 @@
 
     .venv/bin/python benchmarks/ablations.py --checkpoint my-checkpoint --text my-text.parquet
 
-All graphs are calibrated on the same texts and compared with the fp32 graph on the same cells of others. Speed is that
+All graphs are calibrated on the same texts and compared with the fp32 graph on the same masks of others. Speed is that
 of one thread, in turns with fp32 and relative to it. Writes quantization.json, quantization.md and quantization.png;
 with --redraw the last two only, from the first.
 """
@@ -32,7 +32,7 @@ from maskedge_export.encoders.checkpoint import Checkpoint, load_checkpoint
 from maskedge_export.encoders.encoder import Encoder
 from maskedge_export.evaluation.comparison import compare
 from maskedge_export.evaluation.logprobs import Logprobs, graph_logprobs
-from maskedge_export.evaluation.masked_tokens import masked_cells, verification_cells
+from maskedge_export.evaluation.masked_tokens import masked_batches, verification_batches
 from maskedge_export.evaluation.texts import read_texts, split_texts
 from maskedge_export.graphs.external_data import save_graphs
 from maskedge_export.graphs.layer_names import activation_name
@@ -66,7 +66,7 @@ TIMED_TOKENS = 512
 LENGTHS = (16, 64)
 """Tokens of the texts that speed is measured on."""
 
-Figures = dict[str, Any]
+Metrics = dict[str, Any]
 Write = Callable[[Path], None]
 """Writes a graph that ends in logits."""
 
@@ -85,19 +85,19 @@ def main(
     if not redraw:
         out.mkdir(parents=True, exist_ok=True)
         stored.write_text(json.dumps(measured(checkpoint, text or [SENTENCES], rounds), indent=1) + "\n", "utf-8")
-    figures = json.loads(stored.read_text(encoding="utf-8"))
-    (out / "quantization.md").write_text(report(figures), encoding="utf-8")
-    draw(figures, out / "quantization.png")
+    metrics = json.loads(stored.read_text(encoding="utf-8"))
+    (out / "quantization.md").write_text(report(metrics), encoding="utf-8")
+    draw(metrics, out / "quantization.png")
 
 
-def measured(checkpoint: Path, text: list[Path], rounds: int) -> Figures:
+def measured(checkpoint: Path, text: list[Path], rounds: int) -> Metrics:
     """The figures of every way and every step of a checkpoint's quantization."""
     console, source = Console(), load_checkpoint(str(checkpoint))
     with tempfile.TemporaryDirectory() as scratch:
         bench = Bench(source, text, Path(scratch), rounds)
         rows = {name: bench.measure(name, write, console) for name, write in bench.variants()}
         trade = [bench.measure(f"{count} finer", write, console) for count, write in bench.trade()]
-        return bench.figures(checkpoint.name, rows, trade)
+        return bench.metrics(checkpoint.name, rows, trade)
 
 
 def save(model: ir.Model, path: Path) -> None:
@@ -106,20 +106,20 @@ def save(model: ir.Model, path: Path) -> None:
 
 
 class Bench:
-    """One checkpoint, its fp32 graph, and the cells that everything is measured on."""
+    """One checkpoint, its fp32 graph, and the masked tokens that everything is measured on."""
 
     def __init__(self, source: Checkpoint, text: list[Path], scratch: Path, rounds: int) -> None:
         self.source, self.scratch, self.rounds = source, scratch, rounds
         source.tokenizer.save_pretrained(scratch)
         encoder = TextEncoder.from_file(scratch / "tokenizer.json", source.tokenizer.mask_token, source.max_length)
         calibration, held_out = split_texts(read_texts(text))
-        self.calibration = masked_cells(calibration, encoder)
-        self.cells = verification_cells(held_out, encoder)
+        self.calibration = masked_batches(calibration, encoder)
+        self.batches = verification_batches(held_out, encoder)
         self.plain = encoder_graph(source.encoder)
         separate_gemms(self.plain)
         self.fp32 = self.open("fp32", lambda path: ir.save(self.plain.clone(), path))
         self.reference: Logprobs = self.logprobs(self.fp32)
-        self.expected = list(self.reference(self.cells))
+        self.expected = list(self.reference(self.batches))
         self.calibrated = calibrate(source.reloaded(), self.calibration, self.directory("calibrated"))
         self.divergence = Divergence(
             self.calibrated.model, ReferenceLogprobs(self.reference, self.calibration, self.directory("answers"))
@@ -150,12 +150,12 @@ class Bench:
             file.unlink()
         return OnnxGraph(directory / "graph.onnx")
 
-    def measure(self, name: str, write: Write, console: Console) -> Figures:
+    def measure(self, name: str, write: Write, console: Console) -> Metrics:
         """How near a graph is to fp32, its size, and its speed relative to fp32's."""
         graph = self.fp32 if name == "fp32" else self.open(name, write)
-        comparison = compare(lambda cells: iter(self.expected), self.logprobs(graph), self.cells)
+        comparison = compare(lambda batches: iter(self.expected), self.logprobs(graph), self.batches)
         size = sum(file.stat().st_size for file in self.directory(name).iterdir())
-        found = {"megabytes": size / 1e6, "times_faster": self.speed(graph), **comparison.as_figures()}
+        found = {"megabytes": size / 1e6, "times_faster": self.speed(graph), **comparison.as_dict()}
         console.print(f"{name}: KL {found['mean_kl']:.4f}, {found['times_faster']:.2f} x", highlight=False)
         return found
 
@@ -234,12 +234,12 @@ class Bench:
                 self.quantized(self.calibrated.model, replace(self.plan, two_term=frozenset(order[:count]))),
             )
 
-    def figures(self, checkpoint: str, rows: dict[str, Figures], trade: list[Figures]) -> Figures:
+    def metrics(self, checkpoint: str, rows: dict[str, Metrics], trade: list[Metrics]) -> Metrics:
         """All that was measured, as the JSON has it."""
         counts = [count for count, _ in self.trade()]
         return {
             "checkpoint": checkpoint,
-            "cells": sum(len(batch.targets) for batch in self.cells),
+            "cells": sum(len(batch.targets) for batch in self.batches),
             "versions": {name: version(name) for name in ("maskedge", "onnxruntime", "onnx")},
             "timing": {"tokens": TIMED_TOKENS, "lengths": LENGTHS, "rounds": self.rounds, "threads": 1},
             "graphs": rows,
@@ -247,7 +247,7 @@ class Bench:
             "trade": [{"finer": count, **row} for count, row in zip(counts, trade, strict=True)],
         }
 
-    def _activation(self, name: str, found: Sensitivity) -> Figures:
+    def _activation(self, name: str, found: Sensitivity) -> Metrics:
         weights = [matmul.name for matmul in weight_matmuls(self.calibrated.model) if matmul.input == name]
         return {
             "name": activation_name(weights),

@@ -47,7 +47,7 @@ from transformers import pipeline
 fill = pipeline("fill-mask", model=MODEL, device="cpu")
 """
 
-Figures = dict[str, Any]
+Metrics = dict[str, Any]
 
 
 def main(
@@ -86,7 +86,7 @@ def run(program: str, model: str | None, warm: int) -> tuple[float, list[float]]
         return first, json.loads(process.stdout.readline())
 
 
-def summarize(times: dict[str, list[tuple[float, list[float]]]], cold: int, warm: int) -> Figures:
+def summarize(times: dict[str, list[tuple[float, list[float]]]], cold: int, warm: int) -> Metrics:
     """Median and 95th percentile seconds of each contender."""
     contenders = {}
     for name, runs in times.items():
@@ -103,7 +103,7 @@ def summarize(times: dict[str, list[tuple[float, list[float]]]], cold: int, warm
     }
 
 
-def _summary(first: list[float], warm: list[float]) -> Figures:
+def _summary(first: list[float], warm: list[float]) -> Metrics:
     return {
         "cold_seconds": statistics.median(first),
         "warm_seconds": statistics.median(warm),
@@ -111,7 +111,7 @@ def _summary(first: list[float], warm: list[float]) -> Figures:
     }
 
 
-def show(figures: Figures) -> None:
+def show(figures: Metrics) -> None:
     """Print the figures as a table."""
     table = Table(title=f"one sentence, {figures['cpus']} CPUs, median")
     for heading in ("contender", "cold, s", "warm, ms", "warm p95, ms", "cold", "warm"):

@@ -16,7 +16,7 @@ from onnxruntime.quantization import (
     quantize_static,
 )
 
-from maskedge_export.evaluation.masked_tokens import Batch, Cells
+from maskedge_export.evaluation.masked_tokens import MaskedBatch
 from maskedge_export.graphs.matmuls import weight_matmuls
 
 __all__ = ["onnxruntime_variants"]
@@ -31,7 +31,7 @@ Write = Callable[[Path], None]
 class Cellwise(CalibrationDataReader):  # type: ignore[misc]
     """Calibration batches as onnxruntime reads them."""
 
-    batches: list[Batch]
+    batches: list[MaskedBatch]
 
     def __post_init__(self) -> None:
         self.remaining = iter(self.batches)
@@ -41,7 +41,7 @@ class Cellwise(CalibrationDataReader):  # type: ignore[misc]
         return batch if batch is None else {"input_ids": batch.input_ids, "mask_positions": batch.mask_positions}
 
 
-def onnxruntime_variants(plain: ir.Model, calibration: Cells) -> Iterator[tuple[str, Write]]:
+def onnxruntime_variants(plain: ir.Model, calibration: list[MaskedBatch]) -> Iterator[tuple[str, Write]]:
     """onnxruntime's own quantizers on the fp32 graph, with the vocabulary head quantized and without."""
     for kept, suffix in ((False, ""), (True, ", head in fp32")):
         yield f"onnxruntime dynamic{suffix}", lambda path, kept=kept: dynamic(plain, path, kept)  # type: ignore[misc]
@@ -70,7 +70,7 @@ def dynamic(plain: ir.Model, path: Path, keep_head: bool) -> None:
     )
 
 
-def static(plain: ir.Model, path: Path, keep_head: bool, method: CalibrationMethod, batches: Cells) -> None:
+def static(plain: ir.Model, path: Path, keep_head: bool, method: CalibrationMethod, batches: list[MaskedBatch]) -> None:
     """Activations get ranges from calibration text."""
     source, head = onnxruntime_source(plain, path)
     quantize_static(
@@ -105,7 +105,7 @@ def onnxruntime_source(plain: ir.Model, path: Path) -> tuple[Path, str]:
     return source, str(matmuls[-1].node.name)
 
 
-def one_length(calibration: Cells) -> Cells:
+def one_length(calibration: list[MaskedBatch]) -> list[MaskedBatch]:
     """Batches of the commonest length: onnxruntime's percentiles cannot be taken over several."""
     lengths = [batch.input_ids.shape[1] for batch in calibration for _ in batch.targets]
     commonest = max(set(lengths), key=lengths.count)

@@ -8,7 +8,7 @@ from maskedge.bundle.format import Bundle
 from maskedge.inference.encoding import TextEncoder
 from maskedge_export.errors import ExportError
 from maskedge_export.evaluation.comparison import Comparison, compare
-from maskedge_export.evaluation.evaluation_set import questions_of
+from maskedge_export.evaluation.evaluation_set import evaluation_set
 from maskedge_export.evaluation.logprobs import Logprobs, graph_logprobs
 from maskedge_export.evaluation.texts import read_texts, split_texts
 
@@ -28,8 +28,8 @@ def compare_bundles(candidate: Bundle, reference: Bundle, paths: Sequence[Path])
     manifest = reference.manifest
     encoder = TextEncoder.from_file(reference.file("tokenizer.json"), manifest.mask_token, manifest.max_length)
     _, held_out = split_texts(read_texts(paths))
-    asked = questions_of(held_out, encoder).of_quantized
-    return {name: compare(_logprobs(reference, name), _logprobs(candidate, name), *asked) for name in shared}
+    batches, pairs = evaluation_set(held_out, encoder).for_quantized
+    return {name: compare(_logprobs(reference, name), _logprobs(candidate, name), batches, pairs) for name in shared}
 
 
 def _logprobs(bundle: Bundle, precision: str) -> Logprobs:

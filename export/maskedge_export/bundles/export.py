@@ -19,13 +19,19 @@ from maskedge_export.encoders.checkpoint import Checkpoint, load_checkpoint
 from maskedge_export.encoders.encoder import Encoder
 from maskedge_export.encoders.wrapped import WrappedEncoder, check_sizes
 from maskedge_export.errors import CalibrationTextError, ExportError, GateError
-from maskedge_export.evaluation.comparison import Comparison, asked, compare
-from maskedge_export.evaluation.evaluation_set import Questions, questions_of, random_questions
+from maskedge_export.evaluation.comparison import Comparison, compare
+from maskedge_export.evaluation.evaluation_set import EvaluationSet, evaluation_set, random_evaluation_set
 from maskedge_export.evaluation.gate import GATE, Gate
-from maskedge_export.evaluation.logprobs import graph_logprobs, model_logprobs, standard_logprobs, standard_reference
-from maskedge_export.evaluation.masked_tokens import Batch, Cells, calibration_record, masked_cells
+from maskedge_export.evaluation.logprobs import (
+    cached_logprobs,
+    graph_logprobs,
+    model_logprobs,
+    standard_logprobs,
+    standard_reference,
+)
+from maskedge_export.evaluation.masked_tokens import MaskedBatch, calibration_record, masked_batches
 from maskedge_export.evaluation.metric_labels import without_perplexity
-from maskedge_export.evaluation.minimal_pairs import MinimalPair
+from maskedge_export.evaluation.minimal_pairs import MinimalPair, sentences_of
 from maskedge_export.evaluation.texts import read_texts, split_texts, too_few
 from maskedge_export.graphs.external_data import save_graphs
 from maskedge_export.graphs.onnx_export import drop_weights, encoder_graph
@@ -73,13 +79,13 @@ class ExportOptions:
 
 @dataclass(frozen=True, slots=True)
 class _Text:
-    """The masked cells of an export."""
+    """The masked tokens of an export."""
 
-    calibration: list[Batch]
+    calibration: list[MaskedBatch]
     """Empty where no text was given."""
     record: Mapping[str, Any]
     """What calibration ran on, for the manifest."""
-    questions: Questions
+    evaluation: EvaluationSet
     """What the graphs are compared on."""
     verified_on: VerifiedOn
     """What kind of text that is."""
@@ -127,14 +133,14 @@ def _check_options(out: Path, options: ExportOptions) -> None:
 
 def _masked_text(encoder: TextEncoder, options: ExportOptions, vocab_size: int) -> _Text:
     if not options.calibration:
-        return _Text([], {}, random_questions(encoder, vocab_size), "random tokens")
+        return _Text([], {}, random_evaluation_set(encoder, vocab_size), "random tokens")
     texts = read_texts(options.calibration)
     if options.few_texts and too_few(texts):
-        questions = questions_of(texts, encoder, all_the_model_knows=True)
-        return _Text(questions.cells, calibration_record(texts, questions.cells), questions, "calibration text")
+        known = evaluation_set(texts, encoder, all_the_model_knows=True)
+        return _Text(known.batches, calibration_record(texts, known.batches), known, "calibration text")
     calibration, held_out = split_texts(texts)
-    cells = masked_cells(calibration, encoder)
-    return _Text(cells, calibration_record(calibration, cells), questions_of(held_out, encoder), "held-out text")
+    batches = masked_batches(calibration, encoder)
+    return _Text(batches, calibration_record(calibration, batches), evaluation_set(held_out, encoder), "held-out text")
 
 
 def _export_graphs(
@@ -162,9 +168,11 @@ def _export_fp32(
     source: Checkpoint, text: _Text, directory: Path, scratch: Path, options: ExportOptions, progress: Progress
 ) -> GraphEntry:
     """The fp32 graph, compared with PyTorch; the checkpoint's memory is given back for onnxruntime's copy."""
-    questions = text.questions.of_fp32
+    batches, pairs = text.evaluation.for_fp32
     progress("Asking PyTorch")
-    torch_logprobs = asked(model_logprobs(source.model, source.vocab_size), *questions, scratch / "PyTorch")
+    torch_logprobs = cached_logprobs(
+        model_logprobs(source.model, source.vocab_size), [*batches, *sentences_of(pairs)], scratch / "PyTorch"
+    )
     progress("Exporting the fp32 graph")
     _write(encoder_graph(source.encoder), directory, "fp32", source.vocab_size)
     progress("Comparing fp32 with PyTorch")
@@ -174,7 +182,7 @@ def _export_fp32(
     if isinstance(source.encoder, WrappedEncoder):
         check_sizes(graph, source.encoder, source.vocab_size)
         source.release()
-    comparison = compare(torch_logprobs, graph_logprobs(graph, source.vocab_size), *questions)
+    comparison = compare(torch_logprobs, graph_logprobs(graph, source.vocab_size), batches, pairs)
     return _entry("fp32", graph, comparison, "PyTorch", text, options)
 
 
@@ -183,22 +191,22 @@ def _export_quantized(
 ) -> dict[str, GraphEntry]:
     """The quantized graphs, each compared with fp32, which has answered and is closed before they are made."""
     wanted = [precision for precision in parse_precisions(options.precision) if precision != "fp32"]
-    questions = text.questions.of_quantized
+    batches, pairs = text.evaluation.for_quantized
     progress("Asking fp32")
     graph = OnnxGraph(directory / graph_file("fp32"))
-    ask_fp32 = graph_logprobs(graph, source.vocab_size)
-    answers = ReferenceLogprobs(ask_fp32, text.calibration, scratch)
-    fp32 = asked(ask_fp32, *questions, scratch / "fp32")
-    del graph, ask_fp32
+    fp32_logprobs = graph_logprobs(graph, source.vocab_size)
+    reference = ReferenceLogprobs(fp32_logprobs, text.calibration, scratch)
+    fp32 = cached_logprobs(fp32_logprobs, [*batches, *sentences_of(pairs)], scratch / "fp32")
+    del graph, fp32_logprobs
     release_memory()
     gate = options.limits if options.gate else None
-    models = quantized_graphs(source.reloaded(), wanted, text.calibration, answers, scratch, gate, progress)
+    models = quantized_graphs(source.reloaded(), wanted, text.calibration, reference, scratch, gate, progress)
     _save_quantized(models, directory, source.vocab_size)
     entries = {}
     for precision in wanted:
         progress(f"Comparing {precision} with fp32")
         graph = OnnxGraph(directory / graph_file(precision))
-        comparison = compare(fp32, graph_logprobs(graph, source.vocab_size), *questions)
+        comparison = compare(fp32, graph_logprobs(graph, source.vocab_size), batches, pairs)
         entries[precision] = _entry(precision, graph, comparison, "fp32", text, options)
     return entries
 
@@ -211,7 +219,7 @@ def _prove_standard(
         return {}
     progress("Comparing the standard graphs, with padding")
     source, entries = source.reloaded(), {}
-    for precision, comparison in compare_standard_graphs(source, directory, *text.questions.of_quantized).items():
+    for precision, comparison in compare_standard_graphs(source, directory, *text.evaluation.for_quantized).items():
         reference = "PyTorch" if precision == "fp32" else STANDARD_FILES["fp32"]
         verification = _verification(precision, comparison, reference, text, options)
         inputs, outputs = standard_inputs(source), dict(STANDARD_OUTPUTS)
@@ -246,14 +254,14 @@ def _entry(
     precision: str, graph: Graph, comparison: Comparison, reference: str, text: _Text, options: ExportOptions
 ) -> GraphEntry:
     verification = _verification(precision, comparison, reference, text, options)
-    return GraphEntry(graph_file(precision), verification, golden_vectors(graph, text.questions.ladder))
+    return GraphEntry(graph_file(precision), verification, golden_vectors(graph, text.evaluation.length_sweep))
 
 
 def _verification(
     precision: str, comparison: Comparison, reference: str, text: _Text, options: ExportOptions
 ) -> dict[str, Any]:
     """What a manifest says of a comparison. Raises GateError where it is outside its limits and there is a gate."""
-    limits, figures = options.limits[precision], comparison.as_figures()
+    limits, metrics = options.limits[precision], comparison.as_dict()
     failures = [f"{precision}: {failure}" for failure in limits.failures(comparison)]
     if failures and options.gate:
         raise GateError(
@@ -264,20 +272,20 @@ def _verification(
         "reference": reference,
         "passed": not failures,
         "failures": failures,
-        "limits": limits.asked,
+        "limits": limits.active,
         "text": text.verified_on,
-        **(without_perplexity(figures) if text.verified_on == "random tokens" else figures),
+        **(without_perplexity(metrics) if text.verified_on == "random tokens" else metrics),
     }
 
 
 def compare_standard_graphs(
-    source: Checkpoint, directory: Path, cells: Cells, pairs: Sequence[MinimalPair]
+    source: Checkpoint, directory: Path, batches: list[MaskedBatch], pairs: Sequence[MinimalPair]
 ) -> dict[str, Comparison]:
     """Each standard graph in the directory, on padded texts: fp32 compared with PyTorch, int8 with fp32."""
     reference, comparisons = standard_reference(source), {}
     for precision, file in STANDARD_FILES.items():
         if (directory / file).is_file():
             candidate = standard_logprobs(directory / file, source)
-            comparisons[precision] = compare(reference, candidate, cells, pairs)
+            comparisons[precision] = compare(reference, candidate, batches, pairs)
             reference = candidate
     return comparisons

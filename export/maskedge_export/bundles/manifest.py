@@ -10,7 +10,7 @@ from maskedge.bundle.engine import Graph, graph_inputs
 from maskedge.bundle.format import MANIFEST_NAME, FileEntry, GoldenVector, GraphEntry, Manifest, file_sha256
 from maskedge_export.bundles.model_card import write_model_card
 from maskedge_export.encoders.checkpoint import Checkpoint
-from maskedge_export.evaluation.masked_tokens import Batch
+from maskedge_export.evaluation.masked_tokens import MaskedBatch
 
 __all__ = ["golden_vectors", "write_manifest"]
 
@@ -18,12 +18,12 @@ GOLDEN_VECTORS = 8
 GOLDEN_TOP_K = 5
 
 
-def golden_vectors(graph: Graph, batches: Sequence[Batch]) -> tuple[GoldenVector, ...]:
+def golden_vectors(graph: Graph, batches: Sequence[MaskedBatch]) -> tuple[GoldenVector, ...]:
     """What the graph says here and now to the first of the batches, for other machines to be held against."""
     return tuple(_golden_vector(graph, batch) for batch in batches[:GOLDEN_VECTORS])
 
 
-def _golden_vector(graph: Graph, batch: Batch) -> GoldenVector:
+def _golden_vector(graph: Graph, batch: MaskedBatch) -> GoldenVector:
     targets = batch.targets[:, :, np.newaxis]
     inputs = graph_inputs(batch.input_ids, batch.mask_positions, targets, GOLDEN_TOP_K)
     outputs: dict[str, Any] = graph.run(["top_ids", "top_logprobs"], inputs)

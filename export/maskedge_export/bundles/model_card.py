@@ -12,7 +12,7 @@ from maskedge.bundle.format import GraphEntry
 from maskedge_export.encoders.checkpoint import Checkpoint
 from maskedge_export.errors import CheckpointError
 from maskedge_export.evaluation.gate import Limits
-from maskedge_export.evaluation.metric_labels import FIGURES
+from maskedge_export.evaluation.metric_labels import METRIC_LABELS
 
 __all__ = ["VerifiedOn", "write_model_card"]
 
@@ -125,8 +125,8 @@ def _table(graphs: Mapping[str, GraphEntry]) -> str:
     """A column for each graph, a row for each figure."""
     columns = [entry.verification for entry in graphs.values()]
     rows = [("", *graphs), ("---", *("--:" for _ in columns))]
-    rows += [("Compared with", *(str(figures["reference"]) for figures in columns))]
-    rows += [(label, *(show(figures) for figures in columns)) for label, show in FIGURES.items()]
+    rows += [("Compared with", *(str(metrics["reference"]) for metrics in columns))]
+    rows += [(label, *(show(metrics) for metrics in columns)) for label, show in METRIC_LABELS.items()]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 

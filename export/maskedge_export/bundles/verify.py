@@ -10,7 +10,7 @@ from maskedge.inference.encoding import TextEncoder
 from maskedge_export.encoders.checkpoint import Checkpoint, load_checkpoint
 from maskedge_export.errors import CheckpointError
 from maskedge_export.evaluation.comparison import Comparison, compare
-from maskedge_export.evaluation.evaluation_set import questions_of
+from maskedge_export.evaluation.evaluation_set import evaluation_set
 from maskedge_export.evaluation.gate import Gate
 from maskedge_export.evaluation.logprobs import (
     Logprobs,
@@ -49,8 +49,8 @@ def verify_bundle(
 ) -> list[Proof]:
     """Every graph of the bundle, the standard ones padded, compared with the checkpoint's model in PyTorch.
 
-    The cells are those of the text that an export with this text holds out; all of them where it is too short to
-    divide. Raises CheckpointError where the checkpoint is another than the bundle was made of, unless
+    The masked tokens are those of the text that an export with this text holds out; all of them where it is too short
+    to divide. Raises CheckpointError where the checkpoint is another than the bundle was made of, unless
     `other_checkpoint` allows it, and CalibrationTextError for text that cannot be used.
     """
     texts = read_texts(paths)
@@ -60,12 +60,12 @@ def verify_bundle(
     manifest = bundle.manifest
     encoder = TextEncoder.from_file(bundle.file("tokenizer.json"), manifest.mask_token, manifest.max_length)
     few = too_few(texts)
-    questions = questions_of(texts if few else split_texts(texts)[1], encoder, all_the_model_knows=few)
+    evaluated_on = evaluation_set(texts if few else split_texts(texts)[1], encoder, all_the_model_knows=few)
     proofs = []
     for precision, file, reference, logprobs in _graphs(bundle, source):
         progress(f"Comparing {file} with PyTorch")
-        asked = questions.of_fp32 if precision == "fp32" else questions.of_quantized
-        comparison = compare(reference, logprobs, *asked)
+        batches, pairs = evaluated_on.for_fp32 if precision == "fp32" else evaluated_on.for_quantized
+        comparison = compare(reference, logprobs, batches, pairs)
         proofs.append(Proof(file, comparison, tuple(gate[precision].failures(comparison))))
     return proofs
 

@@ -123,7 +123,7 @@ def verify(
     if as_json:
         _print_json({proof.file: _proof_as_json(proof) for proof in proofs})
     else:
-        Console().print(proof_table({proof.file: proof.comparison.as_figures() for proof in proofs}))
+        Console().print(proof_table({proof.file: proof.comparison.as_dict() for proof in proofs}))
     failures = [f"{proof.file}: {failure}" for proof in proofs for failure in proof.failures]
     for failure in failures:
         Console(stderr=True).print(failure, style="red", markup=False, highlight=False, soft_wrap=True)
@@ -137,7 +137,7 @@ def _gate(*limits: float | None) -> Gate:
 
 
 def _proof_as_json(proof: Proof) -> dict[str, object]:
-    return {"passed": not proof.failures, "failures": list(proof.failures), **proof.comparison.as_figures()}
+    return {"passed": not proof.failures, "failures": list(proof.failures), **proof.comparison.as_dict()}
 
 
 def _print_json(content: object) -> None:
@@ -183,7 +183,7 @@ def compare(
         steps.begin("Comparing the bundles")
         comparisons = compare_bundles(first, second, text)
     console = Console()
-    console.print(proof_table({name: comparison.as_figures() for name, comparison in comparisons.items()}))
+    console.print(proof_table({name: comparison.as_dict() for name, comparison in comparisons.items()}))
     if first.manifest.source["fingerprint"] != second.manifest.source["fingerprint"]:
         Console(stderr=True).print("The bundles come from different checkpoints.", style="red")
         raise typer.Exit(FAILURE)

@@ -7,7 +7,7 @@ from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
 
-from maskedge_export.evaluation.metric_labels import FIGURES, Figures
+from maskedge_export.evaluation.metric_labels import METRIC_LABELS, Metrics
 
 if TYPE_CHECKING:
     from maskedge_export.bundles.inspection import Inspection, NodeTime
@@ -20,20 +20,20 @@ BESIDE = 2
 """Comparisons that 80 columns have room for."""
 
 
-def proof_table(figures: Mapping[str, Figures]) -> RenderableType:
+def proof_table(metrics: Mapping[str, Metrics]) -> RenderableType:
     """Comparisons side by side: a column for each, a row for each figure with its 95 % interval."""
-    names = list(figures)
+    names = list(metrics)
     pairs = [names[start : start + BESIDE] for start in range(0, len(names), BESIDE)]
-    return Group(*(_proof_columns({name: figures[name] for name in pair}) for pair in pairs))
+    return Group(*(_proof_columns({name: metrics[name] for name in pair}) for pair in pairs))
 
 
-def _proof_columns(figures: Mapping[str, Figures]) -> Table:
+def _proof_columns(metrics: Mapping[str, Metrics]) -> Table:
     table = Table(box=box.SIMPLE, pad_edge=False)
     table.add_column("")
-    for name in figures:
+    for name in metrics:
         table.add_column(name, justify="right", overflow="fold")
-    for label, show in FIGURES.items():
-        table.add_row(label, *(show(column) for column in figures.values()))
+    for label, show in METRIC_LABELS.items():
+        table.add_row(label, *(show(column) for column in metrics.values()))
     return table
 
 
@@ -107,6 +107,6 @@ def training_summary(result: "TrainingResult") -> str:
     if result.held_out:
         lines.append(
             f"held out: perplexity {result.held_out.perplexity:.2f}, accuracy {result.held_out.accuracy:.1%}, "
-            f"{result.held_out.cells:,} cells"
+            f"{result.held_out.masked_tokens:,} masked tokens"
         )
     return "\n".join(lines)

@@ -61,7 +61,7 @@ def _hashes(directory: str) -> dict[str, str]:
 def hash_share(document: Document, purpose: str) -> float:
     """A number in [0, 1) that depends on nothing but the document's texts and the purpose.
 
-    So a document is held out, or not, whatever other files a run has: two models are compared on the same cells.
+    So a document is held out, or not, whatever other files a run has: two models are compared on the same masks.
     """
     digest = hashlib.blake2b("\n".join(document).encode(), digest_size=8, key=purpose.encode()).digest()
     return int.from_bytes(digest, "big") / 2**64

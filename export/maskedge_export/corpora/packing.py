@@ -23,7 +23,7 @@ __all__ = ["PackedCorpus", "prepare_corpus", "special_tokens_around", "training_
 FORMAT = 3
 """Raised when what is packed changes."""
 HELD_OUT_TEXTS = 2000
-"""Texts kept to measure perplexity on: about that many cells, 2 % standard error."""
+"""Texts kept to measure perplexity on: about that many masks, 2 % standard error."""
 CHARACTERS_PER_BATCH = 10_000_000
 """Of the texts that are in memory at once, however many documents they are; a document is never divided."""
 TOKENS_FILE, HELD_OUT_FILE, META_FILE = "tokens.bin", "held_out.parquet", "meta.json"

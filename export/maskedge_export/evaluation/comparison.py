@@ -1,45 +1,44 @@
 """The proof: how an exported graph's predictions compare with those it should give, and the gate they must pass."""
 
-import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
 from itertools import count, islice
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from maskedge.arrays import Float64Array, Int64Array
+from maskedge.inference.metrics import perplexity
 from maskedge_export.evaluation.bootstrap import Estimate, estimate, perplexity_ratio
-from maskedge_export.evaluation.logprobs import Logprobs, kept
-from maskedge_export.evaluation.masked_tokens import Batch
-from maskedge_export.evaluation.minimal_pairs import MinimalPair, preferences, sentences_of
+from maskedge_export.evaluation.logprobs import Logprobs
+from maskedge_export.evaluation.masked_tokens import MaskedBatch
+from maskedge_export.evaluation.minimal_pairs import MinimalPair, preferences
 
-__all__ = ["Comparison", "asked", "compare"]
+__all__ = ["Comparison", "compare"]
 
 BEST_TOKENS = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """How a candidate's predictions compare with a reference's on the same masked cells."""
+    """How a candidate's predictions compare with a reference's on the same masked tokens."""
 
-    cells: int
+    masked_tokens: int
     max_logprob_difference: float
-    """Largest |difference| of a log-probability over all cells, of the target and of the reference's five best tokens,
+    """Largest |difference| of a log-probability over all masks, of the target and of the reference's five best tokens,
     nats. Over the whole vocabulary, on a few texts of the first bundled model, the fp32 graph was up to 1.6e-3 from
-    PyTorch; on the worst of 309 cells both were off from double precision, by 9e-4 and 4e-4."""
+    PyTorch; on the worst of 309 masks both were off from double precision, by 9e-4 and 4e-4."""
     mean_kl: Estimate
     """Mean Kullback-Leibler divergence of the candidate's distribution from the reference's, nats."""
     p99_kl: Estimate
     """Its 99th percentile."""
     top1_agreement: Estimate
-    """Share of cells whose most probable token is the same."""
+    """Share of masks whose most probable token is the same."""
     top5_agreement: Estimate
     """Mean share of the reference's five most probable tokens that are among the candidate's five."""
     perplexity_change: Estimate
-    """Relative: 0.01 is one per cent worse. Paired, cell by cell."""
+    """Relative: 0.01 is one per cent worse. Paired, mask by mask."""
     reference_perplexity: float
     """Masked perplexity: exp(-mean log p(target))."""
     candidate_perplexity: float
@@ -48,21 +47,23 @@ class Comparison:
     pair_agreement: Estimate | None = None
     """Share of minimal pairs of which both prefer the same sentence; None where the text gave no pairs."""
 
-    def as_figures(self) -> dict[str, Any]:
-        """The figures as JSON has them; what is an estimate has its interval under `intervals`."""
+    def as_dict(self) -> dict[str, Any]:
+        """The metrics as JSON and manifests have them: `masked_tokens` are called `cells` there, and an estimate's
+        interval stands under `intervals`."""
         names = [field.name for field in fields(self)]
         estimates = {name: value for name in names if isinstance(value := getattr(self, name), Estimate)}
         values = {name: estimates[name].value if name in estimates else getattr(self, name) for name in names}
-        return {**values, "intervals": {name: [found.low, found.high] for name, found in estimates.items()}}
+        intervals = {name: [found.low, found.high] for name, found in estimates.items()}
+        return {"cells": values.pop("masked_tokens"), **values, "intervals": intervals}
 
 
 def compare(
-    reference: Logprobs, candidate: Logprobs, batches: Iterable[Batch], pairs: Sequence[MinimalPair] = ()
+    reference: Logprobs, candidate: Logprobs, batches: Iterable[MaskedBatch], pairs: Sequence[MinimalPair] = ()
 ) -> Comparison:
-    """Both models' predictions of the same cells, and their ranking of the same minimal pairs."""
+    """Both models' predictions of the same masked tokens, and their ranking of the same minimal pairs."""
     batches = list(batches)
     rows = [
-        _compare_cell(p, q, target)
+        _compare_at_mask(p, q, target)
         for batch, *answers in zip(batches, reference(batches), candidate(batches), strict=True)
         for p, q, target in zip(*answers, batch.targets[:, 0], strict=True)
     ]
@@ -70,31 +71,31 @@ def compare(
     sampled = partial(estimate, texts=_texts(batches))
     ratio = perplexity_ratio(reference_nll, candidate_nll, _texts(batches))
     return Comparison(
-        cells=len(rows),
+        masked_tokens=len(rows),
         max_logprob_difference=float(difference.max()),
         mean_kl=sampled(kl).map(lambda mean: float(np.maximum(mean, 0.0))),  # rounding may leave it a hair below
         p99_kl=sampled(kl, lambda values: np.quantile(values, 0.99)),
         top1_agreement=sampled(best),
         top5_agreement=sampled(best_five),
         perplexity_change=ratio.map(lambda ratio: ratio - 1),
-        reference_perplexity=math.exp(reference_nll.mean()),
-        candidate_perplexity=math.exp(candidate_nll.mean()),
+        reference_perplexity=perplexity(-float(reference_nll.sum()), len(rows)),
+        candidate_perplexity=perplexity(-float(candidate_nll.sum()), len(rows)),
         pairs=len(pairs),
         pair_agreement=_pair_agreement(reference, candidate, pairs),
     )
 
 
-def _texts(batches: Sequence[Batch]) -> Int64Array:
-    """The text of each cell; a cell of an unknown one has a text of its own."""
+def _texts(batches: Sequence[MaskedBatch]) -> Int64Array:
+    """The text of each masked token; one of an unknown text has a text of its own."""
     unknown = count(-1, -1)
     return np.array([text for batch in batches for text in _texts_of(batch, unknown)])
 
 
-def _texts_of(batch: Batch, unknown: Iterator[int]) -> Iterable[int]:
+def _texts_of(batch: MaskedBatch, unknown: Iterator[int]) -> Iterable[int]:
     return islice(unknown, len(batch.targets)) if batch.texts is None else batch.texts.tolist()
 
 
-def _compare_cell(p: Float64Array, q: Float64Array, target: int) -> tuple[float, ...]:
+def _compare_at_mask(p: Float64Array, q: Float64Array, target: int) -> tuple[float, ...]:
     """Largest difference, KL, agreement of the best token and of the five best, both negative log-probabilities of the
     target; p and q [vocabulary]."""
     best, also_best = (np.argsort(-logprobs, kind="stable")[:BEST_TOKENS] for logprobs in (p, q))
@@ -107,8 +108,3 @@ def _pair_agreement(reference: Logprobs, candidate: Logprobs, pairs: Sequence[Mi
     if not pairs:
         return None
     return estimate((preferences(pairs, reference) > 0) == (preferences(pairs, candidate) > 0))
-
-
-def asked(logprobs: Logprobs, batches: Iterable[Batch], pairs: Sequence[MinimalPair], directory: Path) -> Logprobs:
-    """A model's answers to all that `compare` would ask it, kept in a new directory."""
-    return kept(logprobs, [*batches, *sentences_of(pairs)], directory)

@@ -27,14 +27,14 @@ class Limits:
     mean_kl: float = math.inf
     """Most mean divergence, nats."""
     top1_agreement: float = 0.0
-    """Least share of cells on which it predicts the same token."""
+    """Least share of masks on which it predicts the same token."""
     perplexity_change: float = math.inf
     """Most relative rise of the masked perplexity, at the upper end of its interval."""
     pair_agreement: float = 0.0
     """Least share of minimal pairs ranked the same, where the text gave any."""
 
     @property
-    def asked(self) -> dict[str, float]:
+    def active(self) -> dict[str, float]:
         """Those that ask for something, by name."""
         return {field.name: limit for field in fields(self) if (limit := getattr(self, field.name)) != field.default}
 
@@ -61,8 +61,8 @@ class Limits:
             ),
         }
         return [
-            f"{figure} is {value:.4g}, above its limit of {limit:.4g} ({FLAGS[name]})"
-            for name, (figure, value, limit) in checks.items()
+            f"{metric} is {value:.4g}, above its limit of {limit:.4g} ({FLAGS[name]})"
+            for name, (metric, value, limit) in checks.items()
             if not value <= limit  # a NaN fails
         ]
 
@@ -75,7 +75,7 @@ class Limits:
             "perplexity_change": "a masked perplexity at most {percent} higher (upper end of the interval)",
             "pair_agreement": "at least {percent} of minimal pairs ranked the same",
         }
-        asked = [words[name].format(limit, percent=f"{100 * limit:.4g}%") for name, limit in self.asked.items()]
+        asked = [words[name].format(limit, percent=f"{100 * limit:.4g}%") for name, limit in self.active.items()]
         return ", ".join(asked) or "nothing"
 
 

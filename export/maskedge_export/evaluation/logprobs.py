@@ -16,31 +16,31 @@ from maskedge.arrays import Float64Array, Int64Array
 from maskedge.bundle.engine import Graph, graph_inputs, session_options
 from maskedge.bundle.threads import usable_cpus
 from maskedge_export.encoders.checkpoint import Checkpoint
-from maskedge_export.evaluation.masked_tokens import Batch
+from maskedge_export.evaluation.masked_tokens import MaskedBatch
 from maskedge_export.graphs.optimum import token_types
 
 __all__ = [
     "Logprobs",
-    "at_once",
+    "threaded",
+    "cached_logprobs",
     "graph_logprobs",
-    "kept",
     "model_logprobs",
     "standard_logprobs",
     "standard_reference",
 ]
 
-Logprobs = Callable[[Iterable[Batch]], Iterator[Float64Array]]
+Logprobs = Callable[[Iterable[MaskedBatch]], Iterator[Float64Array]]
 """Batches -> for each, in their order, log-probabilities [batch, vocabulary] at its one mask a row."""
 
-MOST_AT_ONCE = 4
+MOST_THREADS = 4
 """Batches: answers over a large vocabulary fill the memory."""
 
 
-def at_once(answer: Callable[[Batch], Float64Array]) -> Logprobs:
+def threaded(answer: Callable[[MaskedBatch], Float64Array]) -> Logprobs:
     """A function of one batch as one of many, of which it is asked several at once, each in a thread of its own."""
-    threads = min(usable_cpus(), MOST_AT_ONCE)
+    threads = min(usable_cpus(), MOST_THREADS)
 
-    def answers(batches: Iterable[Batch]) -> Iterator[Float64Array]:
+    def answers(batches: Iterable[MaskedBatch]) -> Iterator[Float64Array]:
         upcoming: deque[Future[Float64Array]] = deque()
         with ThreadPoolExecutor(threads) as pool:
             for batch in batches:
@@ -56,14 +56,14 @@ def at_once(answer: Callable[[Batch], Float64Array]) -> Logprobs:
 def graph_logprobs(graph: Graph, vocab_size: int) -> Logprobs:
     """A bundle's graph as a function of batches."""
 
-    def logprobs(batch: Batch) -> Float64Array:
+    def logprobs(batch: MaskedBatch) -> Float64Array:
         inputs = graph_inputs(batch.input_ids, batch.mask_positions, batch.targets[:, :, np.newaxis], vocab_size)
         outputs = graph.run(["top_ids", "top_logprobs"], inputs)
         result = np.empty((len(batch.input_ids), vocab_size))
         np.put_along_axis(result, np.asarray(outputs["top_ids"][:, 0], np.int64), outputs["top_logprobs"][:, 0], axis=1)
         return result
 
-    return at_once(logprobs)
+    return threaded(logprobs)
 
 
 def model_logprobs(model: Callable[[Tensor], Any], vocab_size: int | None = None) -> Logprobs:
@@ -71,7 +71,7 @@ def model_logprobs(model: Callable[[Tensor], Any], vocab_size: int | None = None
     first `vocab_size` tokens."""
 
     @torch.no_grad()
-    def logprobs(batch: Batch) -> Float64Array:
+    def logprobs(batch: MaskedBatch) -> Float64Array:
         logits = model(torch.from_numpy(batch.input_ids)).logits
         at_masks = logits[torch.arange(len(logits)), torch.from_numpy(batch.mask_positions[:, 0])]
         return np.asarray(torch.log_softmax(at_masks.double(), -1)[:, :vocab_size].numpy())
@@ -79,9 +79,9 @@ def model_logprobs(model: Callable[[Tensor], Any], vocab_size: int | None = None
     return lambda batches: map(logprobs, batches)
 
 
-def kept(logprobs: Logprobs, batches: Iterable[Batch], directory: Path) -> Logprobs:
-    """A model's answers to these batches, kept in a new directory, so that the model need not stay in memory until
-    all that it is compared with is there."""
+def cached_logprobs(logprobs: Logprobs, batches: Iterable[MaskedBatch], directory: Path) -> Logprobs:
+    """A model's log-probabilities of these batches, kept in a new directory, so that the model need not stay in memory
+    until all that it is compared with is there."""
     directory.mkdir()
     batches = list(batches)
     for batch, answer in zip(batches, logprobs(batches), strict=True):
@@ -90,7 +90,7 @@ def kept(logprobs: Logprobs, batches: Iterable[Batch], directory: Path) -> Logpr
     return lambda batches: (np.asarray(np.load(_answer_file(directory, batch)), np.float64) for batch in batches)
 
 
-def _answer_file(directory: Path, batch: Batch) -> Path:
+def _answer_file(directory: Path, batch: MaskedBatch) -> Path:
     texts = np.concatenate([batch.input_ids, batch.mask_positions], axis=1)
     return directory / f"{sha256(texts.tobytes() + str(texts.shape).encode()).hexdigest()}.npy"
 
@@ -136,7 +136,7 @@ def standard_logprobs(graph: Path, source: Checkpoint) -> Logprobs:
         logits = session.run(["logits"], {name: inputs[name] for name in names})[0]
         return _log_softmax(np.take_along_axis(logits, positions[:, :, np.newaxis], 1)[:, 0])[:, : source.vocab_size]
 
-    def logprobs(batch: Batch) -> Float64Array:
+    def logprobs(batch: MaskedBatch) -> Float64Array:
         length, head = batch.input_ids.shape[1] + PADDING, session.get_outputs()[0].shape[-1]
         rows = max(1, LOGITS_AT_ONCE // (length * head))
         pieces: Sequence[Any] = [
@@ -145,7 +145,7 @@ def standard_logprobs(graph: Path, source: Checkpoint) -> Logprobs:
         ]
         return np.concatenate(pieces)
 
-    return at_once(logprobs)
+    return threaded(logprobs)
 
 
 def _proof_types(ids: Int64Array, count: int) -> Int64Array:

@@ -16,7 +16,7 @@ from maskedge.inference.encoding import TextEncoder
 from maskedge_export.errors import CalibrationTextError
 from maskedge_export.evaluation.texts import SEED, VERIFICATION_TEXTS
 
-__all__ = ["Batch", "Cells", "calibration_record", "masked_cells", "verification_cells"]
+__all__ = ["MaskedBatch", "calibration_record", "masked_batches", "verification_batches"]
 
 WHOLE_TEXT_EVERY = 16
 TOKENS_PER_BATCH = 256
@@ -25,7 +25,7 @@ SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class MaskedBatch:
     """Texts of one length, one mask each."""
 
     input_ids: Int64Array
@@ -38,15 +38,12 @@ class Batch:
     """[batch]: the number of the text that each row is of; None where nothing is known of it."""
 
 
-Cells = list[Batch]
-
-
-def verification_cells(texts: Sequence[str], encoder: TextEncoder) -> Cells:
+def verification_batches(texts: Sequence[str], encoder: TextEncoder) -> list[MaskedBatch]:
     """About VERIFICATION_TEXTS masks, several of each text where there are fewer texts."""
-    return masked_cells(texts, encoder, copies=-(-VERIFICATION_TEXTS // len(texts)))
+    return masked_batches(texts, encoder, copies=-(-VERIFICATION_TEXTS // len(texts)))
 
 
-def masked_cells(texts: Sequence[str], encoder: TextEncoder, copies: int = 1) -> Cells:
+def masked_batches(texts: Sequence[str], encoder: TextEncoder, copies: int = 1) -> list[MaskedBatch]:
     """One sentence of each text with one of its tokens masked, drawn with a fixed seed; batched by exact length.
 
     A text is taken `copies` times, each time with another token masked, as far as it has as many. Every sixteenth text
@@ -72,13 +69,13 @@ def masked_cells(texts: Sequence[str], encoder: TextEncoder, copies: int = 1) ->
     return [batch for length in sorted(rows) for batch in _batches(rows[length], length)]
 
 
-def calibration_record(texts: Sequence[str], cells: Cells) -> dict[str, Any]:
+def calibration_record(texts: Sequence[str], batches: list[MaskedBatch]) -> dict[str, Any]:
     """What a graph was calibrated on, as the manifest says it: how much, drawn with which seed, and the text's hash."""
     digest = hashlib.sha256()
     for text in texts:
         data = text.encode("utf-8", "surrogatepass")
         digest.update(len(data).to_bytes(8, "big") + data)
-    rows, tokens = (sum(len(batch.targets) for batch in cells), sum(batch.input_ids.size for batch in cells))
+    rows, tokens = (sum(len(batch.targets) for batch in batches), sum(batch.input_ids.size for batch in batches))
     return {"texts": len(texts), "rows": rows, "tokens": tokens, "seed": SEED, "sha256": digest.hexdigest()}
 
 
@@ -92,8 +89,8 @@ def _token_ids(text: str, encoder: TextEncoder) -> list[int]:
     return [] if encoder.mask_id in ids else list(ids[: encoder.room])
 
 
-def _batches(rows: list[tuple[list[int], int, int, int]], length: int) -> Iterator[Batch]:
+def _batches(rows: list[tuple[list[int], int, int, int]], length: int) -> Iterator[MaskedBatch]:
     size = max(1, TOKENS_PER_BATCH // length)
     for start in range(0, len(rows), size):
         ids, positions, targets, texts = (np.array(column) for column in zip(*rows[start : start + size], strict=True))
-        yield Batch(ids, positions[:, np.newaxis], targets[:, np.newaxis], texts)
+        yield MaskedBatch(ids, positions[:, np.newaxis], targets[:, np.newaxis], texts)

@@ -3,21 +3,21 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-__all__ = ["FIGURES", "Figures", "without_perplexity"]
+__all__ = ["METRIC_LABELS", "Metrics", "without_perplexity"]
 
-Figures = Mapping[str, Any]
-"""As `Comparison.as_figures()` gives them; `reference` may be there besides."""
+Metrics = Mapping[str, Any]
+"""As `Comparison.as_dict()` gives them; `reference` may be there besides."""
 
 
-def _with_interval(name: str, form: str) -> Callable[[Figures], str]:
+def _with_interval(name: str, form: str) -> Callable[[Metrics], str]:
     """Shows a figure with its interval, where it has one."""
 
-    def show(figures: Figures) -> str:
-        if figures.get(name) is None:
+    def show(metrics: Metrics) -> str:
+        if metrics.get(name) is None:
             return "-"
-        low, high = figures["intervals"].get(name, (None, None))
+        low, high = metrics["intervals"].get(name, (None, None))
         interval = "" if low is None else f" ({low:{form}} to {high:{form}})"
-        return f"{figures[name]:{form}}{interval}"
+        return f"{metrics[name]:{form}}{interval}"
 
     return show
 
@@ -26,23 +26,23 @@ def _perplexities(reference: float | None, candidate: float | None) -> str:
     return "-" if reference is None else f"{reference:.2f} → {candidate:.2f}"
 
 
-def without_perplexity(figures: Figures) -> dict[str, Any]:
+def without_perplexity(metrics: Metrics) -> dict[str, Any]:
     """The figures of a comparison on random tokens, of which a perplexity says nothing: None."""
-    intervals = {name: ends for name, ends in figures["intervals"].items() if name != "perplexity_change"}
+    intervals = {name: ends for name, ends in metrics["intervals"].items() if name != "perplexity_change"}
     unknown = dict.fromkeys(("reference_perplexity", "candidate_perplexity", "perplexity_change"))
-    return {**figures, **unknown, "intervals": intervals}
+    return {**metrics, **unknown, "intervals": intervals}
 
 
-FIGURES: dict[str, Callable[[Figures], str]] = {
-    "Masked tokens": lambda figures: f"{figures['cells']:,}",
+METRIC_LABELS: dict[str, Callable[[Metrics], str]] = {
+    "Masked tokens": lambda metrics: f"{metrics['cells']:,}",
     "Largest log-prob. difference": _with_interval("max_logprob_difference", ".2g"),
     "Mean KL divergence": _with_interval("mean_kl", ".2g"),
     "99 % of KL divergences below": _with_interval("p99_kl", ".2g"),
     "Same best token": _with_interval("top1_agreement", ".1%"),
     "Shared among the five best": _with_interval("top5_agreement", ".1%"),
-    "Perplexity": lambda figures: _perplexities(figures["reference_perplexity"], figures["candidate_perplexity"]),
+    "Perplexity": lambda metrics: _perplexities(metrics["reference_perplexity"], metrics["candidate_perplexity"]),
     "Change of perplexity": _with_interval("perplexity_change", "+.2%"),
-    "Minimal pairs": lambda figures: f"{figures['pairs']:,}",
+    "Minimal pairs": lambda metrics: f"{metrics['pairs']:,}",
     "Minimal pairs ranked the same": _with_interval("pair_agreement", ".1%"),
 }
 """What each is called, and how it is shown; in parentheses its 95 % interval."""

@@ -15,7 +15,7 @@ from maskedge.arrays import Float64Array
 from maskedge.inference.encoding import TextEncoder
 from maskedge.inference.words import Word, divide
 from maskedge_export.evaluation.logprobs import Logprobs
-from maskedge_export.evaluation.masked_tokens import SENTENCE_END, Batch
+from maskedge_export.evaluation.masked_tokens import SENTENCE_END, MaskedBatch
 
 __all__ = ["MinimalPair", "minimal_pairs", "preferences", "sentences_of"]
 
@@ -29,8 +29,8 @@ SEED = 21
 class MinimalPair:
     """Each ordinary token of two sentences masked in turn, one row a token."""
 
-    original: Batch
-    exchanged: Batch
+    original: MaskedBatch
+    exchanged: MaskedBatch
     """The same with two neighbouring words in each other's place."""
 
 
@@ -46,7 +46,7 @@ def minimal_pairs(texts: Sequence[str], encoder: TextEncoder, count: int = PAIRS
     return pairs
 
 
-def sentences_of(pairs: Sequence[MinimalPair]) -> list[Batch]:
+def sentences_of(pairs: Sequence[MinimalPair]) -> list[MaskedBatch]:
     """Each pair's original, and behind it the other."""
     return [sentence for pair in pairs for sentence in (pair.original, pair.exchanged)]
 
@@ -55,7 +55,7 @@ def preferences(pairs: Sequence[MinimalPair], logprobs: Logprobs) -> Float64Arra
     """By how much each original's pseudo-log-likelihood lies above the other's [pairs], nats."""
     sentences = sentences_of(pairs)
     answers = zip(sentences, logprobs(sentences), strict=True)
-    likelihoods = [np.take_along_axis(answer, cells.targets, -1).sum() for cells, answer in answers]
+    likelihoods = [np.take_along_axis(answer, sentence.targets, -1).sum() for sentence, answer in answers]
     return np.subtract(likelihoods[::2], likelihoods[1::2])
 
 
@@ -88,8 +88,8 @@ def _exchange(sentence: str, first: Word, second: Word) -> str:
     return sentence[: first.start] + exchanged + sentence[second.stop :]
 
 
-def _each_token_masked(ids: list[int], encoder: TextEncoder) -> Batch:
+def _each_token_masked(ids: list[int], encoder: TextEncoder) -> MaskedBatch:
     rows = np.tile(np.array([*encoder.prefix, *ids, *encoder.suffix], np.int64), (len(ids), 1))
     positions = len(encoder.prefix) + np.arange(len(ids))[:, np.newaxis]
     np.put_along_axis(rows, positions, encoder.mask_id, 1)
-    return Batch(rows, positions, np.array(ids)[:, np.newaxis])
+    return MaskedBatch(rows, positions, np.array(ids)[:, np.newaxis])

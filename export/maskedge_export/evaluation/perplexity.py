@@ -7,34 +7,35 @@ from dataclasses import dataclass
 import torch
 from torch.nn import functional as F
 
+from maskedge.inference.metrics import perplexity
 from maskedge_export.encoders.encoder import Encoder
-from maskedge_export.evaluation.masked_tokens import Batch
+from maskedge_export.evaluation.masked_tokens import MaskedBatch
 
-__all__ = ["Evaluation", "evaluate", "perplexity"]
+__all__ = ["Evaluation", "evaluate"]
 
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """Figures over masked cells."""
+    """Metrics over masked tokens."""
 
-    cells: int
+    masked_tokens: int
     perplexity: float
     """exp(-mean log p(target))."""
     accuracy: float
-    """Share of cells whose most probable token is the target."""
+    """Share of masks whose most probable token is the target."""
     least_probability: float
-    """p(target) of the cell where it is least."""
+    """p(target) at the mask where it is least."""
 
 
 @torch.no_grad()
-def evaluate(encoder: Encoder, cells: Sequence[Batch], *, from_before: bool = False) -> Evaluation:
-    """The encoder's predictions of the cells, in fp32, on the device that it is on.
+def evaluate(encoder: Encoder, batches: Sequence[MaskedBatch], *, from_before: bool = False) -> Evaluation:
+    """The encoder's predictions of the masked tokens, in fp32, on the device that it is on.
 
     `from_before` reads each off the position before it, where a model in its warm start has learned to say it.
     """
     device = encoder.embedding.tokens.weight.device
     losses, hits = [], []
-    for batch in cells:
+    for batch in batches:
         ids, positions, targets = (
             torch.from_numpy(array).to(device) for array in (batch.input_ids, batch.mask_positions, batch.targets)
         )
@@ -42,12 +43,5 @@ def evaluate(encoder: Encoder, cells: Sequence[Batch], *, from_before: bool = Fa
         losses.append(F.cross_entropy(logits, targets.flatten(), reduction="none"))
         hits.append(logits.argmax(-1) == targets.flatten())
     loss, hit = torch.cat(losses).double(), torch.cat(hits).double()
-    return Evaluation(len(loss), perplexity(float(loss.mean())), float(hit.mean()), math.exp(-loss.max()))
-
-
-def perplexity(loss: float) -> float:
-    """exp of a mean loss, nats; infinite where that is larger than any float."""
-    try:
-        return math.exp(loss)
-    except OverflowError:
-        return math.inf
+    mean = perplexity(-float(loss.sum()), len(loss))
+    return Evaluation(len(loss), mean, float(hit.mean()), math.exp(-loss.max()))

@@ -7,12 +7,12 @@ from torch import Tensor, nn
 
 from maskedge.arrays import Float32Array
 from maskedge_export.encoders.encoder import Encoder
-from maskedge_export.evaluation.masked_tokens import Batch
+from maskedge_export.evaluation.masked_tokens import MaskedBatch
 
 __all__ = ["embedding_fisher"]
 
 
-def embedding_fisher(encoder: Encoder, batches: Iterable[Batch]) -> Float32Array:
+def embedding_fisher(encoder: Encoder, batches: Iterable[MaskedBatch]) -> Float32Array:
     """Sum of g g^T [width, width] over the tokens of the batches, g being the gradient by a token's embedding of the
     log-probability of a word drawn from the encoder's own predictions.
 

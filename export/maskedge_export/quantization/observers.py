@@ -10,7 +10,7 @@ import onnxruntime
 
 from maskedge.arrays import Float32Array
 from maskedge.bundle.engine import session_options
-from maskedge_export.evaluation.masked_tokens import Batch
+from maskedge_export.evaluation.masked_tokens import MaskedBatch
 
 __all__ = ["ActivationObserver", "Range", "run_observers", "wants_per_token_scales"]
 
@@ -98,7 +98,7 @@ class ActivationObserver:
         return min(candidates, key=lambda range_: float(np.square(range_.rounded(x) - x).sum()))
 
 
-def run_observers(graph: Path, names: Iterable[str], batches: Iterable[Batch]) -> dict[str, ActivationObserver]:
+def run_observers(graph: Path, names: Iterable[str], batches: Iterable[MaskedBatch]) -> dict[str, ActivationObserver]:
     """Samples of the named values while the fp32 graph, which has them as outputs, runs over the batches."""
     # one thread: sums in one order, so that an export gives the same bytes on every machine
     session = onnxruntime.InferenceSession(str(graph), session_options(), providers=["CPUExecutionProvider"])

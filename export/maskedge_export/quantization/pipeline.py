@@ -13,7 +13,7 @@ from maskedge.arrays import Float32Array
 from maskedge_export.encoders.checkpoint import Checkpoint
 from maskedge_export.encoders.encoder import Encoder
 from maskedge_export.evaluation.gate import Gate, Limits
-from maskedge_export.evaluation.masked_tokens import Batch
+from maskedge_export.evaluation.masked_tokens import MaskedBatch
 from maskedge_export.graphs.editing import constant_array
 from maskedge_export.graphs.matmuls import matmul_inputs, separate_gemms, token_table, weight_matmuls
 from maskedge_export.graphs.onnx_export import drop_weights, encoder_graph
@@ -68,7 +68,7 @@ class Calibrated:
 
 
 def calibrate(
-    source: Checkpoint, batches: Sequence[Batch], directory: Path, progress: Progress = lambda step: None
+    source: Checkpoint, batches: Sequence[MaskedBatch], directory: Path, progress: Progress = lambda step: None
 ) -> Calibrated:
     """The graph of a checkpoint's smoothed encoder, with what was observed of its activations over the batches.
 
@@ -94,7 +94,7 @@ def calibrate(
 def quantized_graphs(
     source: Checkpoint,
     wanted: Sequence[str],
-    batches: Sequence[Batch],
+    batches: Sequence[MaskedBatch],
     reference: ReferenceLogprobs,
     directory: Path,
     gate: Gate | None = None,
@@ -160,7 +160,9 @@ def blocks_graph(calibrated: Calibrated, bits: int) -> ir.Model:
     return model
 
 
-def observe_activations(model: ir.Model, batches: Sequence[Batch], directory: Path) -> dict[str, ActivationObserver]:
+def observe_activations(
+    model: ir.Model, batches: Sequence[MaskedBatch], directory: Path
+) -> dict[str, ActivationObserver]:
     """Observers of the inputs of the graph's MatMuls with weights; their Hessians are kept in the directory.
 
     As many activations at once as HESSIAN_BYTES has room for, so that a large model is run through more than once.

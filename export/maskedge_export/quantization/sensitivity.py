@@ -15,8 +15,8 @@ import onnx_ir as ir
 from maskedge.arrays import Float32Array, Float64Array
 from maskedge.bundle.engine import OnnxGraph
 from maskedge_export.evaluation.gate import Limits
-from maskedge_export.evaluation.logprobs import Logprobs, graph_logprobs
-from maskedge_export.evaluation.masked_tokens import Batch
+from maskedge_export.evaluation.logprobs import Logprobs, cached_logprobs, graph_logprobs
+from maskedge_export.evaluation.masked_tokens import MaskedBatch
 from maskedge_export.graphs.matmuls import weight_matmuls
 from maskedge_export.graphs.scoring_outputs import add_scoring_outputs
 from maskedge_export.memory import release_memory
@@ -45,7 +45,7 @@ COMPARED_MASKS = 512
 """Masks that are measured on. With 256 the choice was left to a few rare tokens."""
 
 TYPICAL = 0.99
-"""Share of the cells by which activations are compared. With all, five cells of 512 said that finer steps in the
+"""Share of the masks by which activations are compared. With all, five masks of 512 said that finer steps in the
 first layer made it worse."""
 
 GATE_MARGIN = 0.8
@@ -66,21 +66,20 @@ class Sensitivity:
 
 
 class ReferenceLogprobs:
-    """A reference's log-probabilities of cells of calibration text, which candidates are compared with.
+    """A reference's log-probabilities of masked tokens of calibration text, which candidates are compared with.
 
-    They are kept in the directory, since large vocabularies would fill the memory.
+    They are kept in a directory, since large vocabularies would fill the memory.
     """
 
-    def __init__(self, reference: Logprobs, batches: Sequence[Batch], directory: Path) -> None:
-        self.batches = _sample([batch for batch in batches if batch.input_ids.shape[1] <= LONGEST] or batches)
-        self._files = [directory / f"answers{number}.npy" for number in range(len(self.batches))]
-        for file, answer in zip(self._files, reference(self.batches), strict=True):
-            np.save(file, answer.astype(np.float32))
+    def __init__(self, reference: Logprobs, batches: Sequence[MaskedBatch], directory: Path) -> None:
+        short = [batch for batch in batches if batch.input_ids.shape[1] <= LONGEST]
+        self.batches = _sample(short or batches)
+        self._cached = cached_logprobs(reference, self.batches, directory / "reference")
 
     @property
     def logprobs(self) -> Iterator[Float32Array]:
-        """Of each batch [batch, vocabulary]."""
-        return map(np.load, self._files)
+        """Of each batch [batch, vocabulary], nats."""
+        return (logprobs.astype(np.float32) for logprobs in self._cached(self.batches))
 
     @property
     def vocab_size(self) -> int:
@@ -90,17 +89,17 @@ class ReferenceLogprobs:
 
 @dataclass(frozen=True, slots=True)
 class Divergence:
-    """How far a plan's graph lies from the reference, on the same cells of calibration text."""
+    """How far a plan's graph lies from the reference, on the same masked tokens of calibration text."""
 
     model: ir.Model
     expected: ReferenceLogprobs
 
     def __call__(self, plan: Plan) -> float:
-        """Mean KL of all cells, nats."""
+        """Mean KL at all masks, nats."""
         return float(self._by_mask(plan)[0].mean())
 
     def typical(self, plan: Plan) -> float:
-        """Mean KL of all but the cells that diverge most: a handful would decide every choice between plans, nats."""
+        """Mean KL at all but the masks that diverge most: a handful would decide every choice between plans, nats."""
         found = np.sort(self._by_mask(plan)[0])
         return float(found[: math.ceil(TYPICAL * len(found))].mean())
 
@@ -111,7 +110,7 @@ class Divergence:
         return bool(kl.mean() <= GATE_MARGIN * limits.mean_kl and others <= GATE_MARGIN * (1 - limits.top1_agreement))
 
     def _by_mask(self, plan: Plan) -> tuple[Float64Array, npt.NDArray[np.bool_]]:
-        """Each cell's KL, and whether its best token is the reference's."""
+        """The KL at each mask, and whether its best token is the reference's."""
         release_memory()  # the last candidate's
         answers = self._opened(plan)(self.expected.batches)
         found = [_compared(p, q) for p, q in zip(self.expected.logprobs, answers, strict=True)]
@@ -165,11 +164,11 @@ def refined_to_gate(plan: Plan, order: Sequence[str], is_close: Callable[[Plan],
     return next((candidate for candidate in tried if is_close(candidate)), tried[-1])
 
 
-def _sample(batches: Sequence[Batch]) -> list[Batch]:
+def _sample(batches: Sequence[MaskedBatch]) -> list[MaskedBatch]:
     """Batches of all lengths with about COMPARED_MASKS masks in all."""
     shuffled = random.Random(0).sample(list(batches), len(batches))
-    cells = accumulate((len(batch.targets) for batch in shuffled), initial=0)
-    return [batch for batch, before in zip(shuffled, cells, strict=False) if before < COMPARED_MASKS]
+    masks = accumulate((len(batch.targets) for batch in shuffled), initial=0)
+    return [batch for batch, before in zip(shuffled, masks, strict=False) if before < COMPARED_MASKS]
 
 
 def _work(model: ir.Model) -> dict[str, float]:

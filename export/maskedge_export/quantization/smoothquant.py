@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from maskedge_export.encoders.encoder import MLP, Attention, Block, Encoder, Scale
-from maskedge_export.evaluation.masked_tokens import Batch
+from maskedge_export.evaluation.masked_tokens import MaskedBatch
 
 __all__ = ["smooth"]
 
@@ -47,7 +47,7 @@ class _Inputs:
         self.count += len(x)
 
 
-def smooth(encoder: Encoder, batches: Iterable[Batch], strength: float | None = None) -> None:
+def smooth(encoder: Encoder, batches: Iterable[MaskedBatch], strength: float | None = None) -> None:
     """Change the encoder's weights in place: the function stays, and its activations quantize better.
 
     `strength` is the a of all layers; None lets each have its own of STRENGTHS.
@@ -129,7 +129,7 @@ def _rounding_error(inputs: _Inputs, consumers: Sequence[nn.Linear], factors: Te
 
 
 @torch.no_grad()
-def _observe_inputs(encoder: Encoder, batches: Iterable[Batch]) -> dict[str, _Inputs]:
+def _observe_inputs(encoder: Encoder, batches: Iterable[MaskedBatch]) -> dict[str, _Inputs]:
     """What each linear layer was given over the batches, by module name."""
     seen: dict[str, _Inputs] = {}
 

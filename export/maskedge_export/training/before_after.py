@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from maskedge.arrays import Float64Array
+from maskedge.inference.metrics import perplexity
 from maskedge_export.evaluation.bootstrap import Estimate, perplexity_ratio
-from maskedge_export.evaluation.perplexity import perplexity
 from maskedge_export.evaluation.whole_words import MaskedWord, plain_words
 
 __all__ = ["BeforeAfter", "WordCounts", "WordGroup", "compare_words", "count_words_of"]
@@ -138,5 +138,5 @@ def _groups(groups: dict[str, BoolArray], before: Float64Array, after: Float64Ar
 
 def _group(name: str, members: BoolArray, before: Float64Array, after: Float64Array) -> WordGroup:
     before, after = before[members], after[members]
-    first, second = (perplexity(float(losses.mean())) for losses in (before, after))
+    first, second = (perplexity(-float(losses.sum()), len(losses)) for losses in (before, after))
     return WordGroup(name, len(before), first, second, perplexity_ratio(before, after))

@@ -85,6 +85,6 @@ def _held_out(figures: Evaluation | None) -> str:
     if figures is None:
         return ""
     return (
-        f"On {figures.cells:,} masked tokens of text kept out of training: masked perplexity {figures.perplexity:.1f}, "
-        f"top-1 accuracy {figures.accuracy:.1%}.\n"
+        f"On {figures.masked_tokens:,} masked tokens of text kept out of training: masked perplexity "
+        f"{figures.perplexity:.1f}, top-1 accuracy {figures.accuracy:.1%}.\n"
     )

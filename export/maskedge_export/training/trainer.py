@@ -20,7 +20,7 @@ from maskedge_export.encoders.checkpoint import Checkpoint, load_checkpoint
 from maskedge_export.encoders.encoder import Encoder
 from maskedge_export.encoders.pretrained import TrainedModel, new_model, trainable
 from maskedge_export.errors import TrainingError
-from maskedge_export.evaluation.masked_tokens import Cells, masked_cells
+from maskedge_export.evaluation.masked_tokens import MaskedBatch, masked_batches
 from maskedge_export.evaluation.perplexity import Evaluation, evaluate
 from maskedge_export.recipe import Recipe
 from maskedge_export.staging import staging
@@ -146,7 +146,7 @@ class _Run:
     ) -> None:
         self.recipe, self.options, self.directory, self.fabric = recipe, options, directory, fabric
         self.batches = Batches(corpus, recipe)
-        self.cells = held_out_cells(corpus)
+        self.held_out_batches = held_out_batches(corpus)
         self.start, self.model = self._model(directory.latest(), corpus)
         self.optimizers = make_optimizers(self.model.encoder, recipe.optimizer)
         objective = _Objective(self.model.encoder)
@@ -177,7 +177,7 @@ class _Run:
         self.options.on_stage("Writing the model")
         dtype = getattr(torch, self.recipe.run.weights)
         self.model.round_weights(dtype)
-        held_out = evaluate(self.model.encoder, self.cells) if self.cells else None
+        held_out = evaluate(self.model.encoder, self.held_out_batches) if self.held_out_batches else None
         entries = self.directory.entries()
         with staging(self.directory.model, overwrite=True) as partial:
             self.model.save(partial, dtype)
@@ -250,9 +250,11 @@ class _Run:
         return entry
 
     def _perplexity(self, done: int) -> float | None:
-        if not self.cells:
+        if not self.held_out_batches:
             return None
-        return evaluate(self.model.encoder, self.cells, from_before=done <= self.batches.warm_steps).perplexity
+        return evaluate(
+            self.model.encoder, self.held_out_batches, from_before=done <= self.batches.warm_steps
+        ).perplexity
 
     def _save(self, done: int) -> None:
         if not all(bool(weight.isfinite().all()) for weight in self.model.encoder.parameters()):
@@ -282,10 +284,10 @@ class _Meter:
         self.tokens += tokens
 
 
-def held_out_cells(corpus: PackedCorpus) -> Cells:
+def held_out_batches(corpus: PackedCorpus) -> list[MaskedBatch]:
     """One masked token of a sentence of each held-out text: the same ones for every model with this tokenizer."""
     if not corpus.held_out:
         return []
     tokenizer = corpus.tokenizer
     encoder = TextEncoder(tokenizer.backend_tokenizer, tokenizer.mask_token, tokenizer.model_max_length)
-    return masked_cells(corpus.held_out, encoder)
+    return masked_batches(corpus.held_out, encoder)

@@ -185,20 +185,20 @@ def test_card_says_what_the_hub_needs_and_the_figures_of_the_manifest(int8_bundl
     assert (card.data.pipeline_tag, card.data.library_name) == ("fill-mask", "maskedge")
     rows = {row.split(" | ")[0].strip("| "): row.strip("| ").split(" | ")[1:] for row in card.text.splitlines()}
     for column, graph in enumerate(manifest_of(int8_bundle)["graphs"].values()):
-        figures = graph["verification"]
+        metrics = graph["verification"]
         shown = {label: row[column] for label, row in rows.items() if column < len(row)}
-        assert shown["Compared with"] == figures["reference"]
-        assert shown["Masked tokens"] == f"{figures['cells']:,}"
+        assert shown["Compared with"] == metrics["reference"]
+        assert shown["Masked tokens"] == f"{metrics['cells']:,}"
         assert float(shown["Largest log-prob. difference"]) == pytest.approx(
-            figures["max_logprob_difference"], rel=0.06
+            metrics["max_logprob_difference"], rel=0.06
         )
         for label, name in (("Mean KL divergence", "mean_kl"), ("Same best token", "top1_agreement")):
-            low, high = figures["intervals"][name]
+            low, high = metrics["intervals"][name]
             numbers = [float(part.strip("()%")) for part in shown[label].split() if part != "to"]
             scale = 100 if "%" in shown[label] else 1
-            assert numbers == pytest.approx([scale * figure for figure in (figures[name], low, high)], rel=0.06)
+            assert numbers == pytest.approx([scale * figure for figure in (metrics[name], low, high)], rel=0.06)
         assert [float(part) for part in shown["Perplexity"].split(" → ")] == pytest.approx(
-            [figures["reference_perplexity"], figures["candidate_perplexity"]], abs=0.006
+            [metrics["reference_perplexity"], metrics["candidate_perplexity"]], abs=0.006
         )
 
 

@@ -19,7 +19,7 @@ from maskedge_export.evaluation.gate import Limits
 from maskedge_export.evaluation.metric_labels import without_perplexity
 
 COMPARISON = Comparison(
-    cells=1234,
+    masked_tokens=1234,
     max_logprob_difference=0.5,
     mean_kl=Estimate(0.0123, 0.0117, 0.0131),
     p99_kl=Estimate(0.11, 0.09, 0.14),
@@ -35,7 +35,7 @@ FIGURES = {
     "failures": [],
     "limits": {"mean_kl": 0.005},
     "text": "held-out text",
-    **COMPARISON.as_figures(),
+    **COMPARISON.as_dict(),
 }
 GRAPHS = {"int8": GraphEntry("onnx/int8.onnx", FIGURES)}
 NASTY = [

@@ -40,7 +40,7 @@ def test_the_figures_are_those_of_the_export(bundle: Bundle, proofs: list[Proof]
     """On the export's own text, whose held-out half is found again; int8 was compared with fp32 then."""
     assert [proof.file for proof in proofs] == [entry.file for entry in bundle.manifest.graphs.values()]
     for proof, entry in zip(proofs, bundle.manifest.graphs.values(), strict=True):
-        now, then = proof.comparison.as_figures(), entry.verification
+        now, then = proof.comparison.as_dict(), entry.verification
         assert now["cells"] == then["cells"]
         assert now["mean_kl"] == pytest.approx(then["mean_kl"], rel=1e-2, abs=1e-6)
         assert now["top1_agreement"] == pytest.approx(then["top1_agreement"], abs=0.01)

@@ -1,4 +1,4 @@
-"""The proof's figures are those that a hand computes, and every limit can fail."""
+"""The proof's metrics are those that a hand computes, and every limit can fail."""
 
 import math
 import weakref
@@ -12,10 +12,11 @@ import numpy.typing as npt
 import pytest
 
 from maskedge_export.evaluation.bootstrap import Estimate, estimate
-from maskedge_export.evaluation.comparison import Comparison, asked, compare
+from maskedge_export.evaluation.comparison import Comparison, compare
 from maskedge_export.evaluation.gate import GATE, Limits, changed
-from maskedge_export.evaluation.masked_tokens import Batch
-from maskedge_export.evaluation.minimal_pairs import MinimalPair
+from maskedge_export.evaluation.logprobs import cached_logprobs
+from maskedge_export.evaluation.masked_tokens import MaskedBatch
+from maskedge_export.evaluation.minimal_pairs import MinimalPair, sentences_of
 
 
 def exactly(value: float) -> Estimate:
@@ -23,7 +24,7 @@ def exactly(value: float) -> Estimate:
 
 
 PERFECT = Comparison(
-    cells=100,
+    masked_tokens=100,
     max_logprob_difference=0.0,
     mean_kl=exactly(0.0),
     p99_kl=exactly(0.0),
@@ -56,20 +57,20 @@ LIMITS = {
 }
 
 
-def batch(*targets: int) -> Batch:
-    """Cells of which only the targets matter."""
+def batch(*targets: int) -> MaskedBatch:
+    """Masked tokens of which only the targets matter."""
     column = np.array(targets)[:, np.newaxis]
-    return Batch(np.zeros((len(targets), 3), np.int64), np.ones_like(column), column)
+    return MaskedBatch(np.zeros((len(targets), 3), np.int64), np.ones_like(column), column)
 
 
-def compared(reference: list[Any], candidate: list[Any], *batches: Batch) -> Comparison:
+def compared(reference: list[Any], candidate: list[Any], *batches: MaskedBatch) -> Comparison:
     """The comparison of two tables of probabilities, one for each batch."""
     return compare(lambda _: map(np.log, reference), lambda _: map(np.log, candidate), batches)
 
 
 def test_figures_of_one_cell_are_those_of_the_definitions() -> None:
     result = compared([[[0.5, 0.25, 0.25]]], [[[0.25, 0.5, 0.25]]], batch(0))
-    assert result.cells == 1
+    assert result.masked_tokens == 1
     assert result.max_logprob_difference == pytest.approx(math.log(2))
     assert result.mean_kl.value == pytest.approx(0.5 * math.log(2) - 0.25 * math.log(2))
     assert result.top1_agreement.value == 0
@@ -100,9 +101,9 @@ def test_p99_lies_among_the_worst_cells() -> None:
     assert result.mean_kl.value == pytest.approx(result.p99_kl.value * 3 / 200)
 
 
-@pytest.mark.parametrize(("precision", "figures", "failure"), OUTSIDE)
-def test_a_figure_outside_its_limit_is_named(precision: str, figures: dict[str, Any], failure: str) -> None:
-    (found,) = LIMITS[precision].failures(replace(PERFECT, **figures))
+@pytest.mark.parametrize(("precision", "metrics", "failure"), OUTSIDE)
+def test_a_metric_outside_its_limit_is_named(precision: str, metrics: dict[str, Any], failure: str) -> None:
+    (found,) = LIMITS[precision].failures(replace(PERFECT, **metrics))
     assert found.startswith(f"{failure} (--")
 
 
@@ -146,9 +147,9 @@ def test_each_precision_has_limits_of_its_own() -> None:
     assert LIMITS["int8"].failures(replace(PERFECT, max_logprob_difference=1.0)) == []
 
 
-@pytest.mark.parametrize(("precision", "figures", "failure"), OUTSIDE)
-def test_nan_fails(precision: str, figures: dict[str, Any], failure: str) -> None:
-    nan: Any = {name: exactly(math.nan) if isinstance(value, Estimate) else math.nan for name, value in figures.items()}
+@pytest.mark.parametrize(("precision", "metrics", "failure"), OUTSIDE)
+def test_nan_fails(precision: str, metrics: dict[str, Any], failure: str) -> None:
+    nan: Any = {name: exactly(math.nan) if isinstance(value, Estimate) else math.nan for name, value in metrics.items()}
     (found,) = LIMITS[precision].failures(replace(PERFECT, **nan))
     assert "is nan" in found
     assert found.split(" is ")[0] in failure
@@ -185,18 +186,18 @@ def test_cells_of_one_text_count_as_one_draw() -> None:
 
 
 def test_a_comparison_draws_whole_texts() -> None:
-    """Forty texts of ten cells each that say the same: as cells of unknown texts they seem to say ten times as much."""
+    """Forty texts of ten masks each that say the same: as masks of unknown texts they seem to say ten times as much."""
     tables = [np.tile([share, 1 - share], (10, 1)) for share in np.linspace(0.1, 0.9, 40)]
     others = [np.full((10, 2), 0.5)] * 40
     apart = [batch(*[0] * 10) for _ in tables]
-    together = [replace(cells, texts=np.full(10, number)) for number, cells in enumerate(apart)]
-    wide, narrow = (compared(tables, others, *cells).mean_kl for cells in (together, apart))
+    together = [replace(masked, texts=np.full(10, number)) for number, masked in enumerate(apart)]
+    wide, narrow = (compared(tables, others, *masked).mean_kl for masked in (together, apart))
     assert wide.value == pytest.approx(narrow.value)
     assert wide.high - wide.low > 2 * (narrow.high - narrow.low)
 
 
 def test_the_perplexity_s_change_is_paired() -> None:
-    """Cells differ a thousandfold, the models by 1 % on each: the interval knows only the latter."""
+    """Masks differ a thousandfold, the models by 1 % on each: the interval knows only the latter."""
     p = np.geomspace(1e-3, 0.9, 100)
     tables = [np.stack([share * p, 1 - share * p], 1) for share in (1.0, 0.99)]
     result = compared(tables[:1], tables[1:], batch(*[0] * 100))
@@ -205,31 +206,31 @@ def test_the_perplexity_s_change_is_paired() -> None:
 
 
 def test_figures_as_json_have_their_intervals() -> None:
-    figures = replace(PERFECT, mean_kl=Estimate(0.01, 0.008, 0.012), pair_agreement=None, pairs=0).as_figures()
-    assert figures["mean_kl"] == 0.01
-    assert figures["intervals"]["mean_kl"] == [0.008, 0.012]
-    assert figures["pair_agreement"] is None
-    assert "pair_agreement" not in figures["intervals"]
+    metrics = replace(PERFECT, mean_kl=Estimate(0.01, 0.008, 0.012), pair_agreement=None, pairs=0).as_dict()
+    assert metrics["mean_kl"] == 0.01
+    assert metrics["intervals"]["mean_kl"] == [0.008, 0.012]
+    assert metrics["pair_agreement"] is None
+    assert "pair_agreement" not in metrics["intervals"]
 
 
 def test_pairs_agree_where_both_models_prefer_the_same_sentence() -> None:
-    cells, first, second = batch(0), *(MinimalPair(batch(0, 0), batch(1, 1)) for _ in range(2))
+    masked, first, second = batch(0), *(MinimalPair(batch(0, 0), batch(1, 1)) for _ in range(2))
 
     def model(*gains: float) -> Any:
-        """log p of the two tokens, in every cell of the first and of the second pair."""
+        """log p of the two tokens, at every mask of the first and of the second pair."""
         p = {id(rows): gain for pair, gain in zip((first, second), gains, strict=True) for rows in _both(pair)}
         return lambda batches: (
             np.log([[p.get(id(rows), 0.5), 1 - p.get(id(rows), 0.5)]] * len(rows.targets)) for rows in batches
         )
 
-    result = compare(model(0.9, 0.6), model(0.6, 0.4), [cells], [first, second])
+    result = compare(model(0.9, 0.6), model(0.6, 0.4), [masked], [first, second])
     assert result.pairs == 2
     assert result.pair_agreement
     assert result.pair_agreement.value == 0.5
-    assert compare(model(0.9, 0.6), model(0.6, 0.4), [cells]).pair_agreement is None
+    assert compare(model(0.9, 0.6), model(0.6, 0.4), [masked]).pair_agreement is None
 
 
-def _both(pair: MinimalPair) -> tuple[Batch, Batch]:
+def _both(pair: MinimalPair) -> tuple[MaskedBatch, MaskedBatch]:
     return pair.original, pair.exchanged
 
 
@@ -239,25 +240,38 @@ class Model:
     def __init__(self, dtype: type[np.floating[Any]]) -> None:
         self.dtype = dtype
 
-    def __call__(self, batches: Iterable[Batch]) -> Iterator[npt.NDArray[np.float64]]:
+    def __call__(self, batches: Iterable[MaskedBatch]) -> Iterator[npt.NDArray[np.float64]]:
         return map(self.answer, batches)
 
-    def answer(self, cells: Batch) -> npt.NDArray[np.float64]:
-        seed = [*cells.input_ids.ravel().tolist(), *cells.mask_positions.ravel().tolist()]
-        return np.random.default_rng(seed).normal(size=(len(cells.targets), 9)).astype(self.dtype).astype(np.float64)
+    def answer(self, masked: MaskedBatch) -> npt.NDArray[np.float64]:
+        seed = [*masked.input_ids.ravel().tolist(), *masked.mask_positions.ravel().tolist()]
+        return np.random.default_rng(seed).normal(size=(len(masked.targets), 9)).astype(self.dtype).astype(np.float64)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_answers_are_kept_to_the_bit_and_the_model_is_not(dtype: type[np.floating[Any]], tmp_path: Path) -> None:
-    def cells(token: int, *positions: int) -> Batch:
+    def masked(token: int, *positions: int) -> MaskedBatch:
         column = np.array(positions)[:, np.newaxis]
-        return Batch(np.full((len(positions), 4), token), column, column)
+        return MaskedBatch(np.full((len(positions), 4), token), column, column)
 
-    batches, pair = [cells(5, 1), cells(5, 2), cells(6, 1, 2)], MinimalPair(cells(7, 1, 2), cells(8, 1, 2))
+    batches, pair = [masked(5, 1), masked(5, 2), masked(6, 1, 2)], MinimalPair(masked(7, 1, 2), masked(8, 1, 2))
     model = Model(dtype)
     expected = list(model([*batches, pair.original, pair.exchanged]))
-    answers, alive = asked(model, batches, [pair], tmp_path / "answers"), weakref.ref(model)
+    answers = cached_logprobs(model, [*batches, *sentences_of([pair])], tmp_path / "answers")
+    alive = weakref.ref(model)
     del model
     assert alive() is None
     found = answers([*batches, pair.original, pair.exchanged])
     assert all(np.array_equal(*both) for both in zip(found, expected, strict=True))
+
+
+def test_a_candidate_that_rules_a_target_out_has_an_infinite_perplexity() -> None:
+    def ruled_out(batches: Iterable[MaskedBatch]) -> Iterator[npt.NDArray[np.float64]]:
+        return (np.array([[-1e4, 0.0]]) for _ in batches)
+
+    def undecided(batches: Iterable[MaskedBatch]) -> Iterator[npt.NDArray[np.float64]]:
+        return (np.log([[0.5, 0.5]]) for _ in batches)
+
+    result = compare(undecided, ruled_out, [batch(0)])
+    assert result.candidate_perplexity == result.perplexity_change.value == math.inf
+    assert any("is inf, above its limit" in failure for failure in Limits(perplexity_change=0.02).failures(result))

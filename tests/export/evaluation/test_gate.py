@@ -29,8 +29,8 @@ def test_the_limit_of_fp32_is_changed_by_itself() -> None:
 
 
 def test_only_what_is_asked_is_recorded() -> None:
-    assert Limits().asked == {}
-    assert Limits(mean_kl=0.0, top1_agreement=0.5).asked == {"mean_kl": 0.0, "top1_agreement": 0.5}
+    assert Limits().active == {}
+    assert Limits(mean_kl=0.0, top1_agreement=0.5).active == {"mean_kl": 0.0, "top1_agreement": 0.5}
 
 
 @pytest.mark.parametrize("command", ["bundle", "verify"])
@@ -48,7 +48,7 @@ def test_the_documentation_has_the_default_limits() -> None:
     assert {label.split("`")[1]: flag.strip("`") for label, flag, *_ in limits} == FLAGS
     for column, precision in enumerate(precisions, 2):
         shown = {row[0].split("`")[1]: float(row[column]) for row in limits if row[column] != "-"}
-        assert shown == GATE[precision].asked
+        assert shown == GATE[precision].active
 
 
 def test_the_documentation_has_the_tolerances_of_golden_vectors() -> None:

@@ -11,8 +11,8 @@ import pytest
 
 from maskedge.arrays import Float64Array
 from maskedge_export.evaluation import logprobs
-from maskedge_export.evaluation.logprobs import at_once
-from maskedge_export.evaluation.masked_tokens import Batch
+from maskedge_export.evaluation.logprobs import threaded
+from maskedge_export.evaluation.masked_tokens import MaskedBatch
 
 
 @pytest.fixture(autouse=True)
@@ -20,32 +20,32 @@ def _three_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(logprobs, "usable_cpus", lambda: 3)
 
 
-def batch(number: int) -> Batch:
-    return Batch(*[np.full((1, 1), number)] * 3)
+def batch(number: int) -> MaskedBatch:
+    return MaskedBatch(*[np.full((1, 1), number)] * 3)
 
 
-def number_of(cells: Batch) -> Float64Array:
-    return np.asarray(cells.input_ids, np.float64)
+def number_of(masked: MaskedBatch) -> Float64Array:
+    return np.asarray(masked.input_ids, np.float64)
 
 
 def test_answers_come_in_order_however_long_each_takes() -> None:
     delays = Random(0)
 
-    def answer(cells: Batch) -> Float64Array:
+    def answer(masked: MaskedBatch) -> Float64Array:
         sleep(delays.random() / 100)
-        return number_of(cells)
+        return number_of(masked)
 
-    assert [float(found[0, 0]) for found in at_once(answer)(map(batch, range(50)))] == list(range(50))
+    assert [float(found[0, 0]) for found in threaded(answer)(map(batch, range(50)))] == list(range(50))
 
 
 def test_as_many_are_asked_at_once_as_there_are_cpus() -> None:
     together = threading.Barrier(3, timeout=20)
 
-    def answer(cells: Batch) -> Float64Array:
+    def answer(masked: MaskedBatch) -> Float64Array:
         together.wait()  # breaks unless three threads wait for each other
-        return number_of(cells)
+        return number_of(masked)
 
-    assert len(list(at_once(answer)([batch(number) for number in range(6)]))) == 6
+    assert len(list(threaded(answer)([batch(number) for number in range(6)]))) == 6
 
 
 def test_no_more_is_read_than_keeps_the_threads_busy() -> None:
@@ -56,18 +56,18 @@ def test_no_more_is_read_than_keeps_the_threads_busy() -> None:
             read.append(number)
             yield batch(number)
 
-    found = list(islice(at_once(number_of)(batches()), 10))
+    found = list(islice(threaded(number_of)(batches()), 10))
     assert len(found) == 10
     assert len(read) <= 10 + 3
 
 
 def test_an_error_comes_where_its_answer_would_be() -> None:
-    def answer(cells: Batch) -> Float64Array:
-        if cells.input_ids.item() == 2:
+    def answer(masked: MaskedBatch) -> Float64Array:
+        if masked.input_ids.item() == 2:
             raise ValueError("the third")
-        return number_of(cells)
+        return number_of(masked)
 
-    answers = at_once(answer)(map(batch, range(9)))
+    answers = threaded(answer)(map(batch, range(9)))
     assert [float(next(answers)[0, 0]) for _ in range(2)] == [0, 1]
     with pytest.raises(ValueError, match="the third"):
         next(answers)

@@ -9,7 +9,7 @@ import pytest
 from maskedge.bundle.format import Bundle
 from maskedge.inference.encoding import TextEncoder
 from maskedge_export.errors import CalibrationTextError
-from maskedge_export.evaluation.masked_tokens import Cells, masked_cells, verification_cells
+from maskedge_export.evaluation.masked_tokens import MaskedBatch, masked_batches, verification_batches
 from maskedge_export.evaluation.texts import FEWEST_TEXTS, read_texts, split_texts
 
 TINY_BUNDLE = Path(__file__).parents[2] / "tiny_bundle"
@@ -26,8 +26,8 @@ def texts(sentences: Path) -> list[str]:
     return read_texts([sentences])
 
 
-def as_lists(cells: Cells) -> list[object]:
-    return [(c.input_ids.tolist(), c.mask_positions.tolist(), c.targets.tolist()) for c in cells]
+def as_lists(batches: list[MaskedBatch]) -> list[object]:
+    return [(c.input_ids.tolist(), c.mask_positions.tolist(), c.targets.tolist()) for c in batches]
 
 
 def test_files_are_read_in_their_order_and_a_text_counts_once(tmp_path: Path) -> None:
@@ -61,18 +61,18 @@ def test_no_text_is_both_calibrated_on_and_verified_with(count: int) -> None:
 
 
 def test_texts_and_masks_are_the_same_in_every_run(texts: list[str], encoder: TextEncoder) -> None:
-    first = [as_lists(masked_cells(half, encoder)) for half in split_texts(texts)]
+    first = [as_lists(masked_batches(half, encoder)) for half in split_texts(texts)]
     random.seed(99)
     np.random.seed(99)
-    assert [as_lists(masked_cells(half, encoder)) for half in split_texts(texts)] == first
+    assert [as_lists(masked_batches(half, encoder)) for half in split_texts(texts)] == first
 
 
 def test_each_cell_is_a_text_of_which_one_token_is_masked(texts: list[str], encoder: TextEncoder) -> None:
     texts = [text for text in texts if len(text) < encoder.max_length]  # none is cut
     whole = {tuple(encoder.encode(text).input_ids.tolist()) for text in texts}
-    cells = masked_cells(texts, encoder)
-    assert sum(len(batch.input_ids) for batch in cells) == len(texts)
-    for batch in cells:
+    batches = masked_batches(texts, encoder)
+    assert sum(len(batch.input_ids) for batch in batches) == len(texts)
+    for batch in batches:
         assert batch.input_ids.shape[1] <= encoder.max_length
         for ids, (at,), (target,) in zip(batch.input_ids, batch.mask_positions, batch.targets, strict=True):
             assert np.flatnonzero(ids == encoder.mask_id).tolist() == [at]
@@ -81,13 +81,13 @@ def test_each_cell_is_a_text_of_which_one_token_is_masked(texts: list[str], enco
 
 
 def test_a_long_text_is_cut_to_the_model_s_length(encoder: TextEncoder) -> None:
-    (batch,) = masked_cells(["water " * 5000], encoder)
+    (batch,) = masked_batches(["water " * 5000], encoder)
     assert batch.input_ids.shape == (1, encoder.max_length)
 
 
 def test_of_few_texts_every_token_is_a_cell_of_its_own(encoder: TextEncoder) -> None:
     text = "The sun is hot."
-    (batch,) = verification_cells([text], encoder)
+    (batch,) = verification_batches([text], encoder)
     ids = encoder.encode(text).input_ids
     assert sorted(batch.mask_positions[:, 0].tolist()) == list(range(1, len(ids) - 1))
     assert (np.where(batch.input_ids == encoder.mask_id, batch.targets, batch.input_ids) == ids).all()
@@ -98,15 +98,15 @@ def test_a_token_that_the_vocabulary_lacks_is_never_masked(encoder: TextEncoder)
     ids = encoder.encode(text).input_ids[1:-1].tolist()
     known = [token for token in ids if not encoder.is_unknown(token)]
     assert len(known) < len(ids)
-    cells = masked_cells([text], encoder, copies=50)
-    assert sorted(target for batch in cells for target in batch.targets[:, 0].tolist()) == sorted(known)
+    batches = masked_batches([text], encoder, copies=50)
+    assert sorted(target for batch in batches for target in batch.targets[:, 0].tolist()) == sorted(known)
 
 
 def test_texts_that_cannot_be_masked_are_left_out(encoder: TextEncoder) -> None:
-    cells = masked_cells(["The sun is hot.", "", "The [MASK] is hot.", "\ud800"], encoder)
-    assert sum(len(batch.input_ids) for batch in cells) == 1
+    batches = masked_batches(["The sun is hot.", "", "The [MASK] is hot.", "\ud800"], encoder)
+    assert sum(len(batch.input_ids) for batch in batches) == 1
 
 
 def test_text_of_which_nothing_can_be_used_is_refused(encoder: TextEncoder) -> None:
     with pytest.raises(CalibrationTextError, match="none of 70 texts can be used"):
-        masked_cells(["The [MASK] is hot."] * 70, encoder)
+        masked_batches(["The [MASK] is hot."] * 70, encoder)

@@ -10,7 +10,7 @@ import torch
 from maskedge.inference.encoding import TextEncoder
 from maskedge_export.encoders.checkpoint import Checkpoint, load_checkpoint
 from maskedge_export.evaluation.logprobs import model_logprobs
-from maskedge_export.evaluation.masked_tokens import Batch
+from maskedge_export.evaluation.masked_tokens import MaskedBatch
 from maskedge_export.evaluation.minimal_pairs import minimal_pairs, preferences
 
 
@@ -24,10 +24,10 @@ def encoder(checkpoint: Checkpoint) -> TextEncoder:
     return TextEncoder(checkpoint.tokenizer.backend_tokenizer, "[MASK]", checkpoint.max_length)
 
 
-def sentence_of(cells: Batch, checkpoint: Checkpoint) -> str:
+def sentence_of(sentence: MaskedBatch, checkpoint: Checkpoint) -> str:
     """The text whose tokens were masked in turn."""
-    ids = cells.input_ids[0].copy()
-    ids[cells.mask_positions[0]] = cells.targets[0]
+    ids = sentence.input_ids[0].copy()
+    ids[sentence.mask_positions[0]] = sentence.targets[0]
     return str(checkpoint.tokenizer.decode(ids, skip_special_tokens=True))
 
 
@@ -44,10 +44,10 @@ def test_two_neighbouring_words_change_places(checkpoint: Checkpoint, encoder: T
 def test_every_ordinary_token_is_masked_once(encoder: TextEncoder, sentences: Path) -> None:
     pairs = minimal_pairs(sentences.read_text(encoding="utf-8").splitlines(), encoder, count=10)
     assert len(pairs) == 10
-    for cells in (cells for pair in pairs for cells in (pair.original, pair.exchanged)):
-        assert (cells.input_ids == encoder.mask_id).sum() == len(cells.targets) == cells.input_ids.shape[1] - 2
-        assert (np.take_along_axis(cells.input_ids, cells.mask_positions, 1) == encoder.mask_id).all()
-        assert cells.mask_positions[:, 0].tolist() == list(range(1, cells.input_ids.shape[1] - 1))
+    for sentence in (sentence for pair in pairs for sentence in (pair.original, pair.exchanged)):
+        assert (sentence.input_ids == encoder.mask_id).sum() == len(sentence.targets) == sentence.input_ids.shape[1] - 2
+        assert (np.take_along_axis(sentence.input_ids, sentence.mask_positions, 1) == encoder.mask_id).all()
+        assert sentence.mask_positions[:, 0].tolist() == list(range(1, sentence.input_ids.shape[1] - 1))
 
 
 @torch.no_grad()

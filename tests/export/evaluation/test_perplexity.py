@@ -1,5 +1,7 @@
-"""Evaluation: the figures of the definitions, and where a warm start's predictions are read."""
+"""Evaluation: the metrics as they are defined, and where a warm start's predictions are read."""
 
+import copy
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,8 +11,8 @@ import torch
 
 from maskedge_export.encoders.checkpoint import load_checkpoint
 from maskedge_export.encoders.encoder import Encoder
-from maskedge_export.evaluation.masked_tokens import Batch
-from maskedge_export.evaluation.perplexity import evaluate, perplexity
+from maskedge_export.evaluation.masked_tokens import MaskedBatch
+from maskedge_export.evaluation.perplexity import evaluate
 
 IDS = np.array([[2, 30, 4, 31, 32, 3], [2, 40, 41, 42, 4, 3]])
 POSITIONS, TARGETS = np.array([[2], [4]]), np.array([[50], [60]])
@@ -31,18 +33,22 @@ def test_targets_are_read_at_the_mask_or_before_it(encoder: Encoder, from_before
     at = POSITIONS[:, 0] - from_before
     read = logprobs[[0, 1], at]
     expected = read[[0, 1], TARGETS[:, 0]]
-    found = evaluate(encoder, [Batch(IDS, POSITIONS, TARGETS)], from_before=from_before)
-    assert found.cells == 2
+    found = evaluate(encoder, [MaskedBatch(IDS, POSITIONS, TARGETS)], from_before=from_before)
+    assert found.masked_tokens == 2
     assert found.perplexity == pytest.approx(float(torch.exp(-expected.mean())), rel=1e-5)
     assert found.least_probability == pytest.approx(float(expected.min().exp()), rel=1e-4)
     assert found.accuracy == float((read.argmax(-1).numpy() == TARGETS[:, 0]).mean())
 
 
 def test_a_mask_that_nothing_precedes_is_read_where_it_is(encoder: Encoder) -> None:
-    first = Batch(IDS[:1], np.array([[0]]), TARGETS[:1])
+    first = MaskedBatch(IDS[:1], np.array([[0]]), TARGETS[:1])
     assert evaluate(encoder, [first], from_before=True) == evaluate(encoder, [first])
 
 
-def test_a_loss_that_no_float_s_exponential_can_hold_has_an_infinite_perplexity() -> None:
-    assert perplexity(2.0) == pytest.approx(np.exp(2.0))
-    assert perplexity(1e4) == np.inf
+def test_a_target_that_no_float_can_hold_the_loss_of_has_an_infinite_perplexity(encoder: Encoder) -> None:
+    certain = copy.deepcopy(encoder)
+    with torch.no_grad():
+        certain.head.decoder.bias[0] += 1e4  # all else is then as good as impossible
+    found = evaluate(certain, [MaskedBatch(IDS, POSITIONS, TARGETS)])
+    assert found.perplexity == math.inf
+    assert found.least_probability == 0.0

@@ -23,7 +23,7 @@ from maskedge_export.encoders.wrapped import WrappedEncoder
 from maskedge_export.errors import GateError, UnsupportedModelError
 from maskedge_export.evaluation.gate import GATE
 from maskedge_export.evaluation.logprobs import graph_logprobs, standard_logprobs, standard_reference
-from maskedge_export.evaluation.masked_tokens import Batch
+from maskedge_export.evaluation.masked_tokens import MaskedBatch
 from maskedge_export.graphs.onnx_export import encoder_graph
 from maskedge_export.graphs.optimum import save_standard, save_standard_graphs, token_types
 from maskedge_export.graphs.scoring_outputs import add_scoring_outputs
@@ -120,7 +120,7 @@ def test_int8_predicts_what_the_scoring_graph_predicts(
     source = load_checkpoint(str(checkpoints(family)))
     save_standard(scoring, tmp_path / "model_quantized.onnx", None)
     ids, positions = (value.numpy() for value in masked_ids(source.vocab_size, masks=1))
-    batch = Batch(ids, positions, np.zeros_like(positions))
+    batch = MaskedBatch(ids, positions, np.zeros_like(positions))
     (expected,) = graph_logprobs(OnnxGraph(scoring), source.vocab_size)([batch])
     (actual,) = standard_logprobs(tmp_path / "model_quantized.onnx", source)([batch])
     assert np.abs(actual - expected).max() < 0.1
@@ -279,8 +279,8 @@ def test_a_row_of_the_proof_has_its_types_in_every_batch(
 ) -> None:
     source = load_checkpoint(str(checkpoints("bert")))
     ids, positions = (value.numpy() for value in masked_ids(source.vocab_size, batch=6, masks=1))
-    rows = [Batch(ids[row : row + 1], positions[row : row + 1], positions[row : row + 1]) for row in range(6)]
-    (together,) = standard_reference(source)([Batch(ids, positions, positions)])
+    rows = [MaskedBatch(ids[row : row + 1], positions[row : row + 1], positions[row : row + 1]) for row in range(6)]
+    (together,) = standard_reference(source)([MaskedBatch(ids, positions, positions)])
     np.testing.assert_allclose(np.concatenate(list(standard_reference(source)(rows))), together, atol=1e-5)
 
 

@@ -9,7 +9,7 @@ import torch
 
 from maskedge_export.encoders.encoder import Encoder
 from maskedge_export.encoders.families import native_encoder
-from maskedge_export.evaluation.masked_tokens import Batch
+from maskedge_export.evaluation.masked_tokens import MaskedBatch
 from maskedge_export.quantization.fisher import embedding_fisher
 
 
@@ -20,13 +20,13 @@ def encoder(request: pytest.FixtureRequest, make_model: Callable[..., Any]) -> E
 
 
 @pytest.fixture(scope="module")
-def batches(masked_ids: Callable[..., Any]) -> list[Batch]:
+def batches(masked_ids: Callable[..., Any]) -> list[MaskedBatch]:
     texts = [masked_ids(300, batch=64, length=length, masks=1) for length in (6, 9, 15)]
-    return [Batch(ids.numpy(), at.numpy(), np.ones_like(at.numpy())) for ids, at in texts]
+    return [MaskedBatch(ids.numpy(), at.numpy(), np.ones_like(at.numpy())) for ids, at in texts]
 
 
 @torch.no_grad()
-def divergence(encoder: Encoder, batches: list[Batch], error: torch.Tensor) -> float:
+def divergence(encoder: Encoder, batches: list[MaskedBatch], error: torch.Tensor) -> float:
     """Sum of the predictions' KL when every token's embedding is off by the error, nats."""
     total = 0.0
     for batch in batches:
@@ -42,7 +42,7 @@ def divergence(encoder: Encoder, batches: list[Batch], error: torch.Tensor) -> f
     return total
 
 
-def test_the_fisher_information_predicts_how_far_predictions_move(encoder: Encoder, batches: list[Batch]) -> None:
+def test_the_fisher_information_predicts_how_far_predictions_move(encoder: Encoder, batches: list[MaskedBatch]) -> None:
     fisher = embedding_fisher(encoder, batches)
     values, vectors = np.linalg.eigh(fisher)
     for rank in (-1, -3, len(values) // 2):
@@ -52,7 +52,7 @@ def test_the_fisher_information_predicts_how_far_predictions_move(encoder: Encod
     assert values[-1] > 3 * values[len(values) // 2]
 
 
-def test_the_encoder_stays_as_it_was(encoder: Encoder, batches: list[Batch]) -> None:
+def test_the_encoder_stays_as_it_was(encoder: Encoder, batches: list[MaskedBatch]) -> None:
     before = {name: tensor.clone() for name, tensor in encoder.state_dict().items()}
     embedding_fisher(encoder, batches)
     assert all(torch.equal(tensor, before[name]) for name, tensor in encoder.state_dict().items())

@@ -69,9 +69,9 @@ def test_the_bundle_holds_them_in_the_order_asked_for(bundle: Path) -> None:
 
 
 def test_each_is_near_to_fp32(bundle: Path, precision: str) -> None:
-    figures = Bundle.open(bundle).manifest.graphs[precision].verification
-    assert figures["reference"] == "fp32"
-    assert 0 < figures["mean_kl"] < FARTHEST[precision]
+    metrics = Bundle.open(bundle).manifest.graphs[precision].verification
+    assert metrics["reference"] == "fp32"
+    assert 0 < metrics["mean_kl"] < FARTHEST[precision]
 
 
 def test_the_runtime_opens_each_and_finds_what_was_recorded(bundle: Path, precision: str) -> None:

@@ -14,7 +14,7 @@ from maskedge_export.encoders.families import native_encoder
 from maskedge_export.evaluation.comparison import compare
 from maskedge_export.evaluation.gate import Limits
 from maskedge_export.evaluation.logprobs import Logprobs, graph_logprobs
-from maskedge_export.evaluation.masked_tokens import Batch
+from maskedge_export.evaluation.masked_tokens import MaskedBatch
 from maskedge_export.graphs.matmuls import matmul_inputs, weight_matmuls
 from maskedge_export.graphs.onnx_export import encoder_graph
 from maskedge_export.graphs.scoring_outputs import add_scoring_outputs
@@ -38,9 +38,9 @@ TOO_WIDE = 64
 
 
 @pytest.fixture(scope="module")
-def batches(masked_ids: Callable[..., Any]) -> list[Batch]:
+def batches(masked_ids: Callable[..., Any]) -> list[MaskedBatch]:
     texts = [masked_ids(300, batch=16, length=length, masks=1) for length in (6, 9, 15)]
-    return [Batch(ids.numpy(), at.numpy(), np.ones_like(at.numpy())) for ids, at in texts]
+    return [MaskedBatch(ids.numpy(), at.numpy(), np.ones_like(at.numpy())) for ids, at in texts]
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +58,7 @@ class Spoilt(ActivationObserver):
 
 
 @pytest.fixture(scope="module")
-def plan(model: ir.Model, batches: list[Batch], tmp_path_factory: pytest.TempPathFactory) -> Plan:
+def plan(model: ir.Model, batches: list[MaskedBatch], tmp_path_factory: pytest.TempPathFactory) -> Plan:
     """One term each; the first attention's output is said to reach much further than it does."""
     probe = model.clone()
     probe.graph.outputs.extend(matmul_inputs(probe).values())
@@ -85,7 +85,7 @@ def logprobs(model: ir.Model, directory: Path) -> Logprobs:
 
 
 @pytest.fixture(scope="module")
-def divergence(model: ir.Model, batches: list[Batch], tmp_path_factory: pytest.TempPathFactory) -> Divergence:
+def divergence(model: ir.Model, batches: list[MaskedBatch], tmp_path_factory: pytest.TempPathFactory) -> Divergence:
     return Divergence(
         model,
         ReferenceLogprobs(
@@ -105,7 +105,7 @@ def chosen(plan: Plan, sensitivities: dict[str, Sensitivity]) -> frozenset[str]:
 
 
 def test_divergence_is_that_of_the_comparison(
-    model: ir.Model, plan: Plan, batches: list[Batch], divergence: Divergence, tmp_path: Path
+    model: ir.Model, plan: Plan, batches: list[MaskedBatch], divergence: Divergence, tmp_path: Path
 ) -> None:
     reference = logprobs(model, tmp_path)
     (tmp_path / "int8").mkdir()

@@ -11,7 +11,7 @@ from torch import nn
 
 from maskedge_export.encoders.encoder import Encoder
 from maskedge_export.encoders.families import native_encoder
-from maskedge_export.evaluation.masked_tokens import Batch
+from maskedge_export.evaluation.masked_tokens import MaskedBatch
 from maskedge_export.quantization.smoothquant import STRENGTHS, smooth
 
 VARIANTS: list[tuple[str, dict[str, Any]]] = [
@@ -26,19 +26,19 @@ OUTLIER = 60.0
 
 
 @pytest.fixture
-def batches(masked_ids: Callable[..., Any]) -> list[Batch]:
+def batches(masked_ids: Callable[..., Any]) -> list[MaskedBatch]:
     """Random texts of several lengths, one mask each."""
     texts = [masked_ids(300, batch=4, length=length, masks=1) for length in (5, 17, 40)]
-    return [Batch(ids.numpy(), at.numpy(), np.ones_like(at)) for ids, at in texts]
+    return [MaskedBatch(ids.numpy(), at.numpy(), np.ones_like(at)) for ids, at in texts]
 
 
 @torch.no_grad()
-def logits(encoder: Encoder, batches: list[Batch]) -> torch.Tensor:
+def logits(encoder: Encoder, batches: list[MaskedBatch]) -> torch.Tensor:
     inputs = [(torch.from_numpy(batch.input_ids), torch.from_numpy(batch.mask_positions)) for batch in batches]
     return torch.cat([encoder(*tensors) for tensors in inputs])
 
 
-def input_of(module: nn.Module, encoder: Encoder, batches: list[Batch]) -> torch.Tensor:
+def input_of(module: nn.Module, encoder: Encoder, batches: list[MaskedBatch]) -> torch.Tensor:
     """What a module of the encoder is given [rows, channels]."""
     seen: list[torch.Tensor] = []
     hook = module.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].flatten(0, -2)))
@@ -51,7 +51,7 @@ def peak_to_mean(x: torch.Tensor) -> float:
     return float(x.abs().max() / x.abs().mean())
 
 
-def smoothed(encoder: Encoder, batches: list[Batch], strength: float | None = None) -> Encoder:
+def smoothed(encoder: Encoder, batches: list[MaskedBatch], strength: float | None = None) -> Encoder:
     """A copy of the encoder, smoothed."""
     encoder = copy.deepcopy(encoder)
     smooth(encoder, batches, strength)
@@ -74,7 +74,7 @@ def with_outlier(encoder: Encoder) -> nn.Linear:
 
 @pytest.mark.parametrize(("family", "options"), VARIANTS, ids=str, scope="function")
 def test_function_is_unchanged(
-    family: str, options: dict[str, Any], make_model: Callable[..., Any], batches: list[Batch]
+    family: str, options: dict[str, Any], make_model: Callable[..., Any], batches: list[MaskedBatch]
 ) -> None:
     model = make_model(family, **options)
     encoder = native_encoder(model.config, model.state_dict())
@@ -83,7 +83,7 @@ def test_function_is_unchanged(
 
 @pytest.mark.parametrize("family", ["bert", "modernbert"], scope="function")
 def test_outlier_channel_is_tamed_and_the_function_kept(
-    family: str, make_model: Callable[..., Any], batches: list[Batch]
+    family: str, make_model: Callable[..., Any], batches: list[MaskedBatch]
 ) -> None:
     model = make_model(family)
     encoder = native_encoder(model.config, model.state_dict())
@@ -96,7 +96,7 @@ def test_outlier_channel_is_tamed_and_the_function_kept(
 
 @pytest.mark.parametrize("family", ["bert", "modernbert"], scope="function")
 def test_each_layer_has_a_strength_that_rounding_errs_little_with(
-    family: str, make_model: Callable[..., Any], batches: list[Batch]
+    family: str, make_model: Callable[..., Any], batches: list[MaskedBatch]
 ) -> None:
     model = make_model(family)
     encoder = native_encoder(model.config, model.state_dict())
@@ -107,7 +107,7 @@ def test_each_layer_has_a_strength_that_rounding_errs_little_with(
     assert own < 0.9 * max(fixed)
 
 
-def rounding_error(encoder: Encoder, batches: list[Batch]) -> float:
+def rounding_error(encoder: Encoder, batches: list[MaskedBatch]) -> float:
     """Squared error of the query's products when input and weight are rounded to 255 steps each."""
     layer = query_of(encoder)
     x, weight = input_of(layer, encoder, batches), layer.weight.detach()
