@@ -42,7 +42,7 @@ from maskedge_export.graphs.scoring_outputs import add_scoring_outputs
 from maskedge_export.quantization.gptq import round_to_nearest
 from maskedge_export.quantization.observers import ActivationObserver, Range
 from maskedge_export.quantization.pipeline import (
-    SHARE,
+    BATCH_STRIDE,
     Calibrated,
     blocks_graph,
     calibrate,
@@ -199,7 +199,7 @@ class Bench:
         model, observers = self.calibrated.model, self.calibrated.observers
         if isinstance(self.source.encoder, Encoder):
             encoder = copy.deepcopy(self.source.encoder)
-            smooth(encoder, self.calibration[::SHARE], strength=0.5)
+            smooth(encoder, self.calibration[::BATCH_STRIDE], strength=0.5)
             fixed = encoder_graph(encoder)
             separate_gemms(fixed)
             seen = observe_activations(fixed, self.calibration, self.directory("fixed"))

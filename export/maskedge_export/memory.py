@@ -9,14 +9,14 @@ from maskedge_export.signals import deferred_signals
 __all__ = ["release_memory", "limit_heap"]
 
 LARGE = 8 * 2**20
-"""Bytes: less than a BERT-base's feed-forward weights in fp32."""
+"""Bytes of a block that is large: less than a BERT-base's feed-forward weights in fp32."""
 
 TRIM_THRESHOLD, MMAP_THRESHOLD, ARENA_MAX = -1, -3, -8
 """glibc's numbers for what mallopt sets; see mallopt(3)."""
 
 
 def release_memory() -> None:
-    """Let go of what refers to itself in circles, and return freed memory.
+    """Free what refers to itself in circles, and return freed memory to the system.
 
     glibc keeps what was freed below its last allocation: of a BERT-base's closed session 350 MB.
     """

@@ -1,4 +1,4 @@
-"""How far a sample's metric may lie from that of all text: the percentile bootstrap (Efron & Tibshirani 1993)."""
+"""How far a metric of a sample may lie from that of all text: the percentile bootstrap (Efron & Tibshirani 1993)."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,18 +12,19 @@ __all__ = ["Estimate", "estimate", "perplexity_ratio"]
 
 RESAMPLES = 2000
 LEVEL = 0.95
+"""Share of the resampled metrics that lie within the interval."""
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A metric with the interval that 95 % of resampled samples' metrics fall into."""
+    """A metric with its 95 % interval: 95 % of the metrics of resampled samples lie within."""
 
     value: float
     low: float
     high: float
 
     def map(self, function: Callable[[float], float]) -> "Estimate":
-        """The estimate of a function, rising throughout, of the metric."""
+        """The estimate of a function of the metric, which must rise throughout: then the interval's ends stay ends."""
         return Estimate(function(self.value), function(self.low), function(self.high))
 
 
@@ -32,14 +33,18 @@ def estimate(
     statistic: Callable[[Float64Array], np.floating] = np.mean,
     texts: Int64Array | None = None,
 ) -> Estimate:
-    """A statistic of values [n] with its interval, drawn with a fixed seed.
+    """A statistic of values with its interval; the resamples are drawn with a fixed seed.
 
-    What was measured in pairs stays in pairs where `values` are the pairs' differences. `texts` [n] says which text
-    each value is of: whole texts are drawn then, since values of one text are more alike than those of several.
+    Args:
+        values: [n]. What was measured in pairs stays in pairs where they are the pairs' differences.
+        statistic: Values [m] -> a number.
+        texts: [n], the text that each value is of. Whole texts are drawn then, since values of one text are more alike
+            than those of several.
     """
     generator = np.random.default_rng(0)
     _, owners = np.unique(np.arange(len(values)) if texts is None else texts, return_inverse=True)
     count = int(owners.max()) + 1
+    # A resample draws as many texts as there are, with replacement, and takes a text's values as often as it was drawn.
     drawn = (np.bincount(generator.integers(count, size=count), minlength=count) for _ in range(RESAMPLES))
     draws = [statistic(np.repeat(values, times[owners])) for times in drawn]
     low, high = np.quantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
@@ -47,5 +52,11 @@ def estimate(
 
 
 def perplexity_ratio(before: Float64Array, after: Float64Array, texts: Int64Array | None = None) -> Estimate:
-    """The perplexity of losses `after` [n] (nats) over that of `before`, paired one by one; `texts` as above."""
+    """The perplexity after over the perplexity before, paired, with its interval.
+
+    Args:
+        before: Losses [n], nats.
+        after: Losses of the same masked tokens [n], nats.
+        texts: As in `estimate`.
+    """
     return estimate(after - before, texts=texts).map(lambda excess: perplexity(-excess, 1))

@@ -25,8 +25,9 @@ class Comparison:
     """How a candidate's predictions compare with a reference's on the same masked tokens."""
 
     masked_tokens: int
+    """How many masks both predicted."""
     max_logprob_difference: float
-    """Largest |difference| of a log-probability over all masks, of the target and of the reference's five best tokens,
+    """The largest |difference| of a log-probability at any mask, of the target and of the reference's five best tokens,
     nats. Over the whole vocabulary, on a few texts of the first bundled model, the fp32 graph was up to 1.6e-3 from
     PyTorch; on the worst of 309 masks both were off from double precision, by 9e-4 and 4e-4."""
     mean_kl: Estimate
@@ -60,7 +61,14 @@ class Comparison:
 def compare(
     reference: Logprobs, candidate: Logprobs, batches: Iterable[MaskedBatch], pairs: Sequence[MinimalPair] = ()
 ) -> Comparison:
-    """Both models' predictions of the same masked tokens, and their ranking of the same minimal pairs."""
+    """How a candidate's predictions of masked tokens, and its ranking of minimal pairs, compare with a reference's.
+
+    Args:
+        reference: The log-probabilities that should come out.
+        candidate: Those to compare with them.
+        batches: What both predict.
+        pairs: Sentences that both rank.
+    """
     batches = list(batches)
     rows = [
         _compare_at_mask(p, q, target)
@@ -96,8 +104,8 @@ def _texts_of(batch: MaskedBatch, unknown: Iterator[int]) -> Iterable[int]:
 
 
 def _compare_at_mask(p: Float64Array, q: Float64Array, target: int) -> tuple[float, ...]:
-    """Largest difference, KL, agreement of the best token and of the five best, both negative log-probabilities of the
-    target; p and q [vocabulary]."""
+    """What log-probabilities p and q [vocabulary] at one mask come to: the largest difference, the KL divergence of q
+    from p, whether the best token is the same, the share of p's five best among q's, both losses of the target."""
     best, also_best = (np.argsort(-logprobs, kind="stable")[:BEST_TOKENS] for logprobs in (p, q))
     read = [*best, target]  # what a user gets to see
     difference, kl = np.abs(p[read] - q[read]).max(), (np.exp(p) * (p - q)).sum()

@@ -20,7 +20,7 @@ FLAGS = {
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What is asked of one graph."""
+    """How far one graph may lie from what it was made from. A default asks for nothing."""
 
     logprob_difference: float = math.inf
     """Most of `Comparison.max_logprob_difference`, nats."""
@@ -35,11 +35,11 @@ class Limits:
 
     @property
     def active(self) -> dict[str, float]:
-        """Those that ask for something, by name."""
+        """The limits that ask for something, by name."""
         return {field.name: limit for field in fields(self) if (limit := getattr(self, field.name)) != field.default}
 
     def failures(self, comparison: Comparison) -> list[str]:
-        """What lies outside, a sentence each that ends in that limit's flag; none where the graph passes."""
+        """A sentence for each limit that is not kept, which ends in the limit's flag; none where the graph passes."""
         pairs = comparison.pair_agreement
         checks = {
             "logprob_difference": (
@@ -67,7 +67,7 @@ class Limits:
         ]
 
     def describe(self) -> str:
-        """What is asked, in words."""
+        """The active limits in words."""
         words = {
             "logprob_difference": "log-probabilities of the target and the five best tokens within {:g} nats",
             "mean_kl": "a mean KL divergence of at most {:g} nats",
@@ -75,8 +75,8 @@ class Limits:
             "perplexity_change": "a masked perplexity at most {percent} higher (upper end of the interval)",
             "pair_agreement": "at least {percent} of minimal pairs ranked the same",
         }
-        asked = [words[name].format(limit, percent=f"{100 * limit:.4g}%") for name, limit in self.active.items()]
-        return ", ".join(asked) or "nothing"
+        active = [words[name].format(limit, percent=f"{100 * limit:.4g}%") for name, limit in self.active.items()]
+        return ", ".join(active) or "nothing"
 
 
 Gate = Mapping[str, Limits]
@@ -91,15 +91,23 @@ GATE: Gate = {
     "int8-avx2": Limits(mean_kl=0.03, top1_agreement=0.9, perplexity_change=0.03, pair_agreement=0.9),
     "int4-weights": Limits(mean_kl=0.15, top1_agreement=0.75, perplexity_change=0.08, pair_agreement=0.8),
 }
-"""What is asked by default: of a model that is unsure of its predictions, rounding changes the best one more often than
-of a good one. 7 bits hold less than 8, and 4 bits are for where memory matters more than predictions."""
+"""The default limits. They leave room for a model that is unsure of its predictions: rounding changes its best token
+more often than a good one's. Weights of 7 bits hold less than those of 8, and weights of 4 bits are for where memory
+matters more than predictions."""
 
 
 def changed(gate: Gate, **limits: float | None) -> Gate:
-    """The gate with other limits, None leaving one as it is: `logprob_difference` of fp32, all others of the quantized
-    graphs."""
+    """The gate with other limits.
+
+    Args:
+        gate: The gate to begin with.
+        limits: By the names of Limits' fields; None leaves one as it is. `logprob_difference` becomes fp32's, every
+            other limit that of all quantized graphs.
+    """
     of_fp32, of_quantized = (
         {name: limit for name, limit in limits.items() if limit is not None and (name == "logprob_difference") == fp32}
         for fp32 in (True, False)
     )
-    return {name: replace(asked, **(of_fp32 if name == "fp32" else of_quantized)) for name, asked in gate.items()}
+    return {
+        name: replace(limits_of, **(of_fp32 if name == "fp32" else of_quantized)) for name, limits_of in gate.items()
+    }

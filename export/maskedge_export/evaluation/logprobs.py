@@ -1,4 +1,4 @@
-"""What models say of batches: PyTorch's, a graph's, and answers kept on disk."""
+"""Log-probabilities of masked batches: by a PyTorch model, a bundle's graph, an Optimum graph, or kept on disk."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -21,40 +21,46 @@ from maskedge_export.graphs.optimum import token_types
 
 __all__ = [
     "Logprobs",
-    "threaded",
     "cached_logprobs",
     "graph_logprobs",
     "model_logprobs",
     "standard_logprobs",
     "standard_reference",
+    "threaded",
 ]
 
 Logprobs = Callable[[Iterable[MaskedBatch]], Iterator[Float64Array]]
-"""Batches -> for each, in their order, log-probabilities [batch, vocabulary] at its one mask a row."""
+"""Batches -> the log-probabilities of each [batch, vocabulary], nats, in their order, at the one mask of each row."""
 
 MOST_THREADS = 4
-"""Batches: answers over a large vocabulary fill the memory."""
+"""Batches that are computed at a time at most: log-probabilities over a large vocabulary fill the memory."""
 
 
-def threaded(answer: Callable[[MaskedBatch], Float64Array]) -> Logprobs:
-    """A function of one batch as one of many, of which it is asked several at once, each in a thread of its own."""
+def threaded(logprobs_of_one: Callable[[MaskedBatch], Float64Array]) -> Logprobs:
+    """Log-probabilities of many batches by a function of one, which is called in several threads at once."""
     threads = min(usable_cpus(), MOST_THREADS)
 
-    def answers(batches: Iterable[MaskedBatch]) -> Iterator[Float64Array]:
+    def logprobs(batches: Iterable[MaskedBatch]) -> Iterator[Float64Array]:
+        # A queue of one more than there are threads keeps them all busy, and results come out in the batches' order.
         upcoming: deque[Future[Float64Array]] = deque()
         with ThreadPoolExecutor(threads) as pool:
             for batch in batches:
-                upcoming.append(pool.submit(answer, batch))
+                upcoming.append(pool.submit(logprobs_of_one, batch))
                 if len(upcoming) > threads:
                     yield upcoming.popleft().result()
             while upcoming:
                 yield upcoming.popleft().result()
 
-    return answers
+    return logprobs
 
 
 def graph_logprobs(graph: Graph, vocab_size: int) -> Logprobs:
-    """A bundle's graph as a function of batches."""
+    """The log-probabilities that a scoring graph gives.
+
+    Args:
+        graph: Of a bundle.
+        vocab_size: How many tokens it ranks.
+    """
 
     def logprobs(batch: MaskedBatch) -> Float64Array:
         inputs = graph_inputs(batch.input_ids, batch.mask_positions, batch.targets[:, :, np.newaxis], vocab_size)
@@ -67,8 +73,12 @@ def graph_logprobs(graph: Graph, vocab_size: int) -> Logprobs:
 
 
 def model_logprobs(model: Callable[[Tensor], Any], vocab_size: int | None = None) -> Logprobs:
-    """A transformers model as a function of batches, asked of one at a time, on all cores; of its vocabulary only the
-    first `vocab_size` tokens."""
+    """The log-probabilities that a transformers model gives, one batch after another: each takes all cores.
+
+    Args:
+        model: Token ids [batch, length] -> an output with `logits`.
+        vocab_size: Only the first so many tokens are returned; all of them where None.
+    """
 
     @torch.no_grad()
     def logprobs(batch: MaskedBatch) -> Float64Array:
@@ -80,12 +90,18 @@ def model_logprobs(model: Callable[[Tensor], Any], vocab_size: int | None = None
 
 
 def cached_logprobs(logprobs: Logprobs, batches: Iterable[MaskedBatch], directory: Path) -> Logprobs:
-    """A model's log-probabilities of these batches, kept in a new directory, so that the model need not stay in memory
-    until all that it is compared with is there."""
+    """A model's log-probabilities of these batches, computed now and read from disk later: the model need not stay in
+    memory until what it is compared with is there.
+
+    Args:
+        logprobs: The model's; not kept.
+        batches: All that will be wanted.
+        directory: Made anew; one file a batch.
+    """
     directory.mkdir()
     batches = list(batches)
     for batch, answer in zip(batches, logprobs(batches), strict=True):
-        single = answer.astype(np.float32)  # half the space, where it says the same
+        single = answer.astype(np.float32)  # half the space, where no bit is lost
         np.save(_answer_file(directory, batch), single if np.array_equal(single, answer) else answer)
     return lambda batches: (np.asarray(np.load(_answer_file(directory, batch)), np.float64) for batch in batches)
 
@@ -96,17 +112,19 @@ def _answer_file(directory: Path, batch: MaskedBatch) -> Path:
 
 
 PADDING = 5
-"""Tokens that the proof pads each text with."""
+"""Tokens of padding behind each text, where the model's length leaves room."""
 
 TYPED_EVERY = 4
-"""Few, since int8's ranges were calibrated on texts of type 0 alone, as they mostly come."""
+"""One row in about so many has tokens of another type: few, since int8's ranges were calibrated on texts of type 0
+alone, as they mostly come."""
 
 LOGITS_AT_ONCE = 1 << 24
-"""Floats; the proof runs so few rows at once that their logits stay below."""
+"""Most logits, as floats, that a graph is run for at once: a standard graph has them at every position."""
 
 
 def standard_reference(source: Checkpoint) -> Logprobs:
-    """PyTorch's answers to batches of which some rows end in tokens of other types, where there are types."""
+    """PyTorch's log-probabilities, as the reference of a standard graph: some rows end in tokens of another type, where
+    the model has types."""
     types = token_types(source)
     if types is None:
         return model_logprobs(source.model, source.vocab_size)
@@ -118,9 +136,13 @@ def standard_reference(source: Checkpoint) -> Logprobs:
 
 
 def standard_logprobs(graph: Path, source: Checkpoint) -> Logprobs:
-    """A standard graph as a function of batches, each padded on the right where the model's length leaves room.
+    """The log-probabilities that a standard graph gives of texts padded on the right.
 
-    Types of tokens are as `standard_reference` has them; of the vocabulary only the tokenizer's ids.
+    The tokens' types are those of `standard_reference`, so that both can be compared.
+
+    Args:
+        graph: The graph's file.
+        source: The checkpoint that it was made from.
     """
     session = onnxruntime.InferenceSession(graph, session_options(), providers=["CPUExecutionProvider"])
     names = {value.name for value in session.get_inputs()}
@@ -149,8 +171,10 @@ def standard_logprobs(graph: Path, source: Checkpoint) -> Logprobs:
 
 
 def _proof_types(ids: Int64Array, count: int) -> Int64Array:
-    """Types [batch, length]: 0 everywhere, but one of the others in the second half of about one row in TYPED_EVERY. A
-    row's own ids choose, so that it has the same types whatever batch it is in."""
+    """Types [batch, length]: 0 everywhere, but one of the others in the second half of about one row in TYPED_EVERY.
+
+    A row's own ids choose, so that it has the same types whatever batch it is in.
+    """
     types, drawn = np.zeros_like(ids), ids.sum(1, keepdims=True)
     if count > 1:
         types[:, ids.shape[1] // 2 :] = (drawn % TYPED_EVERY == 0) * (1 + drawn // TYPED_EVERY % (count - 1))

@@ -1,4 +1,4 @@
-"""Calibration text: files -> sentences -> masked batches, some to calibrate on, others held out to verify with."""
+"""Texts -> masked tokens, in batches of texts of one length."""
 
 import hashlib
 import random
@@ -19,14 +19,16 @@ from maskedge_export.evaluation.texts import SEED, VERIFICATION_TEXTS
 __all__ = ["MaskedBatch", "calibration_record", "masked_batches", "verification_batches"]
 
 WHOLE_TEXT_EVERY = 16
+"""One text in so many is taken whole, the others by a sentence: so long inputs are seen too."""
 TOKENS_PER_BATCH = 256
 """So few that what a large model makes of a batch takes little memory."""
 SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
+"""Where a text is cut into sentences."""
 
 
 @dataclass(frozen=True, slots=True)
 class MaskedBatch:
-    """Texts of one length, one mask each."""
+    """Texts of one length, each with one masked token."""
 
     input_ids: Int64Array
     """[batch, length], masks in place."""
@@ -39,17 +41,21 @@ class MaskedBatch:
 
 
 def verification_batches(texts: Sequence[str], encoder: TextEncoder) -> list[MaskedBatch]:
-    """About VERIFICATION_TEXTS masks, several of each text where there are fewer texts."""
+    """About VERIFICATION_TEXTS masked tokens, several of each text where there are fewer texts."""
     return masked_batches(texts, encoder, copies=-(-VERIFICATION_TEXTS // len(texts)))
 
 
 def masked_batches(texts: Sequence[str], encoder: TextEncoder, copies: int = 1) -> list[MaskedBatch]:
-    """One sentence of each text with one of its tokens masked, drawn with a fixed seed; batched by exact length.
+    """One sentence of each text with one of its tokens masked, drawn with a fixed seed, in batches of one length.
 
-    A text is taken `copies` times, each time with another token masked, as far as it has as many. Every sixteenth text
-    is taken whole, cut to the model's length, so that long inputs are seen too. A token that stands for what the
-    vocabulary lacks is never the masked one: no model is trained to predict it.
-    Raises CalibrationTextError where not one text can be used.
+    Every WHOLE_TEXT_EVERY-th text is taken whole, cut to the model's length. A token that stands for what the
+    vocabulary lacks is never masked: no model is trained to predict it. Raises CalibrationTextError where not one text
+    can be used.
+
+    Args:
+        texts: Plain texts.
+        encoder: The model's tokenizer.
+        copies: How often a sentence is taken, each time with another token masked, as far as it has so many.
     """
     rng, is_unknown = random.Random(SEED), cache(encoder.is_unknown)
     rows: defaultdict[int, list[tuple[list[int], int, int, int]]] = defaultdict(list)
@@ -70,7 +76,7 @@ def masked_batches(texts: Sequence[str], encoder: TextEncoder, copies: int = 1) 
 
 
 def calibration_record(texts: Sequence[str], batches: list[MaskedBatch]) -> dict[str, Any]:
-    """What a graph was calibrated on, as the manifest says it: how much, drawn with which seed, and the text's hash."""
+    """What a graph was calibrated on, as the manifest says it: how much, the seed of the draw, and the texts' hash."""
     digest = hashlib.sha256()
     for text in texts:
         data = text.encode("utf-8", "surrogatepass")

@@ -1,4 +1,4 @@
-"""The proof's figures as a person reads them, in the model card and at the prompt."""
+"""What each metric of a comparison is called and how it is shown, in the model card and at the prompt."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -10,7 +10,7 @@ Metrics = Mapping[str, Any]
 
 
 def _with_interval(name: str, form: str) -> Callable[[Metrics], str]:
-    """Shows a figure with its interval, where it has one."""
+    """A function that shows a metric with its interval, where it has one; - where there is no such metric."""
 
     def show(metrics: Metrics) -> str:
         if metrics.get(name) is None:
@@ -27,7 +27,7 @@ def _perplexities(reference: float | None, candidate: float | None) -> str:
 
 
 def without_perplexity(metrics: Metrics) -> dict[str, Any]:
-    """The figures of a comparison on random tokens, of which a perplexity says nothing: None."""
+    """The metrics with None for perplexities: for a comparison on random tokens, of which they say nothing."""
     intervals = {name: ends for name, ends in metrics["intervals"].items() if name != "perplexity_change"}
     unknown = dict.fromkeys(("reference_perplexity", "candidate_perplexity", "perplexity_change"))
     return {**metrics, **unknown, "intervals": intervals}
@@ -45,4 +45,4 @@ METRIC_LABELS: dict[str, Callable[[Metrics], str]] = {
     "Minimal pairs": lambda metrics: f"{metrics['pairs']:,}",
     "Minimal pairs ranked the same": _with_interval("pair_agreement", ".1%"),
 }
-"""What each is called, and how it is shown; in parentheses its 95 % interval."""
+"""Each metric's name and the function that shows it, in parentheses its 95 % interval."""

@@ -20,7 +20,7 @@ class Evaluation:
 
     masked_tokens: int
     perplexity: float
-    """exp(-mean log p(target))."""
+    """exp(-mean log p(target)); infinite where no float can hold it."""
     accuracy: float
     """Share of masks whose most probable token is the target."""
     least_probability: float
@@ -29,9 +29,12 @@ class Evaluation:
 
 @torch.no_grad()
 def evaluate(encoder: Encoder, batches: Sequence[MaskedBatch], *, from_before: bool = False) -> Evaluation:
-    """The encoder's predictions of the masked tokens, in fp32, on the device that it is on.
+    """How well an encoder predicts masked tokens, in fp32, on the device that it is on.
 
-    `from_before` reads each off the position before it, where a model in its warm start has learned to say it.
+    Args:
+        encoder: Of maskedge's own kind.
+        batches: Of text that it was not trained on.
+        from_before: Whether a masked token is predicted at the position before it, as a model does in its warm start.
     """
     device = encoder.embedding.tokens.weight.device
     losses, hits = [], []

@@ -19,21 +19,22 @@ from maskedge_export.evaluation.masked_tokens import SENTENCE_END, TOKENS_PER_BA
 __all__ = ["MaskedWord", "masked_words", "plain_words", "word_losses"]
 
 LONGEST = 400
-"""Characters of a sentence: every model that is compared can take it."""
+"""Most characters of a sentence, so that every model that is compared can take it."""
 
 
 @dataclass(frozen=True, slots=True)
 class MaskedWord:
-    """A word of a sentence, as one tokenizer has it."""
+    """A word of a sentence, as one tokenizer divides it."""
 
     sentence: str
     start: int
+    """The word's first character in the sentence."""
     stop: int
-    """Its characters in the sentence."""
+    """The character after its last one."""
     input_ids: tuple[int, ...]
     """The sentence's tokens, none masked."""
     pieces: range
-    """Which of them are the word's."""
+    """The positions of the word's tokens."""
 
     @property
     def word(self) -> str:
@@ -42,10 +43,15 @@ class MaskedWord:
 
 
 def masked_words(texts: Sequence[str], encoder: TextEncoder, seed: int = 0) -> list[MaskedWord]:
-    """One word, letters only, of one sentence of each text. Sentence and word depend on the text and the seed alone.
+    """One word of letters of one sentence of each text. Sentence and word depend on the text and the seed alone.
 
-    Texts without such a word give none, nor does one whose tokenizer joins the word to something else or does not know
-    all of it.
+    A text gives none where its sentence has no such word, or the tokenizer joins the word to something else or does not
+    know all of it.
+
+    Args:
+        texts: Plain texts.
+        encoder: The tokenizer that divides the words.
+        seed: Another seed draws other words.
     """
     found = []
     for text in texts:
@@ -58,8 +64,10 @@ def masked_words(texts: Sequence[str], encoder: TextEncoder, seed: int = 0) -> l
 
 
 def plain_words(sentence: str) -> list[tuple[int, int]]:
-    """The words of letters alone, first character and the one after the last: as the runtime divides a text, where a
-    tokenizer has one token a character."""
+    """The words of letters alone, each as its first character and the one after its last.
+
+    Words are what the runtime divides a text into, if each character is a token.
+    """
     offsets = [(index, index + 1) for index in range(len(sentence))]
     words = divide(sentence, offsets) if sentence else []
     return [(word.start, word.stop) for word in words if _is_spelled(sentence[word.start : word.stop])]
@@ -89,9 +97,14 @@ def _framed(ids: list[int], word: Word, encoder: TextEncoder) -> tuple[tuple[int
 
 @torch.no_grad()
 def word_losses(encoder: Encoder, words: Sequence[MaskedWord], mask_id: int) -> Float64Array:
-    """-log p of each word [words], nats: each piece with itself and the word's later ones masked, summed.
+    """-log p of each word [words], nats: the sum over its pieces, each predicted with itself and the later ones masked.
 
     By the chain rule that is the word's own probability, given how many pieces it has (Kauf & Ivanova 2023).
+
+    Args:
+        encoder: Of maskedge's own kind, on any device.
+        words: As `masked_words` finds them with this encoder's tokenizer.
+        mask_id: The token that stands for a masked one.
     """
     losses = np.zeros(len(words))
     device = encoder.embedding.tokens.weight.device
@@ -104,7 +117,8 @@ def word_losses(encoder: Encoder, words: Sequence[MaskedWord], mask_id: int) -> 
 
 
 def _rows(words: Sequence[MaskedWord], mask_id: int) -> Iterator[tuple[list[int], ...]]:
-    """Batches of one length: which word each row belongs to, ids, the position to predict, what stood there."""
+    """Batches of one length as four lists, an item a row: the number of its word, its ids, the position to predict, and
+    the token that stood there."""
     by_length: defaultdict[int, list[tuple[int, list[int], int, int]]] = defaultdict(list)
     for index, word in enumerate(words):
         for piece in word.pieces:

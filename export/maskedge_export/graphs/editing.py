@@ -13,7 +13,7 @@ __all__ = ["constant_array", "insert", "named_constant", "replace"]
 
 
 def constant_array(value: ir.Value) -> Float32Array:
-    """The numbers of a constant. Those of a file are read anew each time, and take no memory when they are let go."""
+    """The numbers of a constant. A file's are read anew at each call, and take no memory once the caller drops them."""
     tensor = value.const_value
     assert tensor is not None
     if not isinstance(tensor, ir.ExternalTensor):
@@ -24,7 +24,7 @@ def constant_array(value: ir.Value) -> Float32Array:
 
 
 def named_constant(model: ir.Model, name: str, array: npt.NDArray[np.generic]) -> ir.Value:
-    """A constant of the graph; the one of that name where there is one."""
+    """A constant of the graph with that name: the one that is there already, else a new one."""
     if name not in model.graph.initializers:
         tensor = ir.tensor(array, name=name)
         value = ir.Value(name=name, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype), const_value=tensor)
@@ -40,14 +40,24 @@ def insert(
     attributes: Mapping[str, Any] | None = None,
     domain: str = "",
 ) -> ir.Value:
-    """The output of a new node, put before another."""
+    """The output of a new node.
+
+    Args:
+        model: The graph, changed in place.
+        before: The node that the new one is put before.
+        op: The operator's name.
+        inputs: The operator's inputs; None for one that is left out.
+        attributes: The operator's attributes.
+        domain: The operator's domain; ONNX's own by default.
+    """
     node = ir.node(op, inputs, attributes, domain=domain)
     model.graph.insert_before(before, node)
     return node.outputs[0]
 
 
 def replace(model: ir.Model, node: ir.Node, value: ir.Value) -> None:
-    """Let everything that used a node's output use another value, and remove the node."""
+    """Let everything that used a node's output use another value, which takes its name if it is the graph's output, and
+    remove the node."""
     old = node.outputs[0]
     value.shape, value.type = old.shape, old.type
     if old.is_graph_output():

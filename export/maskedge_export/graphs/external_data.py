@@ -12,15 +12,18 @@ SHARED_WEIGHTS = "shared.data"
 """The file, beside the graphs, of what more than one of them holds."""
 
 SMALLEST = 1024
-"""Bytes: smaller constants stay in the graph's file."""
+"""Bytes of the smallest constant that is written outside the graph's file."""
 
 Content = tuple[str, str, bytes]
 """A constant's type, shape and bytes."""
 
 
 def save_graphs(models: Mapping[Path, ir.Model]) -> None:
-    """Write each graph to its path, all in one directory: its own weights into a file named after it with `.data`
-    added, those that another graph has too into SHARED_WEIGHTS."""
+    """Write each graph to its path, all in one directory, and its weights beside it.
+
+    A weight that one graph has alone goes into a file named after the graph, with `.data` added; one that several
+    graphs have goes into SHARED_WEIGHTS, once.
+    """
     held = {path: _by_content(model) for path, model in models.items()}
     owners = Counter(content for values in held.values() for content in values)
     for path, values in held.items():
@@ -34,7 +37,7 @@ def save_graphs(models: Mapping[Path, ir.Model]) -> None:
 
 
 def _by_content(model: ir.Model) -> dict[Content, list[ir.Value]]:
-    """The graph's large constants."""
+    """The graph's large constants; several values may have the same content."""
     found: dict[Content, list[ir.Value]] = {}
     for value in model.graph.initializers.values():
         tensor = value.const_value

@@ -1,4 +1,4 @@
-"""What a person calls a graph's weights and activations: layer and role, read off the weights' names."""
+"""What a person calls a graph's weights and activations: layer and role, told by the weights' names."""
 
 import re
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from maskedge_export.graphs.onnx_export import TRANSPOSED
 __all__ = ["activation_name", "weight_name"]
 
 STORED = (".int8", ".bits8", ".bits4", ".plain", TRANSPOSED, ".weight")
-"""What graphs add to a layer's name, the last part first."""
+"""What graphs add to a layer's name, in the order in which it is taken off again."""
 
 BLOCK = re.compile(r"blocks\.(\d+)\.(.+)")
 
@@ -39,9 +39,11 @@ def weight_name(stored: str) -> str:
 
 
 def activation_name(weights: Sequence[str]) -> str:
-    """What all the given stored weights are multiplied with, such as `layer 0: attention input (query, key, value)`.
+    """The activation that all the given weights are multiplied with, such as
+    `layer 0: attention input (query, key, value)`; the weights' own names where they are not of maskedge's own encoder.
 
-    The weights' own names, where they are not of maskedge's own encoder.
+    Args:
+        weights: The names of the stored weights.
     """
     layers = [weight_name(weight) for weight in weights]
     first, *others = dict.fromkeys(_input_of(layer) for layer in layers)

@@ -1,4 +1,4 @@
-"""The products of a graph that quantization is about: an activation times a constant weight."""
+"""The MatMuls of a graph that quantization is about, an activation times a constant weight, and the token table."""
 
 from dataclasses import dataclass
 
@@ -12,17 +12,19 @@ __all__ = ["WeightMatMul", "matmul_inputs", "separate_gemms", "token_gather", "t
 
 @dataclass(frozen=True, slots=True)
 class WeightMatMul:
-    """A MatMul node of an activation and a weight."""
+    """A MatMul node of an activation and a constant weight."""
 
     node: ir.Node
     activation: ir.Value
+    """What the node multiplied when it was found."""
     stored: ir.Value
-    """What the graph stores: the weight, or the embedding table that a tied head multiplies with, transposed."""
+    """The constant that the graph stores: the weight, or the table that a head tied to it multiplies with."""
     transposed: bool
+    """Whether the weight is the stored constant transposed, as a tied head's is."""
 
     @property
     def factor(self) -> ir.Value:
-        """What the node multiplies now: the activation, or what has replaced it, itself such a product."""
+        """What the node multiplies now: `activation`, or what has replaced it where it came from a MatMul itself."""
         value = self.node.inputs[0]
         assert value is not None
         return value
@@ -58,13 +60,13 @@ class WeightMatMul:
 
 
 def weight_matmuls(model: ir.Model) -> list[WeightMatMul]:
-    """Every product of an activation with a weight, or with the transposed embedding table, in the graph's order."""
+    """Every MatMul with a weight, a head tied to the embedding table among them, in the graph's order."""
     found = (_weight_matmul(node) for node in model.graph if node.op_type == "MatMul")
     return [matmul for matmul in found if matmul is not None]
 
 
 def matmul_inputs(model: ir.Model) -> dict[str, ir.Value]:
-    """The activations that are multiplied with weights, by name."""
+    """The activations that a graph multiplies with weights, by their names."""
     return {matmul.input: matmul.activation for matmul in weight_matmuls(model)}
 
 
@@ -75,7 +77,7 @@ def token_table(model: ir.Model) -> ir.Value | None:
 
 
 def token_gather(model: ir.Model) -> ir.Node | None:
-    """The node that gathers the tokens' embeddings; None where the graph looks them up in another way."""
+    """The node that looks up the tokens' embeddings in a constant table; None where the graph has no such node."""
     for node in model.graph:
         table, ids = (*node.inputs, None, None)[:2]
         if node.op_type == "Gather" and ids is not None and ids.name == "input_ids" and _is_matrix(table):
@@ -84,7 +86,7 @@ def token_gather(model: ir.Model) -> ir.Node | None:
 
 
 def separate_gemms(model: ir.Model) -> None:
-    """Turn each Gemm with a constant weight into a MatMul and an Add, in place: one form for all that follows."""
+    """Turn each Gemm with a constant weight into a MatMul and an Add, in place: so `weight_matmuls` finds them too."""
     for node in [node for node in model.graph if node.op_type == "Gemm" and _is_plain(node)]:
         x, weight = node.inputs[:2]
         assert weight is not None

@@ -23,17 +23,23 @@ OPSET = 23
 """The first with an Attention node."""
 
 TRANSPOSED = ".transposed"
-"""What the name of a weight ends in that products take the other way round than PyTorch stores it."""
+"""The ending of the name of a weight that is stored for MatMul, [in, out], where PyTorch stores [out, in]."""
 
 EVERY_WEIGHT = 1 << 40
-"""Bytes; folding of constants is not limited by size."""
+"""A size in bytes that no weight reaches: constants are folded whatever their size."""
 
 
 def encoder_graph(encoder: nn.Module, *, batch: int = 3, length: int = 7, masks: int = 2) -> ir.Model:
     """The fp32 graph (input_ids, mask_positions) -> logits [batch, masks, vocabulary], of any batch and length.
 
-    The sizes are those of the example that is traced; they only have to differ from each other and from 1.
     Raises UnsupportedModelError for a model that cannot be traced at all, or only for one size.
+
+    Args:
+        encoder: (input_ids [batch, length], mask_positions [batch, masks]) -> logits.
+        batch: Texts of the example that is traced. The three sizes must differ from each other and from 1, so that each
+            size in the graph is told apart.
+        length: Tokens of each text.
+        masks: Masks of each text.
     """
     input_ids = torch.arange(batch * length).reshape(batch, length) % 5
     mask_positions = torch.arange(masks).expand(batch, masks)
@@ -57,7 +63,7 @@ def encoder_graph(encoder: nn.Module, *, batch: int = 3, length: int = 7, masks:
 
 
 def drop_weights(values: Iterable[ir.Value]) -> None:
-    """Let go of the values' weights: caches of the exporter keep the values themselves as long as the process lives."""
+    """Free the memory of the values' weights. The exporter's caches keep the values as long as the process lives."""
     for value in values:
         value.const_value = None
 
@@ -81,7 +87,7 @@ def _traced(encoder: nn.Module, input_ids: torch.Tensor, mask_positions: torch.T
 
 
 def _why(error: BaseException) -> str:
-    """What lies at the bottom of an exporter's error, in a line."""
+    """The first cause of an exporter's error, in a line."""
     while error.__cause__ is not None:
         error = error.__cause__
     lines = [line.strip(" -") for line in str(error).splitlines() if line.strip()]
@@ -89,7 +95,7 @@ def _why(error: BaseException) -> str:
 
 
 def name_transposed_weights(model: ir.Model) -> None:
-    """Name a weight's transpose after it: folded, it would be called val_13, which says nothing of its layer."""
+    """Name the transpose of a weight after the weight: once folded, it would be called val_13 or the like."""
     named = set()
     for node in model.graph:
         weight = node.inputs[0] if node.op_type == "Transpose" else None
@@ -99,7 +105,7 @@ def name_transposed_weights(model: ir.Model) -> None:
 
 
 def share_tied_weights(model: ir.Model) -> None:
-    """Store a head tied to the embedding once: the head's weight becomes the embedding, transposed when loading."""
+    """Store a head tied to the embedding table once: its weight becomes the table, transposed when a session loads."""
     initializers = model.graph.initializers
     table = token_table(model)
     if table is None or table.const_value is None:
@@ -115,7 +121,7 @@ def share_tied_weights(model: ir.Model) -> None:
 
 
 def share_equal_weights(model: ir.Model) -> None:
-    """Store once what several layers have each for themselves, such as rotary tables."""
+    """Store once what several layers each have a copy of, such as rotary tables."""
     # onnx_ir's pass holds a second copy of all weights meanwhile; its hashing one refuses transposed arrays
     first: dict[tuple[object, ...], ir.Value] = {}
     for name, value in list(model.graph.initializers.items()):
@@ -137,7 +143,7 @@ def _is_transposed(weight: ir.Value, table: ir.Value) -> bool:
 
 
 def widen_attention_masks(model: ir.Model) -> None:
-    """Give every attention mask a row for each query: onnxruntime does not broadcast one row to all of them."""
+    """Give every attention mask a row for each query, since onnxruntime does not broadcast one row to all queries."""
     for node in [node for node in model.graph if node.op_type == "Attention" and _has_narrow_mask(node)]:
         tape = ir.tape.Tape()
         queries = tape.op("Shape", [node.inputs[0]], {"start": -2, "end": -1})
@@ -158,7 +164,7 @@ def _has_narrow_mask(node: ir.Node) -> bool:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """The exporter reports its steps, and operators of packages that nobody asked for, on every stream it finds."""
+    """Silence: the exporter reports its steps, and operators of packages that nobody asked for, on every stream."""
     level = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

@@ -30,20 +30,28 @@ LARGEST_FILE = 1 << 31
 """Bytes: a protobuf holds less. Below it, weights are inside the graph's file, as browsers want them."""
 
 SUMMING = ("Cast", "Mul", "Add")
-"""What stands between a table and the norm of the embeddings' sum: an int8 row is cast and scaled first."""
+"""The operators between the token table and the norm of the embeddings' sum: an int8 row is cast and scaled first."""
 
 
 def standard_inputs(source: Checkpoint) -> dict[str, str]:
-    """Inputs of a checkpoint's standard graphs, with their types and shapes; the mask is 0 in padding, 1 elsewhere."""
+    """The inputs of a checkpoint's standard graphs by name, with their types and shapes.
+
+    `attention_mask` is 0 in padding and 1 elsewhere.
+    """
     typed = token_types(source) is not None
     names = ["input_ids", "attention_mask", *(["token_type_ids"] if typed else [])]
     return dict.fromkeys(names, f"int64 [{', '.join(TEXTS)}]")
 
 
 def save_standard_graphs(types: Float32Array | None, directory: Path, scoring: Mapping[str, str]) -> None:
-    """Write the standard form of each scoring graph, given by precision, that has one; `types` are `token_types`.
+    """Write the standard form of each scoring graph whose precision has one, into `STANDARD_FILES`.
 
-    Raises UnsupportedModelError for an architecture whose graphs have none.
+    Raises UnsupportedModelError for an architecture whose graphs have no standard form.
+
+    Args:
+        types: The vectors of the tokens' types, as `token_types` finds them.
+        directory: The bundle's.
+        scoring: The scoring graphs' paths within it, by precision.
     """
     for precision, file in STANDARD_FILES.items():
         if precision in scoring:
@@ -51,7 +59,7 @@ def save_standard_graphs(types: Float32Array | None, directory: Path, scoring: M
 
 
 def token_types(source: Checkpoint) -> Float32Array | None:
-    """The vectors [types, embedding] where the tokenizer tells a text's first part from its second; else None."""
+    """The vectors of the tokens' types [types, embedding]; None where the tokenizer tells no parts apart."""
     if "token_type_ids" not in source.tokenizer.model_input_names:
         return None
     weights = source.model.state_dict()
@@ -60,7 +68,13 @@ def token_types(source: Checkpoint) -> Float32Array | None:
 
 
 def save_standard(scoring: Path, path: Path, types: Float32Array | None) -> None:
-    """Write the standard form of the scoring graph in a file. Raises UnsupportedModelError where it has none."""
+    """Write the standard form of one scoring graph. Raises UnsupportedModelError where it has none.
+
+    Args:
+        scoring: The scoring graph's file.
+        path: Where to write.
+        types: The vectors of the tokens' types; None for a graph without such an input.
+    """
     model = ir.load(scoring)
     ir.external_data.load_to_model(model)
     _drop_scoring_outputs(model)
@@ -87,7 +101,7 @@ def _drop_scoring_outputs(model: ir.Model) -> None:
 
 
 def _ask_everywhere(model: ir.Model) -> None:
-    """Every position takes the place of the masks' positions."""
+    """Predict at every position: all of them take the place of the masks' positions, which are no input any more."""
     input_ids, mask_positions = model.graph.inputs
     tape = ir.tape.Tape(model.graph)
     zero, one = (tape.initializer(ir.tensor(np.array(number), name=f"standard.{number}")) for number in (0, 1))
@@ -99,8 +113,8 @@ def _ask_everywhere(model: ir.Model) -> None:
 
 
 def _hide_padding(model: ir.Model) -> None:
-    """Let every attention look at text only; padding, which nobody reads, may look at everything, since the softmax
-    over nothing at all is no number."""
+    """Let the queries of text attend to text only. Those of padding, which nobody reads, attend to everything, since a
+    softmax over no keys at all is no number."""
     layers = [node for node in model.graph if node.op_type == "Attention"]
     if not layers:
         raise _refusal("its attention is no single operator that takes a mask")
@@ -119,8 +133,11 @@ def _hide_padding(model: ir.Model) -> None:
 
 
 def _both_masks(tape: ir.tape.Tape, own: ir.Value, seen: ir.Value) -> ir.Value:
-    """A layer's own mask where `seen` [batch, 1, sequence, sequence] allows it: which keys each query looks at (a
-    window), or what is added to the scores, where the least float leaves a key no share of the softmax."""
+    """A layer's own mask, where `seen` [batch, 1, sequence, sequence] allows the query to attend to the key.
+
+    The own mask says which keys each query attends to (a window), or what is added to the scores: there the least float
+    leaves a key no share of the softmax.
+    """
     if own.dtype == ir.DataType.BOOL:
         return tape.op("And", [own, seen])
     if own.dtype != ir.DataType.FLOAT:
@@ -130,7 +147,8 @@ def _both_masks(tape: ir.tape.Tape, own: ir.Value, seen: ir.Value) -> ir.Value:
 
 
 def _add_token_types(model: ir.Model, types: Float32Array) -> None:
-    """Add to each embedding what its type differs by from type 0, which the scoring graph holds already."""
+    """Add to each embedding the difference of its type's vector from type 0's, which the scoring graph has added
+    already."""
     norm = _embedding_norm(model)
     model.graph.inputs.append(_input("token_type_ids"))
     tape = ir.tape.Tape(model.graph)
@@ -140,7 +158,8 @@ def _add_token_types(model: ir.Model, types: Float32Array) -> None:
 
 
 def _embedding_norm(model: ir.Model) -> ir.Node:
-    """The norm of the sum of a token's embeddings, its type's among them: nothing else reads that sum."""
+    """The norm of the sum of a token's embeddings, to which its type's belongs. Nothing else may read that sum."""
+    # From the token table on, each value has one reader until the norm.
     node = token_gather(model)
     readers = [] if node is None else list(node.outputs[0].consumers())
     while len(readers) == 1 and readers[0].op_type in SUMMING:

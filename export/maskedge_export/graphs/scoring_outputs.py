@@ -11,9 +11,12 @@ __all__ = ["add_scoring_outputs"]
 def add_scoring_outputs(model: ir.Model, vocab_size: int | None = None) -> None:
     """Replace the graph's logits by what the runtime asks for: log-probabilities, ranks, entropy.
 
-    They are computed here rather than in numpy because each looks at the whole vocabulary. A head may have more than
-    the tokenizer's `vocab_size` rows: the rest keep their share of the probability, as in transformers, but are never
-    ranked or returned.
+    They are computed in the graph rather than in numpy because each looks at the whole vocabulary.
+
+    Args:
+        model: A graph that ends in logits, changed in place.
+        vocab_size: How many tokens the tokenizer has; all that have logits where None. A head may have more rows: those
+            keep their share of the probability, as in transformers, but are never ranked or returned.
     """
     graph = model.graph
     logits = graph.outputs[0]

@@ -1,4 +1,4 @@
-"""What 8 bits of an activation cover: one fixed range each, chosen from what was seen on calibration text."""
+"""What is observed of activations on calibration text, and the range of each that 8 bits cover."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -19,21 +19,21 @@ SAMPLED_ROWS = 2
 """Rows of each activation kept from a batch, to choose its range by."""
 
 SHRINKAGE = np.linspace(1.0, 0.3, 15)
-"""How far each end of the observed range is tried to be pulled in: a few clipped outliers buy finer steps."""
-
+"""Shares of the observed range's ends that are tried: where a few outliers are clipped, the steps are finer."""
 
 MOST_ERROR_LEFT = 0.6
-"""A smaller gain is not worth the time that dividing and multiplying takes, a percent of the graph's each."""
+"""Share of the squared error that scales for each token may leave, to be worth their time: the division and the
+multiplication take a percent of the graph's time each."""
 
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """What an activation's steps cover; contains 0."""
+    """The range that an activation's steps cover; it contains 0."""
 
     low: float
     high: float
     steps: int = 255
-    """Fewer than the 255 of 8 bits where sums of products must stay small."""
+    """255 with 8 bits; fewer where the sums of the products must stay small."""
 
     @property
     def scale(self) -> np.float32:
@@ -42,7 +42,7 @@ class Range:
 
     @property
     def zero_point(self) -> np.uint8:
-        """The step that stands for 0."""
+        """The number of the step that stands for 0."""
         return np.uint8(np.clip(np.rint(-self.low / self.scale), 0, self.steps))
 
     @property
@@ -52,7 +52,7 @@ class Range:
         return -zero * self.scale, (np.float32(self.steps) - zero) * self.scale
 
     def rounded(self, x: Float32Array) -> Float32Array:
-        """x as the steps represent it."""
+        """x, each element at the step nearest to it, within the range."""
         zero = np.float32(self.zero_point)
         steps = np.clip(np.rint(x / self.scale) + zero, 0, self.steps)
         return np.asarray((steps - zero) * self.scale, np.float32)
@@ -60,23 +60,24 @@ class Range:
 
 @dataclass
 class ActivationObserver:
-    """What was seen of one activation [.., channels]."""
+    """What was seen of one activation [.., channels] over all batches."""
 
     low: float = 0.0
     high: float = 0.0
     rows: list[Float32Array] = field(default_factory=list)
+    """SAMPLED_ROWS of each batch, drawn at random, [rows, channels]."""
     count: int = 0
     """Rows seen."""
     stored_hessian: Float32Array | Path | None = None
-    """Sum of x x^T over all rows seen, or the file that it was put into; None before the first."""
+    """`hessian`, or the file that it is kept in."""
 
     @property
     def hessian(self) -> Float32Array | None:
-        """Sum of x x^T over all rows seen, [channels, channels]; None before the first."""
+        """The sum of x x^T over all rows seen, [channels, channels]; None before the first."""
         return np.load(self.stored_hessian) if isinstance(self.stored_hessian, Path) else self.stored_hessian
 
     def store_hessian(self, file: Path) -> None:
-        """Keep the Hessian on disk: those of all activations may take more memory than the weights."""
+        """Keep the Hessian in a file: those of all activations may take more memory than the weights."""
         assert self.hessian is not None
         np.save(file, self.hessian)
         self.stored_hessian = file
@@ -92,14 +93,21 @@ class ActivationObserver:
 
     @cached_property
     def mse_range(self) -> Range:
-        """The range with the least squared rounding and clipping error on the sampled rows."""
+        """The range with the least squared error, of rounding and clipping together, on the sampled rows."""
         x = np.concatenate(self.rows).ravel()
+        # Each end is pulled in by a share of its own, the upper one in double steps where there is a lower one too.
         candidates = [Range(self.low * a, self.high * b) for a in SHRINKAGE for b in SHRINKAGE[:: 2 if self.low else 1]]
         return min(candidates, key=lambda range_: float(np.square(range_.rounded(x) - x).sum()))
 
 
 def run_observers(graph: Path, names: Iterable[str], batches: Iterable[MaskedBatch]) -> dict[str, ActivationObserver]:
-    """Samples of the named values while the fp32 graph, which has them as outputs, runs over the batches."""
+    """Observers of the named activations, by name, after a run of the graph over the batches.
+
+    Args:
+        graph: A file of the fp32 graph that has these activations as outputs.
+        names: The activations.
+        batches: Calibration text.
+    """
     # one thread: sums in one order, so that an export gives the same bytes on every machine
     session = onnxruntime.InferenceSession(str(graph), session_options(), providers=["CPUExecutionProvider"])
     observers = {name: ActivationObserver() for name in names}
@@ -112,10 +120,10 @@ def run_observers(graph: Path, names: Iterable[str], batches: Iterable[MaskedBat
 
 
 def wants_per_token_scales(observer: ActivationObserver) -> bool:
-    """Whether dividing each row by its largest magnitude leaves at most MOST_ERROR_LEFT of the squared rounding error.
+    """Whether a scale for each token, a row, leaves at most MOST_ERROR_LEFT of the squared error of one fixed range.
 
-    On a first model it left 5 to 27 % at the inputs of the feed-forward's second product, where single tokens are many
-    times larger than most, 22 to 60 % at those of attention's last, and 55 to 75 % after a norm.
+    On a first model it left 5 to 27 % at the inputs of the feed-forward's second MatMul, where single tokens are many
+    times larger than most, 22 to 60 % at those of attention's output projection, and 55 to 75 % after a norm.
     """
     x = np.concatenate(observer.rows)
     peaks = np.maximum(np.abs(x).max(1, keepdims=True), 1e-8)

@@ -1,4 +1,4 @@
-"""The precisions that a bundle may hold, and how each graph is made from the fp32 one."""
+"""A checkpoint -> its quantized graphs: smooth, observe, round, refine; one graph for each precision."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -42,11 +42,11 @@ from maskedge_export.quantization.weight_only import BLOCK, store_in_blocks
 __all__ = ["Calibrated", "blocks_graph", "calibrate", "observe_activations", "quantized_graphs", "seven_bit"]
 
 
-SHARE = 4
-"""One batch in so many is enough to see which channels are outliers and which directions matter; ranges need more."""
+BATCH_STRIDE = 4
+"""One batch in so many shows which channels are outliers and what errors of the embedding do; ranges need them all."""
 
 HESSIAN_BYTES = 64 * 2**20
-"""Bytes: how much memory the Hessians of activations that are observed together may take."""
+"""Most memory, in bytes, of the Hessians of activations that are observed together."""
 
 Progress = Callable[[str], None]
 
@@ -57,11 +57,12 @@ class Calibrated:
 
     model: ir.Model
     observers: dict[str, ActivationObserver]
+    """What was seen of each activation that is multiplied with a weight, by its name."""
     embedding_fisher: Float32Array | None
-    """What errors of the embedding table do; None where it is not known."""
+    """What errors of the embedding table do, [hidden, hidden]; None where it is not known."""
 
     def plan(self) -> Plan:
-        """Compensated rounding, and row scales where they help; one term for every activation."""
+        """Weights rounded by GPTQ, scales for each token where they help, and one term for every activation."""
         weights = round_weights(self.model, self.observers, self.embedding_fisher)
         per_token = frozenset(name for name, seen in self.observers.items() if wants_per_token_scales(seen))
         return Plan(self.observers, weights, per_token=per_token)
@@ -70,19 +71,24 @@ class Calibrated:
 def calibrate(
     source: Checkpoint, batches: Sequence[MaskedBatch], directory: Path, progress: Progress = lambda step: None
 ) -> Calibrated:
-    """The graph of a checkpoint's smoothed encoder, with what was observed of its activations over the batches.
+    """The fp32 graph of a checkpoint's smoothed encoder, with what was observed of its activations.
 
-    Weights and Hessians are kept in the directory, the checkpoint's own weights are changed and their memory is given
-    back: all of them would be several times its size. An encoder that is not maskedge's own is left as it is: which
-    layers could take its factors is not known.
+    A wrapped encoder is not smoothed, since it is not known which of its layers could take the factors.
+
+    Args:
+        source: The checkpoint. Its weights are changed, and then released.
+        batches: Calibration text.
+        directory: Where the graph's weights and the Hessians are kept: together they may take several times the
+            checkpoint's size of memory.
+        progress: Called with each step's name.
     """
     encoder: nn.Module = source.encoder
     fisher = None
     if isinstance(encoder, Encoder):
         progress("Smoothing outlier channels")
-        fisher = embedding_fisher(encoder, batches[::SHARE])
+        fisher = embedding_fisher(encoder, batches[::BATCH_STRIDE])
         release_memory()
-        smooth(encoder, batches[::SHARE])
+        smooth(encoder, batches[::BATCH_STRIDE])
     model = encoder_graph(encoder)
     separate_gemms(model)
     model = stored(model, directory / "calibrated.onnx")
@@ -100,11 +106,17 @@ def quantized_graphs(
     gate: Gate | None = None,
     progress: Progress = lambda step: None,
 ) -> dict[str, ir.Model]:
-    """The wanted quantized graphs of a checkpoint by precision, ending in logits.
+    """The quantized graphs of a checkpoint, by precision, each ending in logits.
 
-    `reference` has the fp32 graph's predictions of calibration text; a graph of 8-bit activations is made finer, and
-    slower, until its own leave room below the gate's limits for mean KL and best tokens. The directory is for what
-    would fill the memory, and the checkpoint's weights are given back.
+    Args:
+        source: The checkpoint. Its weights are changed, and then released.
+        wanted: Precisions, of those in `PRECISIONS` all but fp32.
+        batches: Calibration text.
+        reference: The fp32 graph's predictions of some of it.
+        directory: For what would fill the memory; needed until the graphs are returned.
+        gate: Limits by precision. A graph with 8-bit activations is made finer, and slower, until its mean KL and its
+            best tokens leave some room below them.
+        progress: Called with each step's name.
     """
     calibrated = calibrate(source, batches, directory, progress)
     graphs: dict[str, ir.Model] = {}
@@ -128,6 +140,7 @@ def _integer_graphs(
     plan = calibrated.plan()
     progress("Measuring which activations need finer steps")
     sensitivities = measure_sensitivity(calibrated.model, plan, divergence.typical)
+    # The cheapest second terms are worth their time anyway; then each precision gets what its gate still asks for.
     plan = with_second_terms(plan, sensitivities)
     graphs = {}
     for precision in wanted:
@@ -140,13 +153,14 @@ def _integer_graphs(
 
 
 def seven_bit(calibrated: Calibrated, plan: Plan) -> Plan:
-    """The plan with weights of 7 bits; the table keeps its 8, which the int8 graph shares."""
+    """The plan with weights of 7 bits. The embedding table keeps its 8 bits, so that the int8 graph can share it."""
     weights = round_weights(calibrated.model, calibrated.observers, calibrated.embedding_fisher, qmax=SEVEN_BIT_QMAX)
     return replace(plan, weights=weights, seven_bit_head=True)
 
 
 def blocks_graph(calibrated: Calibrated, bits: int) -> ir.Model:
-    """The graph with its weights in blocks; the embedding table, and a head tied to it, always of 8 bits."""
+    """The graph with its weights in blocks of so many bits, 8 or 4; the embedding table always has 8, and so has a head
+    tied to it."""
     weights: dict[str, BlockWeight] = {}
     table = token_table(calibrated.model)
     if table is not None:
@@ -163,12 +177,17 @@ def blocks_graph(calibrated: Calibrated, bits: int) -> ir.Model:
 def observe_activations(
     model: ir.Model, batches: Sequence[MaskedBatch], directory: Path
 ) -> dict[str, ActivationObserver]:
-    """Observers of the inputs of the graph's MatMuls with weights; their Hessians are kept in the directory.
+    """Observers of all activations that the graph multiplies with weights, by name.
 
-    As many activations at once as HESSIAN_BYTES has room for, so that a large model is run through more than once.
+    As many are observed at once as HESSIAN_BYTES has room for, so a large model runs over the batches several times.
+
+    Args:
+        model: The fp32 graph.
+        batches: Calibration text.
+        directory: Where the Hessians are kept.
     """
     observers: dict[str, ActivationObserver] = {}
-    for names in _passes(model):
+    for names in _observed_together(model):
         probe = model.clone()
         probe.graph.outputs[:] = [value for name, value in matmul_inputs(probe).items() if name in names]
         RemoveUnusedNodesPass()(probe)
@@ -180,23 +199,24 @@ def observe_activations(
     return observers
 
 
-def _passes(model: ir.Model) -> list[list[str]]:
-    """The products' inputs in the graph's order, divided where the Hessians of so many would be too large."""
+def _observed_together(model: ir.Model) -> list[list[str]]:
+    """Groups of the activations' names, in the graph's order: the Hessians of each fit into HESSIAN_BYTES, or it is one
+    activation alone."""
     widths = {matmul.input: matmul.shape[0] for matmul in weight_matmuls(model)}
-    passes: list[list[str]] = [[]]
+    groups: list[list[str]] = [[]]
     room = HESSIAN_BYTES
     for name, width in widths.items():
         size = 4 * width**2
-        if size > room and passes[-1]:
-            passes.append([])
+        if size > room and groups[-1]:
+            groups.append([])
             room = HESSIAN_BYTES
-        passes[-1].append(name)
+        groups[-1].append(name)
         room -= size
-    return passes
+    return groups
 
 
 def stored(model: ir.Model, file: Path) -> ir.Model:
-    """The graph with its weights in a file beside it, from which they are read when they are needed."""
+    """The graph, its weights dropped from memory and read from a file when they are needed."""
     ir.save(model, file, external_data=f"{file.name}.data")
     drop_weights(model.graph.initializers.values())
     return ir.load(file)

@@ -14,13 +14,13 @@ PRECISIONS = {
 """Each precision, and what it is for."""
 
 BOTH = {"both": ("int8", "fp32")}
-"""Names for several."""
+"""Names that stand for several precisions."""
 
 
 def parse_precisions(text: str) -> tuple[str, ...]:
     """The precisions named in a comma-separated list, each once; the first is the bundle's default.
 
-    Raises ExportError for a name that is none.
+    Raises ExportError for a name that is no precision.
     """
     names = [name.strip() for name in text.split(",")]
     for name in names:

@@ -1,8 +1,8 @@
 """fp32 graph -> static int8 graph: unsigned 8-bit activations times signed 8-bit weights, in QDQ form.
 
-An activation has fixed scales, found on calibration text, or one for each row that depends on that row alone: either
-way a row's score does not depend on its batch. Weights have a scale for each output channel. The embedding table is
-stored as int8 rows with a scale each.
+An activation has fixed scales, found on calibration text, or a scale for each token that depends on that token alone:
+either way a text's score does not depend on its batch. Weights have a scale for each output channel, and the embedding
+table is stored as int8 rows with a scale each.
 """
 
 from collections import defaultdict
@@ -22,33 +22,34 @@ from maskedge_export.quantization.observers import ActivationObserver, Range
 __all__ = ["QMAX", "SEVEN_BIT_QMAX", "Plan", "quantize", "round_weights", "stored_weights", "summed_hessian"]
 
 QMAX = 127
-"""A weight's 8 bits: integers from -127 to 127."""
+"""The largest integer of a weight of 8 bits; the least is -127."""
 
 SEVEN_BIT_QMAX = 63
-"""What a weight may be for two of its products with activations of 8 bits to stay below 2^15: 2 * 255 * 63."""
+"""The largest integer of a weight of which two products with 8-bit activations stay below 2^15: 2 * 255 * 63."""
 
 SEVEN_BIT_STEPS = 127
-"""Steps of an activation whose products with 8-bit weights, added in pairs, stay below 2^15: 2 * 127 * 127."""
+"""Steps of an activation of which two products with 8-bit weights stay below 2^15: 2 * 127 * 127."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What becomes of a graph's numbers."""
+    """How each activation and each weight of a graph is quantized. Activations that no set names have one term with a
+    fixed range."""
 
     observers: Mapping[str, ActivationObserver]
-    """Of each activation, by name."""
+    """What was seen of each activation, by its name."""
     weights: Mapping[str, RoundedWeight]
-    """By the stored weight's name; as `round_weights` makes them."""
+    """The rounded weights by the stored weight's name, as `round_weights` makes them."""
     two_term: frozenset[str] = frozenset()
-    """Activations of two terms of 8 bits, x = a + b, where b covers what rounding left of a: twice the integer work for
-    their products, for an error 256 times smaller. Still one fixed scale a term."""
+    """Activations x written as two terms of 8 bits, x = a + b, of which b covers what rounding x to a left over: an
+    error 256 times smaller for twice the integer work. Each term has one fixed scale."""
     per_token: frozenset[str] = frozenset()
-    """Activations whose rows are each divided by their largest magnitude first, and the products multiplied with it:
-    for those of which a few rows are many times larger than the others."""
+    """Activations with a scale for each token: its row is divided by its largest magnitude before the MatMul, and the
+    product multiplied with it after. For those of which a few rows are many times larger than the others."""
     fp32: frozenset[str] = frozenset()
-    """Activations whose products stay in fp32."""
+    """Activations whose MatMuls stay in fp32."""
     seven_bit_head: bool = False
-    """Whether a tied head takes activations of two terms of 7 bits, the table having weights of 8."""
+    """Whether a head tied to the table takes its activation as two terms of 7 bits, since its weights have 8."""
 
 
 def round_weights(
@@ -58,11 +59,17 @@ def round_weights(
     rounding: Rounding = gptq,
     qmax: int = QMAX,
 ) -> dict[str, RoundedWeight]:
-    """Every weight of a product, and the embedding table as [hidden, vocabulary], rounded to -qmax..qmax.
+    """Every weight of a graph's MatMuls and its embedding table, as [hidden, vocabulary], rounded; by their names.
 
-    The table has 8 bits, and is rounded for what is read from it (`embedding_fisher`, see
-    `maskedge_export.quantization.fisher`), not for a head that shares it: rounding it for the head's inputs raised the
-    first model's divergence by a third.
+    The table is rounded for what is read from it, not for a head that shares it: rounding it for the head's inputs
+    raised the first model's divergence by a third.
+
+    Args:
+        model: The fp32 graph.
+        observers: What was seen of each activation, by its name; their Hessians are used.
+        embedding_fisher: What errors of the table do, see `maskedge_export.quantization.fisher`.
+        rounding: `gptq` or `round_to_nearest`.
+        qmax: The weights' largest integer; the table's is always QMAX.
     """
     table = token_table(model)
     rounded = {}
@@ -75,7 +82,7 @@ def round_weights(
 
 
 def stored_weights(model: ir.Model) -> dict[str, list[WeightMatMul]]:
-    """The products of each stored weight: several where layers share it."""
+    """The MatMuls of each stored weight, by its name: several where layers share it."""
     matmuls: defaultdict[str, list[WeightMatMul]] = defaultdict(list)
     for matmul in weight_matmuls(model):
         matmuls[matmul.name].append(matmul)
@@ -83,7 +90,7 @@ def stored_weights(model: ir.Model) -> dict[str, list[WeightMatMul]]:
 
 
 def summed_hessian(matmuls: Sequence[WeightMatMul], observers: Mapping[str, ActivationObserver]) -> Float32Array | None:
-    """Sum of x x^T over all that one weight is multiplied with; None where nothing was seen."""
+    """The sum of x x^T over all activations that one weight is multiplied with; None where nothing was seen of them."""
     total: Float32Array | None = None
     for name in dict.fromkeys(matmul.input for matmul in matmuls):
         hessian = observers[name].hessian  # read from a file: one at a time
@@ -93,9 +100,15 @@ def summed_hessian(matmuls: Sequence[WeightMatMul], observers: Mapping[str, Acti
 
 
 def quantize(model: ir.Model, plan: Plan) -> None:
-    """Turn each product of an activation with a weight, and the embedding, into its int8 form, in place."""
+    """Turn each MatMul with a weight, and the embedding, into its int8 form, in place.
+
+    Args:
+        model: The fp32 graph.
+        plan: How each of its numbers is quantized.
+    """
     matmuls = [matmul for matmul in weight_matmuls(model) if _is_quantized(model, matmul, plan)]
     _quantize_embedding(model, plan)
+    # An activation is quantized once, whatever number of MatMuls take it: x W becomes the sum of its terms' products.
     terms: dict[str, _Terms] = {}
     for matmul in matmuls:
         if matmul.input not in terms:
@@ -111,25 +124,26 @@ def quantize(model: ir.Model, plan: Plan) -> None:
 
 
 def _is_quantized(model: ir.Model, matmul: WeightMatMul, plan: Plan) -> bool:
-    """A tied head always is: its weight is the table, of which there are only the int8 rows."""
+    """Whether a MatMul becomes an integer one. A tied head always does: its weight, the table, is stored as int8 rows
+    only."""
     return matmul.stored is token_table(model) or matmul.input not in plan.fp32
 
 
 @dataclass(frozen=True, slots=True)
 class _Terms:
-    """An activation as its products take it."""
+    """A quantized activation, as its MatMuls take it."""
 
     values: list[ir.Value] = field(default_factory=list)
     token_scale: ir.Value | None = None
-    """[.., 1]: what its rows were divided by."""
+    """[.., 1]: what each token's row was divided by."""
 
 
 def _terms(model: ir.Model, matmul: WeightMatMul, plan: Plan) -> _Terms:
+    """A MatMul's activation, quantized as the plan says."""
     observer = plan.observers[matmul.input]
     if matmul.transposed and plan.seven_bit_head:
         return _Terms(_two_terms(model, matmul, Range(observer.low, observer.high, SEVEN_BIT_STEPS)))
     if matmul.input in plan.two_term:
-        # nothing clipped, so that the rest stays within half a step
         return _Terms(_two_terms(model, matmul, Range(observer.low, observer.high)))
     if matmul.input in plan.per_token:
         return _divided_per_token(model, matmul)
@@ -137,6 +151,10 @@ def _terms(model: ir.Model, matmul: WeightMatMul, plan: Plan) -> _Terms:
 
 
 def _two_terms(model: ir.Model, matmul: WeightMatMul, coarse: Range) -> list[ir.Value]:
+    """a = x rounded to coarse steps, and b = x - a rounded to steps of its own, as many to one coarse step.
+
+    The coarse range must clip nothing: only then does rounding leave at most half a step, which is what b covers.
+    """
     x, node, name = matmul.factor, matmul.node, matmul.input
     first = _rounded(model, node, x, name, coarse)
     rest = insert(model, node, "Sub", [x, first])
@@ -145,6 +163,7 @@ def _two_terms(model: ir.Model, matmul: WeightMatMul, coarse: Range) -> list[ir.
 
 
 def _divided_per_token(model: ir.Model, matmul: WeightMatMul) -> _Terms:
+    """The activation with each row divided by its largest magnitude, so that the range -1 to 1 covers every token."""
     node, last = matmul.node, named_constant(model, "quantization.last_axis", np.array([-1]))
     peak = insert(model, node, "ReduceMax", [insert(model, node, "Abs", [matmul.factor]), last], {"keepdims": 1})
     tiny = named_constant(model, "quantization.tiny", np.array(1e-8, np.float32))  # a row of zeros stays one
@@ -154,6 +173,7 @@ def _divided_per_token(model: ir.Model, matmul: WeightMatMul) -> _Terms:
 
 
 def _rounded(model: ir.Model, before: ir.Node, x: ir.Value, name: str, range_: Range) -> ir.Value:
+    """x rounded to the range's steps: quantized and, for onnxruntime to fuse with what follows, dequantized."""
     scale = named_constant(model, f"{name}.scale", np.array(range_.scale))
     zero = named_constant(model, f"{name}.zero_point", np.array(range_.zero_point))
     if range_.steps < 255:  # QuantizeLinear itself only stops at 0 and 255
@@ -175,7 +195,7 @@ def _weight(model: ir.Model, matmul: WeightMatMul, rounded: RoundedWeight) -> ir
 
 
 def _quantize_embedding(model: ir.Model, plan: Plan) -> None:
-    """Store the token table as int8 rows; a gathered row is cast and multiplied with its scale."""
+    """Store the token table as int8 rows. A gathered row is cast to float and multiplied with its scale."""
     node = token_gather(model)
     if node is None:
         return

@@ -1,4 +1,4 @@
-"""Which activations lose most by having 256 steps only: those are given two terms, and the rest what the gate asks."""
+"""Which activations lose most by having 256 steps only: those get a second term, and more do if the gate needs it."""
 
 import math
 import random
@@ -33,36 +33,36 @@ __all__ = [
 ]
 
 MOST_EXTRA_WORK = 0.15
-"""Share of the graph's integer products that may be done twice, unless the gate cannot be passed otherwise."""
+"""Share of the graph's integer work that may be done twice, unless the gate cannot be passed otherwise."""
 
 TOKENS_PER_MASK = 20
-"""How much rarer products at masks are than products at every token: a sentence has about as many tokens."""
+"""How many tokens a sentence has for each mask: work at masks only counts by so much less than work at every token."""
 
 LONGEST = 64
-"""Tokens of the texts that are measured on: longer ones would take most of the time and say the same."""
+"""Most tokens of a text that is measured on: longer ones would take most of the time and say the same."""
 
 COMPARED_MASKS = 512
 """Masks that are measured on. With 256 the choice was left to a few rare tokens."""
 
 TYPICAL = 0.99
-"""Share of the masks by which activations are compared. With all, five masks of 512 said that finer steps in the
-first layer made it worse."""
+"""Share of the masks by which activations are compared, those that diverge most being left out. With all of them, five
+masks of 512 said that finer steps in the first layer made it worse."""
 
 GATE_MARGIN = 0.8
-"""Share of the gate's limits that is aimed at."""
+"""Share of the gate's limits that is aimed at, since other text may come out worse."""
 
 ACTIVATIONS_A_TRY = 4
-"""Activations that are changed between two measurements, on the way to the gate."""
+"""How many more activations are changed before the next measurement, on the way to the gate."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sensitivity:
-    """What an activation's second term does for the predictions, all others being as planned."""
+    """What a second term of one activation brings and costs, all others being as planned."""
 
     gain: float
     """By how much it lowers the mean KL divergence from the reference, nats."""
     work: float
-    """Its products' share of the graph's, for one token."""
+    """Share of the graph's work that its MatMuls are, for one token."""
 
 
 class ReferenceLogprobs:
@@ -89,22 +89,22 @@ class ReferenceLogprobs:
 
 @dataclass(frozen=True, slots=True)
 class Divergence:
-    """How far a plan's graph lies from the reference, on the same masked tokens of calibration text."""
+    """How far the graph of a plan lies from the reference, on the same masked tokens of calibration text."""
 
     model: ir.Model
-    expected: ReferenceLogprobs
+    reference: ReferenceLogprobs
 
     def __call__(self, plan: Plan) -> float:
         """Mean KL at all masks, nats."""
         return float(self._by_mask(plan)[0].mean())
 
     def typical(self, plan: Plan) -> float:
-        """Mean KL at all but the masks that diverge most: a handful would decide every choice between plans, nats."""
+        """Mean KL at the TYPICAL share of the masks, those that diverge most left out, nats."""
         found = np.sort(self._by_mask(plan)[0])
         return float(found[: math.ceil(TYPICAL * len(found))].mean())
 
     def is_within(self, limits: Limits, plan: Plan) -> bool:
-        """Whether mean KL and other best tokens leave room below their limits, since other text may come out worse."""
+        """Whether the mean KL and the share of other best tokens are at most GATE_MARGIN of their limits."""
         kl, same_best = self._by_mask(plan)
         others = 1 - same_best.mean()
         return bool(kl.mean() <= GATE_MARGIN * limits.mean_kl and others <= GATE_MARGIN * (1 - limits.top1_agreement))
@@ -112,38 +112,51 @@ class Divergence:
     def _by_mask(self, plan: Plan) -> tuple[Float64Array, npt.NDArray[np.bool_]]:
         """The KL at each mask, and whether its best token is the reference's."""
         release_memory()  # the last candidate's
-        answers = self._opened(plan)(self.expected.batches)
-        found = [_compared(p, q) for p, q in zip(self.expected.logprobs, answers, strict=True)]
+        candidate = self._candidate_logprobs(plan)(self.reference.batches)
+        found = [_compared(p, q) for p, q in zip(self.reference.logprobs, candidate, strict=True)]
         kl, same_best = (np.concatenate(column) for column in zip(*found, strict=True))
         return kl, same_best
 
-    def _opened(self, plan: Plan) -> Logprobs:
-        """The plan's graph, ready to be asked."""
+    def _candidate_logprobs(self, plan: Plan) -> Logprobs:
+        """The log-probabilities that the plan's graph gives."""
         candidate = self.model.clone()
         quantize(candidate, plan)
-        add_scoring_outputs(candidate, self.expected.vocab_size)
+        add_scoring_outputs(candidate, self.reference.vocab_size)
         with tempfile.TemporaryDirectory() as scratch:
             path = Path(scratch) / "candidate.onnx"
             ir.save(candidate, path, external_data="candidate.onnx.data")
-            return graph_logprobs(OnnxGraph(path), self.expected.vocab_size)
+            return graph_logprobs(OnnxGraph(path), self.reference.vocab_size)
 
 
 def _compared(p: Float32Array, q: Float64Array) -> tuple[Float64Array, npt.NDArray[np.bool_]]:
+    """The KL divergence of q from p at each mask, nats, and whether their best tokens are the same."""
     return (np.exp(p) * (p - q)).sum(-1), p.argmax(-1) == q.argmax(-1)
 
 
 def measure_sensitivity(model: ir.Model, plan: Plan, divergence: Callable[[Plan], float]) -> dict[str, Sensitivity]:
-    """Of each activation of the plan's products, tried alone; those that gain most for their work first."""
+    """What a second term brings each activation, by its name: those that gain most for their work first.
+
+    Args:
+        model: The fp32 graph.
+        plan: What all other activations are like.
+        divergence: Of a plan's graph from the reference, nats.
+    """
     coarse, work = divergence(plan), _work(model)
     found = {}
-    for name, share in work.items():
+    for name, share in work.items():  # each on its own: a graph is made and run for every activation
         finer = replace(plan, two_term=plan.two_term | {name})
         found[name] = Sensitivity(coarse - divergence(finer), share)
     return dict(sorted(found.items(), key=lambda item: -item[1].gain / item[1].work))
 
 
 def with_second_terms(plan: Plan, sensitivities: Mapping[str, Sensitivity]) -> Plan:
-    """The plan with two terms for the activations that gain most for their work, within the extra work allowed."""
+    """The plan with two terms for the activations that gain most for their work, within MOST_EXTRA_WORK.
+
+    Args:
+        plan: The plan to begin with.
+        sensitivities: As `measure_sensitivity` orders them.
+    """
+    # Greedy: what no longer fits is passed over, and smaller ones after it may still fit.
     chosen: set[str] = set()
     for name, found in sensitivities.items():
         spent = sum(sensitivities[other].work for other in chosen)
@@ -153,10 +166,15 @@ def with_second_terms(plan: Plan, sensitivities: Mapping[str, Sensitivity]) -> P
 
 
 def refined_to_gate(plan: Plan, order: Sequence[str], is_close: Callable[[Plan], bool]) -> Plan:
-    """The plan with two terms for so many more activations, in that order, that its graph is close to the reference.
+    """The first plan that is close to the reference, among ever finer and slower ones; the last where none is.
 
-    Where two terms for all are not enough, products stay in fp32, in the same order: slower, but near.
+    Args:
+        plan: The plan to begin with.
+        order: Activations, in the order in which they are made finer.
+        is_close: Whether a plan's graph is within the gate, as `Divergence.is_within` says.
     """
+    # First two terms for ever more activations; where two terms for all are not enough, the MatMuls of ever more
+    # activations stay in fp32.
     steps = [frozenset(order[: count + ACTIVATIONS_A_TRY]) for count in range(0, len(order), ACTIVATIONS_A_TRY)]
     finer = [replace(plan, two_term=plan.two_term | step) for step in steps]
     all_two_term = finer[-1] if finer else plan
@@ -165,14 +183,14 @@ def refined_to_gate(plan: Plan, order: Sequence[str], is_close: Callable[[Plan],
 
 
 def _sample(batches: Sequence[MaskedBatch]) -> list[MaskedBatch]:
-    """Batches of all lengths with about COMPARED_MASKS masks in all."""
+    """Batches of all lengths, drawn with a fixed seed, with about COMPARED_MASKS masks in all."""
     shuffled = random.Random(0).sample(list(batches), len(batches))
     masks = accumulate((len(batch.targets) for batch in shuffled), initial=0)
     return [batch for batch, before in zip(shuffled, masks, strict=False) if before < COMPARED_MASKS]
 
 
 def _work(model: ir.Model) -> dict[str, float]:
-    """Each activation's share of the products of one token: the sizes of the weights that it is multiplied with."""
+    """Each activation's share of the graph's work for a token: the sizes of the weights that it is multiplied with."""
     sizes: dict[str, float] = {}
     for matmul in weight_matmuls(model):
         size = math.prod(matmul.shape) / (TOKENS_PER_MASK if matmul.at_masks else 1)

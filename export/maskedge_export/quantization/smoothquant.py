@@ -1,9 +1,9 @@
 """SmoothQuant (Xiao et al. 2022): move the activations' outlier channels into the weights, which tolerate them.
 
-Each input channel j of a linear layer is divided by s_j = max|x_j|^a / max|W_j|^(1 - a), and its weights multiplied by
-it. The product is the same; the activation's range is smaller. The division is folded into what comes before: a norm,
-the value projection, the gating half of an MLP; where nothing takes it, one multiplication is added. The strength a is
-each layer's own: the one of a few that leaves least error by the arithmetic of rounding.
+Each input channel j of a linear layer is divided by s_j = max|x_j|^a / max|W_j|^(1 - a), and the weights that it meets
+are multiplied by s_j. The product is the same; the activation's range is smaller. The division is folded into what
+comes before: a norm, the value projection, the gating half of an MLP. Where nothing can take it, one multiplication is
+added. Each layer has its own strength a: of those in STRENGTHS, the one that should leave the least rounding error.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -19,26 +19,29 @@ from maskedge_export.evaluation.masked_tokens import MaskedBatch
 __all__ = ["smooth"]
 
 FactorsOf = Callable[..., Tensor]
+"""Linear layers of one input -> s of each of its channels [in]."""
 
 STRENGTHS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
-"""a above: 0 leaves the activations as they are, 1 leaves them no outliers and the weights all of them."""
+"""The a that are tried: 0 would leave the activations as they are, 1 would move their outliers into the weights
+entirely."""
 
 STEPS = 255
-"""Of an activation's range, and of a weight's."""
+"""How many steps an activation's range has, and a weight's."""
 
 GPTQ_ERROR_SHARE = 0.25
-"""Share of a weight's rounding error that is left after error-compensated rounding; measured on the first model, where
-most layers kept 0.15 to 0.35."""
+"""Share of a weight's rounding error that GPTQ leaves: on the first model, most layers kept 0.15 to 0.35."""
 
 
 @dataclass(slots=True)
 class _Inputs:
-    """What was seen of a linear layer's input, by channel [in]."""
+    """What was seen of a linear layer's input."""
 
     peak: Tensor
+    """The largest magnitude of each channel [in]."""
     squares: Tensor
-    """Sum of squares."""
+    """The sum of squares of each channel [in]."""
     count: int
+    """How many rows were seen."""
 
     def add(self, x: Tensor) -> None:
         """Take note of more of it [rows, in]."""
@@ -48,9 +51,12 @@ class _Inputs:
 
 
 def smooth(encoder: Encoder, batches: Iterable[MaskedBatch], strength: float | None = None) -> None:
-    """Change the encoder's weights in place: the function stays, and its activations quantize better.
+    """Move outliers of an encoder's activations into its weights, in place; what it computes stays the same.
 
-    `strength` is the a of all layers; None lets each have its own of STRENGTHS.
+    Args:
+        encoder: Of maskedge's own kind.
+        batches: Calibration text.
+        strength: The a of all layers; None lets each have the best of STRENGTHS.
     """
     seen = _observe_inputs(encoder, batches)
     names = {module: name for name, module in encoder.named_modules()}
@@ -71,8 +77,9 @@ def smooth(encoder: Encoder, batches: Iterable[MaskedBatch], strength: float | N
 
 def _smooth_attention(block: Block, factors: FactorsOf) -> None:
     attention = block.attention
-    inputs = [attention.query, attention.key, attention.value]
+    inputs = [attention.query, attention.key, attention.value]  # of one input, so of one s
     _move(factors(*inputs), _producer(block, block.attention_norm, attention), inputs)
+    # The value projection can take the division: attention only averages its rows.
     _move(factors(attention.out), attention.value, [attention.out])
 
 
@@ -80,12 +87,13 @@ def _smooth_mlp(block: Block, factors: FactorsOf) -> None:
     mlp = block.mlp
     inputs = [mlp.up] if mlp.gate is None else [mlp.up, mlp.gate]
     _move(factors(*inputs), _producer(block, block.mlp_norm, mlp), inputs)
-    if mlp.gate is not None:  # linear in the gating half, which is not activated
+    if mlp.gate is not None:  # it takes no activation function, so that the hidden layer is linear in it
         _move(factors(mlp.down), mlp.gate, [mlp.down])
 
 
 def _producer(block: Block, norm: nn.Module, module: Attention | MLP) -> nn.LayerNorm | Scale:
-    """What takes the division: the norm before, or a new multiplication where its output is also the residual."""
+    """What takes the division: the norm before; a new multiplication where the norm has no weight to divide, or where
+    its output is the residual too."""
     if block.pre_norm and isinstance(norm, nn.LayerNorm):
         return norm
     scale = Scale(torch.ones(block.attention.query.in_features))
@@ -114,13 +122,17 @@ def _factors(peak: Tensor, consumers: Sequence[nn.Linear], strength: float) -> T
 
 @torch.no_grad()
 def _rounding_error(inputs: _Inputs, consumers: Sequence[nn.Linear], factors: Tensor) -> float:
-    """Expected squared error of the products of a row, after division by the factors: a step's width squared over 12
-    for each rounded number, times the square of what it is multiplied with. Relative to the layers' outputs."""
+    """The squared error to expect of a row's products, over the square of the products themselves; for all consumers.
+
+    Rounding errs by a twelfth of a step's width squared on average, and each error is multiplied with the square of the
+    number on its other side. The twelfth is left out, since errors are only compared.
+    """
     step = 2 * float((inputs.peak / factors).max()) / STEPS
     mean_squares = inputs.squares / inputs.count
     error = 0.0
     for layer in consumers:
         weight = layer.weight * factors  # [out, in]
+        # x's errors meet W, and W's errors, less what GPTQ makes up for, meet x.
         of_activation = step**2 * weight.square().sum()
         steps = 2 * weight.abs().amax(1) / STEPS
         of_weight = GPTQ_ERROR_SHARE * steps.square().sum() * (mean_squares / factors.square()).sum()

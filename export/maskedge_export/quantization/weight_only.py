@@ -16,19 +16,23 @@ from maskedge_export.quantization.gptq import BlockWeight
 __all__ = ["BLOCK", "store_in_blocks"]
 
 BLOCK = 32
-"""Weights that share a scale. With 64 or 128, onnxruntime 1.32 computed some rows alone with other bits than among
-others; with 32 it did not, at 8 bits and at 4."""
+"""How many weights share a scale. With 64 or 128, onnxruntime 1.32 gave some rows other bits alone than among other
+rows; with 32 it did not, at 8 bits and at 4."""
 
 ACCURACY_LEVEL_INT8 = 4
-"""accuracy_level: 8-bit products. With fp32 products a row alone got other bits, and few rows took longer."""
+"""MatMulNBits' `accuracy_level` for products in 8-bit integers. With fp32 products a row alone got other bits than
+among other rows, and few rows took longer."""
 
 MICROSOFT = "com.microsoft"
 
 
 def store_in_blocks(model: ir.Model, weights: dict[str, BlockWeight]) -> None:
-    """Turn each product with a weight, and the embedding, into its form in blocks, in place.
+    """Turn each MatMul with a weight, and the embedding, into its form in blocks, in place.
 
-    `weights` are the stored weights by name; the table's, which a tied head shares, is [hidden, vocabulary] of 8 bits.
+    Args:
+        model: The fp32 graph.
+        weights: Every stored weight by its name; the embedding table's, which a tied head shares, as
+            [hidden, vocabulary] of 8 bits.
     """
     model.opset_imports.setdefault(MICROSOFT, 1)
     matmuls = weight_matmuls(model)
@@ -53,12 +57,14 @@ def packed(codes: npt.NDArray[np.uint8], bits: int) -> npt.NDArray[np.uint8]:
 
 
 def _constants(model: ir.Model, name: str, stored: BlockWeight) -> list[ir.Value]:
+    """The packed codes and the scales, as constants of the graph."""
     codes = named_constant(model, f"{name}.bits{stored.bits}", packed(stored.codes, stored.bits))
     return [codes, named_constant(model, f"{name}.bits{stored.bits}.scales", stored.scales)]
 
 
 def _gather_blocks(model: ir.Model, weights: dict[str, BlockWeight]) -> None:
-    """Store the token table in blocks; a gathered row's codes are brought down from their middle and scaled."""
+    """Store the token table in blocks. A gathered row is (codes - 2^(bits - 1)) * scales, without the last block's
+    filling."""
     node = token_gather(model)
     if node is None:
         return

@@ -158,7 +158,7 @@ def test_best_tokens_count_as_the_divergence_does(
 ) -> None:
     candidate = model.clone()
     quantize(candidate, plan)
-    found, expected = logprobs(candidate, tmp_path), divergence.expected
+    found, expected = logprobs(candidate, tmp_path), divergence.reference
     pairs = zip(found(expected.batches), expected.logprobs, strict=True)
     same = np.concatenate([answer.argmax(-1) == known.argmax(-1) for answer, known in pairs]).mean()
     assert 0 < same < 1
