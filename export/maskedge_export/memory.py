@@ -2,28 +2,52 @@
 
 import ctypes
 import gc
+import os
 import sys
+from pathlib import Path
 
 from maskedge_export.signals import deferred_signals
 
-__all__ = ["release_memory", "limit_heap"]
+__all__ = ["limit_heap", "release_memory"]
 
 LARGE = 8 * 2**20
 """Bytes of a block that is large: less than a BERT-base's feed-forward weights in fp32."""
+
+WORTH_RELEASING = 32 * 2**20
+"""Bytes that the process has grown by: below, looking for circles among PyTorch's objects, 0.3 s, is not worth it."""
 
 TRIM_THRESHOLD, MMAP_THRESHOLD, ARENA_MAX = -1, -3, -8
 """glibc's numbers for what mallopt sets; see mallopt(3)."""
 
 
+STATM = Path("/proc/self/statm")
+"""Where Linux says how much memory the process holds, in pages; elsewhere it is always given back."""
+
+
+class _Resident:
+    """How much memory the process held when some was last given back; 0 before."""
+
+    bytes = 0
+
+
 def release_memory() -> None:
-    """Free what refers to itself in circles, and return freed memory to the system.
+    """Free what refers to itself in circles, and return freed memory to the system; do nothing where the process has
+    hardly grown since the last time.
 
     glibc keeps what was freed below its last allocation: of a BERT-base's closed session 350 MB.
     """
+    if STATM.exists() and _resident_bytes() - _Resident.bytes < WORTH_RELEASING:
+        return
     with deferred_signals():
         gc.collect()
     if sys.platform == "linux" and (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)):
         trim(0)
+    if STATM.exists():
+        _Resident.bytes = _resident_bytes()
+
+
+def _resident_bytes() -> int:
+    return int(STATM.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def limit_heap() -> None:

@@ -1,0 +1,39 @@
+"""Memory given back while a large model is exported."""
+
+import gc
+import weakref
+
+import numpy as np
+
+from maskedge_export.memory import STATM, release_memory
+
+
+class Circle:
+    """Refers to itself, so that only the garbage collector frees what it holds."""
+
+    def __init__(self, size: int) -> None:
+        self.held = np.ones(size, np.uint8)
+        self.itself = self
+
+
+def test_large_weights_that_refer_to_themselves_are_freed() -> None:
+    gc.disable()
+    try:
+        release_memory()
+        circle = weakref.ref(Circle(100 * 2**20))
+        assert circle() is not None
+        release_memory()
+        assert circle() is None
+    finally:
+        gc.enable()
+
+
+def test_the_collector_does_not_run_for_less_than_it_costs() -> None:
+    gc.disable()
+    try:
+        release_memory()
+        circle = weakref.ref(Circle(2**10))
+        release_memory()
+        assert (circle() is not None) == STATM.exists()
+    finally:
+        gc.enable()
