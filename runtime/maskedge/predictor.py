@@ -15,11 +15,11 @@ from maskedge.bundle.golden_vectors import Verification, choose_precision, repla
 from maskedge.bundle.hub import find_bundle
 from maskedge.bundle.threads import usable_cpus
 from maskedge.errors import TextError
-from maskedge.inference.batching import Query, answer, answer_lazily
+from maskedge.inference.batching import Query, answer_queries, stream_answers
 from maskedge.inference.beam_search import BEAMS, Order, check_order, joint_fills
 from maskedge.inference.decoding import TextDecoder
 from maskedge.inference.encoding import EncodedText, TextEncoder
-from maskedge.inference.multi_piece_targets import rate_targets
+from maskedge.inference.multi_piece_targets import with_whole_targets
 from maskedge.inference.pipeline_arguments import CallArguments, CallOptions, read_arguments
 from maskedge.inference.pipeline_call import FillMask
 from maskedge.inference.scoring import Method, check_method, score_sentences
@@ -240,7 +240,9 @@ class Predictor:
         for index, text in enumerate(encoded, first):
             self._refuse_no_mask(index, text)
         fills = self.fill_encoded(encoded, top_k=top_k)
-        return fills if targets is None else rate_targets(fills, encoded, targets, self.encoder, self._answer, first)
+        return (
+            fills if targets is None else with_whole_targets(fills, encoded, targets, self.encoder, self._answer, first)
+        )
 
     def _encode_all(self, texts: Sequence[str], first: int = 0) -> list[EncodedText]:
         if isinstance(texts, str):
@@ -255,11 +257,11 @@ class Predictor:
 
     def _answer(self, queries: list[Query], outputs: list[str], top_k: int) -> list[Outputs]:
         mask_id = self.encoder.mask_id
-        return answer(self.graph, queries, mask_id=mask_id, outputs=outputs, top_k=top_k, threads=self.threads)
+        return answer_queries(self.graph, queries, mask_id=mask_id, outputs=outputs, top_k=top_k, threads=self.threads)
 
     def _target_logprobs(self, queries: Iterable[Query]) -> Iterator[Outputs]:
         mask_id, threads = self.encoder.mask_id, self.threads
-        return answer_lazily(
+        return stream_answers(
             self.graph, queries, mask_id=mask_id, outputs=["target_logprobs"], top_k=0, threads=threads
         )
 

@@ -243,7 +243,7 @@ def _picture_saver(image: Path | None) -> Callable[[Explanation], None]:
     if image.suffix.lower() not in IMAGE_SUFFIXES:
         _fail(f"--image takes a name that ends in .png or .svg, not {str(image)!r}", USAGE_ERROR)
     try:
-        from maskedge.cli.picture import save_picture
+        from maskedge.cli.explanation_picture import save_picture
     except ModuleNotFoundError as error:
         exit_without_extra("mlm explain --image", "viz", error)
 

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from maskedge.bundle.engine import Graph, Outputs
 
-__all__ = ["Ask", "Query", "answer", "answer_lazily"]
+__all__ = ["AnswerQueries", "Query", "answer_queries", "stream_answers"]
 
 TOKENS_PER_BATCH = 1024
 """Large enough to keep the matrix units busy, small enough that a layer's activations stay in the caches."""
@@ -45,11 +45,11 @@ class Query:
     """Positions that are masked too, and not asked about."""
 
 
-Ask = Callable[[list[Query], list[str], int], list[Outputs]]
+AnswerQueries = Callable[[list[Query], list[str], int], list[Outputs]]
 """Answers queries, in their order: which outputs, and how many of the most probable tokens."""
 
 
-def answer(
+def answer_queries(
     graph: Graph, queries: Sequence[Query], *, mask_id: int, outputs: list[str], top_k: int, threads: int
 ) -> list[Outputs]:
     """For each query the graph's outputs, without their batch axis."""
@@ -64,12 +64,12 @@ def answer(
     return [by_index[index] for index in range(len(queries))]
 
 
-def answer_lazily(
+def stream_answers(
     graph: Graph, queries: Iterable[Query], *, mask_id: int, outputs: list[str], top_k: int, threads: int
 ) -> Iterator[Outputs]:
-    """As `answer`, for queries that are made while it runs: no more of them are held than keep the threads busy."""
+    """As `answer_queries`, of queries made while it runs: no more of them are held than keep the threads busy."""
     for some in _read_ahead(queries, READ_AHEAD_TOKENS * threads):
-        yield from answer(graph, some, mask_id=mask_id, outputs=outputs, top_k=top_k, threads=threads)
+        yield from answer_queries(graph, some, mask_id=mask_id, outputs=outputs, top_k=top_k, threads=threads)
 
 
 def _read_ahead(queries: Iterable[Query], tokens: int) -> Iterator[list[Query]]:

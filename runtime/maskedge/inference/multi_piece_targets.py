@@ -7,14 +7,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from maskedge.inference.batching import Ask, Query
+from maskedge.inference.batching import AnswerQueries, Query
 from maskedge.inference.encoding import EncodedText, TextEncoder
 from maskedge.inference.targets import TargetLists
 from maskedge.results import Fill, WholeTarget
 
-__all__ = ["rate_targets", "score_whole"]
+__all__ = ["score_whole_targets", "with_whole_targets"]
 
-ASKED_AT_ONCE = 16
+PIECES_PER_QUERY = 16
 """Pieces in one query: a head's output is asked * vocabulary floats."""
 
 
@@ -30,24 +30,28 @@ class _Context:
     """Its pieces that are filled in."""
 
 
-def rate_targets(
+def with_whole_targets(
     fills: Sequence[Fill],
     texts: Sequence[EncodedText],
     targets: TargetLists[str],
     encoder: TextEncoder,
-    ask: Ask,
+    answer_queries: AnswerQueries,
     first: int,
 ) -> list[Fill]:
-    """The fills of the texts with the targets rated at each mask. Raises as `score_whole`."""
-    rated = score_whole(texts, targets, encoder, ask, first)
+    """The fills of the texts with the targets rated at each mask. Raises as `score_whole_targets`."""
+    rated = score_whole_targets(texts, targets, encoder, answer_queries, first)
     return [
         replace(fill, masks=tuple(replace(mask, targets=own) for mask, own in zip(fill.masks, each, strict=True)))
         for fill, each in zip(fills, rated, strict=True)
     ]
 
 
-def score_whole(
-    texts: Sequence[EncodedText], targets: TargetLists[str], encoder: TextEncoder, ask: Ask, first: int = 0
+def score_whole_targets(
+    texts: Sequence[EncodedText],
+    targets: TargetLists[str],
+    encoder: TextEncoder,
+    answer_queries: AnswerQueries,
+    first: int = 0,
 ) -> list[tuple[tuple[WholeTarget, ...], ...]]:
     """For each text and mask its words' ratings, the greatest `mean_logprob` first.
 
@@ -61,7 +65,7 @@ def score_whole(
         ]
         for index, text in enumerate(texts)
     ]
-    logprobs = _piece_logprobs(texts, words, encoder, ask)
+    logprobs = _piece_logprobs(texts, words, encoder, answer_queries)
 
     def rate(text: int, mask: int, word: str, pieces: tuple[int, ...]) -> WholeTarget:
         each = tuple(logprobs[context, piece] for context, piece in _contexts(text, mask, pieces))
@@ -101,7 +105,10 @@ def _contexts(text: int, mask: int, pieces: tuple[int, ...]) -> list[tuple[_Cont
 
 
 def _piece_logprobs(
-    texts: Sequence[EncodedText], words: list[list[dict[str, tuple[int, ...]]]], encoder: TextEncoder, ask: Ask
+    texts: Sequence[EncodedText],
+    words: list[list[dict[str, tuple[int, ...]]]],
+    encoder: TextEncoder,
+    answer_queries: AnswerQueries,
 ) -> dict[tuple[_Context, int], float]:
     """Each piece's log-probability in its context, nats; each is asked for once."""
     asked: dict[_Context, dict[int, None]] = {}
@@ -111,14 +118,14 @@ def _piece_logprobs(
                 for context, piece in _contexts(text, mask, pieces):
                     asked.setdefault(context, {})[piece] = None
     some = [
-        (context, tuple(pieces)[start : start + ASKED_AT_ONCE])
+        (context, tuple(pieces)[start : start + PIECES_PER_QUERY])
         for context, pieces in asked.items()
-        for start in range(0, len(pieces), ASKED_AT_ONCE)
+        for start in range(0, len(pieces), PIECES_PER_QUERY)
     ]
     queries = [_query(texts[context.text], context, pieces, encoder) for context, pieces in some]
     return {
         (context, piece): float(logprob)
-        for (context, pieces), outputs in zip(some, ask(queries, ["target_logprobs"], 0), strict=True)
+        for (context, pieces), outputs in zip(some, answer_queries(queries, ["target_logprobs"], 0), strict=True)
         for piece, logprob in zip(pieces, np.asarray(outputs["target_logprobs"])[:, 0].tolist(), strict=True)
     }
 

@@ -9,11 +9,11 @@ import numpy as np
 
 from maskedge.bundle.engine import Outputs
 from maskedge.errors import TextError
-from maskedge.inference.batching import Ask, Query
+from maskedge.inference.batching import AnswerQueries, Query
 from maskedge.inference.beam_search import BEAMS, Order, joint_fills
 from maskedge.inference.decoding import TextDecoder
 from maskedge.inference.encoding import EncodedText, TextEncoder
-from maskedge.inference.multi_piece_targets import score_whole
+from maskedge.inference.multi_piece_targets import score_whole_targets
 from maskedge.inference.pipeline_arguments import CallOptions
 from maskedge.inference.streaming import answer_in_order
 from maskedge.inference.targets import TargetLists
@@ -37,7 +37,7 @@ class FillMask:
     encoder: TextEncoder
     decoder: TextDecoder
     vocab_size: int
-    ask: Ask
+    answer_queries: AnswerQueries
     options: CallOptions
 
     def __call__(self, inputs: object) -> Any:
@@ -88,7 +88,7 @@ class FillMask:
         targets = [_at(ids, text, row) if ids else None for text, row in zip(texts, rows, strict=True)]
         ranked = self.vocab_size if ids else options.top_k
         queries = [Query(text.input_ids, text.mask_positions, (0,) * len(text.mask_positions)) for text in texts]
-        answers = self.ask(queries, ["top_ids", "top_logprobs"], ranked)
+        answers = self.answer_queries(queries, ["top_ids", "top_logprobs"], ranked)
         return [self._masks(*parts) for parts in zip(texts, targets, answers, strict=True)]
 
     def _masks(
@@ -110,7 +110,7 @@ class FillMask:
     def _whole(self, text: EncodedText, words: tuple[tuple[str, ...], ...]) -> list[list[Candidate]]:
         """For each mask its targets; `score` is the geometric mean of the pieces' probabilities."""
         targets = TargetLists(words, per_mask=True)
-        (rated,) = score_whole([text], targets, self.encoder, self.ask)
+        (rated,) = score_whole_targets([text], targets, self.encoder, self.answer_queries)
         return [
             [
                 {
@@ -130,7 +130,7 @@ class FillMask:
     def _joint(self, text: EncodedText, order: Order) -> list[Candidate]:
         """Fillings of all masks together; `token` and `token_str` are lists, in reading order."""
         beams = min(max(BEAMS, self.options.top_k), self.vocab_size)
-        fills = joint_fills(text, self.decoder, self.ask, order=order, beams=beams)
+        fills = joint_fills(text, self.decoder, self.answer_queries, order=order, beams=beams)
         return [
             {
                 "score": math.exp(fill.logprob),

@@ -1,6 +1,6 @@
 """Sentence scoring: each token's log-probability given its text, and the pseudo-log-likelihood they add up to.
 
-A method says what is masked while a token is asked for:
+A method says what is masked while a token is predicted:
 
 - `original`            the token alone (Salazar et al. 2020, https://aclanthology.org/2020.acl-main.240)
 - `within_word_l2r`     and the later tokens of its word (Kauf & Ivanova 2023, https://aclanthology.org/2023.acl-short.80);
@@ -11,7 +11,7 @@ What a word is, `maskedge.inference.words` says. Masked copies are made when the
 answers.
 
 A text longer than the model is read through windows of the model's length. Each question has a window of its own, with
-the tokens asked for in its middle, moved no further than the text's ends ask: no other window shows more context on its
+the predicted tokens in its middle, moved no further than the text's ends ask: no other window shows more context on its
 shorter side. A copy costs as much wherever its window lies, so the best one is as cheap as any stride.
 """
 
@@ -30,15 +30,15 @@ from maskedge.inference.metrics import bits_per_character, perplexity
 from maskedge.inference.words import Word, count_words, divide
 from maskedge.results import SentenceScore, TokenScore, WordScore
 
-__all__ = ["Ask", "Method", "check_method", "score_sentences"]
+__all__ = ["Method", "StreamAnswers", "check_method", "score_sentences"]
 
 Method = Literal["original", "within_word_l2r", "whole_word"]
 
-Ask = Callable[[Iterable[Query]], Iterator[Outputs]]
+StreamAnswers = Callable[[Iterable[Query]], Iterator[Outputs]]
 """Answers queries in their order, taking few of them before it answers the first."""
 
-ASKED_AT_ONCE = 32
-"""Tokens of one word in one query: a head's output is asked * vocabulary floats, and a word may have hundreds."""
+TOKENS_PER_QUERY = 32
+"""Tokens of one word in one query: a head's output is targets * vocabulary floats, and a word may have hundreds."""
 
 
 def check_method(method: str) -> None:
@@ -48,7 +48,7 @@ def check_method(method: str) -> None:
 
 
 def score_sentences(
-    texts: Iterable[EncodedText], encoder: TextEncoder, method: Method, ask: Ask
+    texts: Iterable[EncodedText], encoder: TextEncoder, method: Method, stream_answers: StreamAnswers
 ) -> Iterator[SentenceScore]:
     """Each text's score, in order, as soon as its last token is known."""
     begun: deque[_Sentence] = deque()
@@ -59,25 +59,25 @@ def score_sentences(
             yield from begun[-1].queries()
 
     logprobs: list[float] = []
-    for outputs in ask(queries()):
+    for outputs in stream_answers(queries()):
         logprobs += np.asarray(outputs["target_logprobs"])[:, 0].tolist()
         if len(logprobs) == len(begun[0].ids):
             yield begun.popleft().score(logprobs)
             logprobs = []
 
 
-def _questions(method: Method, word: range) -> Iterator[tuple[range, range]]:
-    """The tokens asked for at once, and the tokens masked for it, until all of a word's tokens were asked for."""
-    step = ASKED_AT_ONCE if method == "whole_word" else 1
+def _targets_and_masked(method: Method, word: range) -> Iterator[tuple[range, range]]:
+    """The tokens predicted by one query, and those masked for it, until all of a word's tokens are predicted."""
+    step = TOKENS_PER_QUERY if method == "whole_word" else 1
     for start in range(word.start, word.stop, step):
-        asked = range(start, min(start + step, word.stop))
+        targets = range(start, min(start + step, word.stop))
         match method:
             case "original":
-                yield asked, asked
+                yield targets, targets
             case "within_word_l2r":
-                yield asked, range(start, word.stop)
+                yield targets, range(start, word.stop)
             case "whole_word":
-                yield asked, word
+                yield targets, word
 
 
 class _Sentence:
@@ -96,8 +96,8 @@ class _Sentence:
     def queries(self) -> Iterator[Query]:
         """One or more for each word; their targets are the text's tokens, in order."""
         for word in self.words:
-            for asked, masked in _questions(self.method, word.tokens):
-                yield self._query(asked, masked)
+            for targets, masked in _targets_and_masked(self.method, word.tokens):
+                yield self._query(targets, masked)
 
     def score(self, logprobs: list[float]) -> SentenceScore:
         """The score, once all tokens' log-probabilities are known."""
@@ -118,27 +118,27 @@ class _Sentence:
             context=self.context,
         )
 
-    def _query(self, asked: range, masked: range) -> Query:
-        start = self._window_start(asked)
+    def _query(self, targets: range, masked: range) -> Query:
+        start = self._window_start(targets)
         shift = len(self.encoder.prefix) - start
         return Query(
             input_ids=self._window_ids(start),
-            mask_positions=tuple(token + shift for token in asked),
-            target_ids=tuple(self.ids[asked.start : asked.stop].tolist()),
+            mask_positions=tuple(token + shift for token in targets),
+            target_ids=tuple(self.ids[targets.start : targets.stop].tolist()),
             also_masked=tuple(
-                token + shift for token in masked if token not in asked and start <= token < start + self.window
+                token + shift for token in masked if token not in targets and start <= token < start + self.window
             ),
         )
 
-    def _window_start(self, asked: range) -> int:
-        """Where the window around the tokens asked for begins; notes that it was read, and the context it shows."""
+    def _window_start(self, targets: range) -> int:
+        """Where the window around the predicted tokens begins; notes that it was read, and the context it shows."""
         last = len(self.ids) - self.window
-        start = max(0, min((asked.start + asked.stop) // 2 - self.window // 2, last))
+        start = max(0, min((targets.start + targets.stop) // 2 - self.window // 2, last))
         self.starts.add(start)
         if start > 0:
-            self._note_context(asked.start - start)
+            self._note_context(targets.start - start)
         if start < last:
-            self._note_context(start + self.window - asked.stop)
+            self._note_context(start + self.window - targets.stop)
         return start
 
     def _note_context(self, tokens: int) -> None:

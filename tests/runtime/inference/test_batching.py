@@ -13,8 +13,8 @@ from maskedge.inference.batching import (
     READ_AHEAD_TOKENS,
     TOKENS_PER_BATCH,
     Query,
-    answer,
-    answer_lazily,
+    answer_queries,
+    stream_answers,
 )
 
 MASK_ID = 99
@@ -49,7 +49,7 @@ def _draw_query(chance: random.Random, number: int) -> Query:
 
 def ask(queries: list[Query], threads: int = 2) -> tuple[list[int], list[Arrays]]:
     graph = RecordingGraph()
-    answers = answer(graph, queries, mask_id=MASK_ID, outputs=["number"], top_k=3, threads=threads)
+    answers = answer_queries(graph, queries, mask_id=MASK_ID, outputs=["number"], top_k=3, threads=threads)
     return [int(row["number"].item()) for row in answers], graph.calls
 
 
@@ -137,7 +137,7 @@ def test_queries_are_made_while_earlier_ones_are_answered(threads: int) -> None:
             yield query
 
     graph, most = RecordingGraph(), 0
-    answers = answer_lazily(graph, make(), mask_id=MASK_ID, outputs=["number"], top_k=3, threads=threads)
+    answers = stream_answers(graph, make(), mask_id=MASK_ID, outputs=["number"], top_k=3, threads=threads)
     for place, row in enumerate(answers):
         assert row["number"].item() == 1000 + place
         most = max(most, sum(len(query.input_ids) for query in queries[place:made]) if place % 100 == 0 else 0)
@@ -147,7 +147,7 @@ def test_queries_are_made_while_earlier_ones_are_answered(threads: int) -> None:
 
 
 def test_no_queries_no_answers() -> None:
-    assert list(answer_lazily(RecordingGraph(), iter(()), mask_id=0, outputs=[], top_k=0, threads=2)) == []
+    assert list(stream_answers(RecordingGraph(), iter(()), mask_id=0, outputs=[], top_k=0, threads=2)) == []
 
 
 def test_an_error_in_a_batch_reaches_the_caller() -> None:
@@ -156,4 +156,4 @@ def test_an_error_in_a_batch_reaches_the_caller() -> None:
             raise MemoryError("too much")
 
     with pytest.raises(MemoryError, match="too much"):
-        answer(FailingGraph(), draw_queries(3, 50), mask_id=MASK_ID, outputs=["number"], top_k=0, threads=2)
+        answer_queries(FailingGraph(), draw_queries(3, 50), mask_id=MASK_ID, outputs=["number"], top_k=0, threads=2)

@@ -12,7 +12,7 @@ from tokenizers import Tokenizer
 from maskedge import JointFill, Predictor, TextError
 from maskedge.bundle.engine import Outputs
 from maskedge.inference.batching import Query
-from maskedge.inference.beam_search import Order, fill_together
+from maskedge.inference.beam_search import Order, beam_search
 
 Array = npt.NDArray[np.float64]
 
@@ -78,9 +78,7 @@ def test_a_wide_beam_finds_what_exhaustive_search_finds(seed: int, masks: int, o
     model = TinyModel(seed)
     text = [3, *[MASK, 1] * masks]
     reference = every_filling(model, text, order)
-    found = fill_together(
-        np.array(text), tuple(range(1, len(text), 2)), model.ask, order=order, beams=VOCABULARY**masks
-    )
+    found = beam_search(np.array(text), tuple(range(1, len(text), 2)), model.ask, order=order, beams=VOCABULARY**masks)
     assert len(found) == VOCABULARY**masks
     best_first = sorted(reference, key=lambda tokens: -reference[tokens][0])
     assert [filling.in_reading_order for filling in found] == best_first
@@ -98,7 +96,7 @@ def test_a_narrow_beam_says_the_truth_of_what_it_finds(seed: int, order: Order) 
     text = [3, *[MASK, 1] * 4]
     reference = every_filling(model, text, order)
     for beams in (1, 2, 5):
-        found = fill_together(np.array(text), (1, 3, 5, 7), model.ask, order=order, beams=beams)
+        found = beam_search(np.array(text), (1, 3, 5, 7), model.ask, order=order, beams=beams)
         assert 1 <= len(found) <= beams
         for filling in found:
             assert filling.logprob == pytest.approx(reference[filling.in_reading_order][0], abs=1e-9)
@@ -108,7 +106,7 @@ def test_confidence_fills_the_surest_mask_first() -> None:
     orders = set()
     for seed in range(10):
         model = TinyModel(seed)
-        (filling,) = fill_together(np.array([MASK, 1, MASK]), (0, 2), model.ask, order="confidence", beams=1)
+        (filling,) = beam_search(np.array([MASK, 1, MASK]), (0, 2), model.ask, order="confidence", beams=1)
         first, second = (model.logprobs((MASK, 1, MASK), position).max() for position in (0, 2))
         assert filling.order == ((0, 1) if first > second else (1, 0))
         orders.add(filling.order)

@@ -10,7 +10,7 @@ import pytest
 from tokenizers import Tokenizer
 
 from maskedge import EncodedText, Predictor, SentenceScore, TextError
-from maskedge.inference.scoring import ASKED_AT_ONCE, Method, score_sentences
+from maskedge.inference.scoring import TOKENS_PER_QUERY, Method, score_sentences
 
 Ask = Callable[..., dict[str, Any]]
 DrawTexts = Callable[..., list[str]]
@@ -113,7 +113,7 @@ def test_scores_are_independent_of_batch_mates_and_threads(
 def test_a_word_of_more_tokens_than_are_asked_at_once(tiny: Predictor, tokenizer: Tokenizer, ask: Ask) -> None:
     text = "the " + "zq" * 20 + " water"
     (score,) = tiny.score([text], method="whole_word")
-    assert score.words[1].token_count > ASKED_AT_ONCE
+    assert score.words[1].token_count > TOKENS_PER_QUERY
     assert [token.logprob for token in score.tokens] == pytest.approx(
         by_hand(text, "whole_word", tiny, tokenizer, ask), abs=1e-5
     )

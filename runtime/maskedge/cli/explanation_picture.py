@@ -7,7 +7,7 @@ from typing import Any
 from matplotlib import font_manager, rc_context
 from matplotlib.figure import Figure
 
-from maskedge.cli.sheet import ACCENT, ACCENT_LIGHT, INK, LINE, QUIET, WHITE, Sheet, Span
+from maskedge.cli.canvas import ACCENT, ACCENT_LIGHT, INK, LINE, QUIET, WHITE, Canvas, Span
 from maskedge.cli.spelling import mask_spans, printable, visible
 from maskedge.explanation import ExplainedCandidate, ExplainedMask, ExplainedToken, Explanation
 
@@ -53,109 +53,109 @@ def _metadata(explanation: Explanation, kind: str) -> dict[str, str | None]:
 
 def draw_explanation(explanation: Explanation) -> Figure:
     """The explanation as a figure. It needs no display."""
-    sheet = Sheet()
+    canvas = Canvas()
     several = len(explanation.masks) > 1
     masked = explanation.masked_text
-    _sentence(sheet, "Input sentence", explanation.text, mask_spans(explanation.text, explanation.mask_token))
-    _sentence(sheet, "Masked sentence", masked, mask_spans(masked, explanation.mask_token))
-    _tokens(sheet, explanation.tokens)
+    _sentence(canvas, "Input sentence", explanation.text, mask_spans(explanation.text, explanation.mask_token))
+    _sentence(canvas, "Masked sentence", masked, mask_spans(masked, explanation.mask_token))
+    _tokens(canvas, explanation.tokens)
     for mask in explanation.masks:
-        _distribution(sheet, f", position {mask.position}" if several else "", mask)
+        _distribution(canvas, f", position {mask.position}" if several else "", mask)
     for mask in explanation.masks:
-        _word(sheet, f", position {mask.position}" if several else "", mask)
-    _sentence(sheet, "Filled sentence", explanation.filled_text, [mask.filled_span for mask in explanation.masks])
-    return sheet.finish(f"{explanation.model} · {explanation.precision}")
+        _word(canvas, f", position {mask.position}" if several else "", mask)
+    _sentence(canvas, "Filled sentence", explanation.filled_text, [mask.filled_span for mask in explanation.masks])
+    return canvas.finish(f"{explanation.model} · {explanation.precision}")
 
 
-def _sentence(sheet: Sheet, title: str, text: str, spans: list[Span]) -> None:
-    sheet.begin_step(title)
-    sheet.y += TITLE_DROP
-    sheet.paragraph(printable(text), spans, TEXT)
-    sheet.y += STEP_GAP
+def _sentence(canvas: Canvas, title: str, text: str, spans: list[Span]) -> None:
+    canvas.begin_step(title)
+    canvas.y += TITLE_DROP
+    canvas.paragraph(printable(text), spans, TEXT)
+    canvas.y += STEP_GAP
 
 
-def _tokens(sheet: Sheet, tokens: tuple[ExplainedToken, ...]) -> None:
+def _tokens(canvas: Canvas, tokens: tuple[ExplainedToken, ...]) -> None:
     """A box for each token, with its id, over its position."""
-    sheet.begin_step("Tokens, their ids and positions")
-    sheet.y += TITLE_DROP
+    canvas.begin_step("Tokens, their ids and positions")
+    canvas.y += TITLE_DROP
     x = 0.0
     for token in tokens:
-        width = _box_width(sheet, token)
-        if x and x + width > sheet.inner_width:
-            x, sheet.y = 0.0, sheet.y + BOX_ROW
-        _token(sheet, x, width, token)
+        width = _box_width(canvas, token)
+        if x and x + width > canvas.inner_width:
+            x, canvas.y = 0.0, canvas.y + BOX_ROW
+        _token(canvas, x, width, token)
         x += width + BOX_GAP
-    sheet.y += BOX_ROW - 14 + STEP_GAP
+    canvas.y += BOX_ROW - 14 + STEP_GAP
 
 
-def _box_width(sheet: Sheet, token: ExplainedToken) -> float:
+def _box_width(canvas: Canvas, token: ExplainedToken) -> float:
     widest = max(
-        sheet.width_of(_spelling(sheet, token), TOKEN, bold=token.masked), sheet.width_of(str(token.token), SMALL)
+        canvas.width_of(_spelling(canvas, token), TOKEN, bold=token.masked), canvas.width_of(str(token.token), SMALL)
     )
     return widest + 2 * BOX_PADDING
 
 
-def _spelling(sheet: Sheet, token: ExplainedToken) -> str:
-    return sheet.shortened(visible(token.token_str), TOKEN, sheet.inner_width - 2 * BOX_PADDING, bold=token.masked)
+def _spelling(canvas: Canvas, token: ExplainedToken) -> str:
+    return canvas.shortened(visible(token.token_str), TOKEN, canvas.inner_width - 2 * BOX_PADDING, bold=token.masked)
 
 
-def _token(sheet: Sheet, x: float, width: float, token: ExplainedToken) -> None:
+def _token(canvas: Canvas, x: float, width: float, token: ExplainedToken) -> None:
     fill, edge = (ACCENT, ACCENT) if token.masked else (WHITE, LINE)
-    top = sheet.y - 12
-    sheet.box(x, top, width, BOX_HEIGHT, fill=fill, edge=edge)
+    top = canvas.y - 12
+    canvas.box(x, top, width, BOX_HEIGHT, fill=fill, edge=edge)
     middle = x + width / 2
     colours = (WHITE, ACCENT_LIGHT) if token.masked else (INK, QUIET)
-    sheet.text(middle, top + 14, _spelling(sheet, token), TOKEN, colours[0], align="center", bold=token.masked)
-    sheet.text(middle, top + 30, str(token.token), SMALL, colours[1], align="center")
+    canvas.text(middle, top + 14, _spelling(canvas, token), TOKEN, colours[0], align="center", bold=token.masked)
+    canvas.text(middle, top + 30, str(token.token), SMALL, colours[1], align="center")
     position = f"mask, {token.position}" if token.masked else str(token.position)
-    sheet.text(middle, top + 49, position, SMALL, ACCENT if token.masked else QUIET, align="center")
+    canvas.text(middle, top + 49, position, SMALL, ACCENT if token.masked else QUIET, align="center")
 
 
-def _distribution(sheet: Sheet, where: str, mask: ExplainedMask) -> None:
+def _distribution(canvas: Canvas, where: str, mask: ExplainedMask) -> None:
     """A bar for each candidate, longest for the best, with the figures on the way from its logit."""
-    sheet.begin_step(f"Logits to probabilities{where}")
+    canvas.begin_step(f"Logits to probabilities{where}")
     for heading, end in COLUMNS.items():
-        sheet.text(BAR_START + BAR_LENGTH + end, sheet.y, heading, SMALL, QUIET, align="right")
-    sheet.y += TITLE_DROP
+        canvas.text(BAR_START + BAR_LENGTH + end, canvas.y, heading, SMALL, QUIET, align="right")
+    canvas.y += TITLE_DROP
     best = mask.candidates[0]
     for candidate in mask.candidates:
-        _candidate(sheet, candidate, best)
+        _candidate(canvas, candidate, best)
     others = f"{mask.others:,} others"
-    _row(sheet, others, QUIET, {"probability": f"{mask.others_probability:.2%}"}, bold=False)
-    sheet.y += STEP_GAP - ROW / 2
+    _row(canvas, others, QUIET, {"probability": f"{mask.others_probability:.2%}"}, bold=False)
+    canvas.y += STEP_GAP - ROW / 2
 
 
-def _candidate(sheet: Sheet, candidate: ExplainedCandidate, best: ExplainedCandidate) -> None:
+def _candidate(canvas: Canvas, candidate: ExplainedCandidate, best: ExplainedCandidate) -> None:
     leads = candidate is best
     length = max(1.0, BAR_LENGTH * candidate.probability / best.probability)
     fill = ACCENT if leads else ACCENT_LIGHT
-    sheet.box(BAR_START, sheet.y - BAR_HEIGHT / 2, length, BAR_HEIGHT, fill=fill, edge=fill, radius=2.0)
+    canvas.box(BAR_START, canvas.y - BAR_HEIGHT / 2, length, BAR_HEIGHT, fill=fill, edge=fill, radius=2.0)
     figures = {
         "probability": f"{candidate.probability:.2%}",
         "share": f"{candidate.share:.1%}",
         "log-prob.": f"{candidate.logprob:.3f}",
         "logit gap": f"{candidate.logit_gap:.3f}",
     }
-    _row(sheet, visible(candidate.token_str), INK, figures, bold=leads)
+    _row(canvas, visible(candidate.token_str), INK, figures, bold=leads)
 
 
-def _row(sheet: Sheet, label: str, colour: str, figures: dict[str, str], *, bold: bool) -> None:
-    label = sheet.shortened(label, TOKEN, BAR_START - 10, bold=bold)
-    sheet.text(BAR_START - 10, sheet.y, label, TOKEN, colour, align="right", bold=bold)
+def _row(canvas: Canvas, label: str, colour: str, figures: dict[str, str], *, bold: bool) -> None:
+    label = canvas.shortened(label, TOKEN, BAR_START - 10, bold=bold)
+    canvas.text(BAR_START - 10, canvas.y, label, TOKEN, colour, align="right", bold=bold)
     for heading, figure in figures.items():
         shade = colour if heading == "probability" else QUIET
         end, strong = BAR_START + BAR_LENGTH + COLUMNS[heading], bold and heading == "probability"
-        sheet.text(end, sheet.y, figure, FIGURE, shade, align="right", bold=strong)
-    sheet.y += ROW
+        canvas.text(end, canvas.y, figure, FIGURE, shade, align="right", bold=strong)
+    canvas.y += ROW
 
 
-def _word(sheet: Sheet, where: str, mask: ExplainedMask) -> None:
-    sheet.begin_step(f"Decoded word{where}")
-    sheet.y += TITLE_DROP
+def _word(canvas: Canvas, where: str, mask: ExplainedMask) -> None:
+    canvas.begin_step(f"Decoded word{where}")
+    canvas.y += TITLE_DROP
     best = visible(mask.candidates[0].token_str)
-    sheet.paragraph(best, [(0, len(best))], TEXT)
+    canvas.paragraph(best, [(0, len(best))], TEXT)
     if mask.word is not None:
         rank = f"rank {mask.word_rank:,}" if mask.word_rank else "no single token"
-        x = sheet.width_of(best, TEXT, bold=True) + 18
-        sheet.text(x, sheet.y, f"The masked word was {printable(mask.word)}: {rank}", FIGURE, QUIET)
-    sheet.y += STEP_GAP
+        x = canvas.width_of(best, TEXT, bold=True) + 18
+        canvas.text(x, canvas.y, f"The masked word was {printable(mask.word)}: {rank}", FIGURE, QUIET)
+    canvas.y += STEP_GAP

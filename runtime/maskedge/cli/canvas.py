@@ -1,4 +1,4 @@
-"""A sheet that steps are drawn on from top to bottom, along a rail with their numbers."""
+"""A canvas that steps are drawn on from top to bottom, along a rail with their numbers."""
 
 import re
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch
 
-__all__ = ["ACCENT", "ACCENT_LIGHT", "ACCENT_PALE", "INK", "LINE", "QUIET", "WHITE", "Sheet", "Span"]
+__all__ = ["ACCENT", "ACCENT_LIGHT", "ACCENT_PALE", "INK", "LINE", "QUIET", "WHITE", "Canvas", "Span"]
 
 INK, QUIET, LINE, WHITE = "#1f2937", "#7c8698", "#d5dbe5", "#ffffff"
 ACCENT, ACCENT_LIGHT, ACCENT_PALE = "#2456c9", "#b4c6f1", "#e6edfc"
@@ -32,7 +32,7 @@ Span = tuple[int, int]
 Align = Literal["left", "center", "right"]
 
 
-class Sheet:
+class Canvas:
     """A figure of fixed width that grows downwards; `y` is where the next thing is drawn, the middle of its line."""
 
     inner_width = WIDTH - 2 * MARGIN - INDENT
