@@ -15,7 +15,7 @@ from maskedge_batch.errors import BatchError, StoppedError, WriteError
 from maskedge_batch.job import Job, Outcome, score_file
 from maskedge_batch.progress import ProgressDisplay
 from maskedge_batch.report import Report
-from maskedge_batch.stopping import Stop
+from maskedge_batch.stopping import StopRequest
 
 __all__ = ["app"]
 
@@ -55,7 +55,7 @@ def score(
     console = Console(stderr=True)
     try:
         with ProgressDisplay(console) as display:
-            outcome = score_file(job, display.update, Stop.on_signals())
+            outcome = score_file(job, display.update, StopRequest.on_signals())
     except StoppedError as stopped:
         console.print(str(stopped))
         raise typer.Exit(128 + stopped.number) from None

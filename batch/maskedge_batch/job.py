@@ -12,14 +12,15 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from maskedge import Predictor
-from maskedge_batch import rendering, report
 from maskedge_batch.columns import Columns, choose_columns, scored_schema
 from maskedge_batch.errors import InputError, OutputError
 from maskedge_batch.publish import naming_failed_writes, staged
 from maskedge_batch.reading import open_parquet, read_batches
+from maskedge_batch.rendering import as_html, as_json, as_markdown
+from maskedge_batch.report import Report, RunFacts, make_report
 from maskedge_batch.scoring import score_batches
 from maskedge_batch.statistics import Statistics
-from maskedge_batch.stopping import Stop, StoppableGraph
+from maskedge_batch.stopping import StoppableGraph, StopRequest
 from maskedge_batch.writing import ScoredWriter
 
 __all__ = ["Job", "OnProgress", "Outcome", "score_file"]
@@ -47,20 +48,22 @@ class Job:
 class Outcome:
     """What a finished job says and where it left its files."""
 
-    report: report.Report
+    report: Report
     output: Path
     html: Path
     markdown: Path
     json: Path
 
 
-def score_file(job: Job, on_progress: OnProgress = lambda done, total: None, stop: Stop | None = None) -> Outcome:
+def score_file(
+    job: Job, on_progress: OnProgress = lambda done, total: None, stop: StopRequest | None = None
+) -> Outcome:
     """Scores a Parquet file into another and reports on it. All four files appear complete, or none of them.
 
     Raises InputError, OutputError and WriteError, StoppedError where `stop` is asked for on the way, and the
     BundleErrors of `Predictor.load`.
     """
-    stop = stop or Stop()
+    stop = stop or StopRequest()
 
     def progress(done: int, total: int) -> None:
         on_progress(done, total)
@@ -75,16 +78,16 @@ def score_file(job: Job, on_progress: OnProgress = lambda done, total: None, sto
             clock.start_scoring()
             progress(0, parquet.metadata.num_rows)
             statistics = _score_into(scored, output, parquet, job, predictor, columns, progress)
-            figures = report.make(statistics, _run_facts(job, output, columns, predictor, clock))
-            pages = (rendering.as_html(figures), rendering.as_markdown(figures), rendering.as_json(figures))
+            report = make_report(statistics, _run_facts(job, output, columns, predictor, clock))
+            pages = (as_html(report), as_markdown(report), as_json(report))
             for draft, final, page in zip(drafts, reports, pages, strict=True):
                 with naming_failed_writes(final):
                     draft.write_text(page, encoding="utf-8")
             stop.check()
-    return Outcome(figures, *finals)
+    return Outcome(report, *finals)
 
 
-def _load(job: Job, stop: Stop) -> Predictor:
+def _load(job: Job, stop: StopRequest) -> Predictor:
     predictor = Predictor.load(job.model)
     predictor.graph = StoppableGraph(predictor.graph, stop)
     try:
@@ -149,10 +152,10 @@ def _provenance(job: Job, columns: Columns, predictor: Predictor) -> bytes:
     return json.dumps(facts, sort_keys=True).encode()
 
 
-def _run_facts(job: Job, output: Path, columns: Columns, predictor: Predictor, clock: _Clock) -> report.RunFacts:
+def _run_facts(job: Job, output: Path, columns: Columns, predictor: Predictor, clock: _Clock) -> RunFacts:
     wall, scoring = clock.wall_and_scoring_seconds()
     packages = ("maskedge", "onnxruntime", "tokenizers", "numpy", "pyarrow")
-    return report.RunFacts(
+    return RunFacts(
         input=job.input.name,
         output=output.name,
         text_column=columns.text,

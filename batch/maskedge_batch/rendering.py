@@ -9,13 +9,13 @@ from markupsafe import Markup
 
 from maskedge.inference.encoding import MAX_UNMASKED_TOKENS
 from maskedge_batch.chart import histogram_svg
-from maskedge_batch.report import MaskedFigures, Report, UnmaskedFigures
+from maskedge_batch.report import MaskedMetrics, Report, UnmaskedMetrics
 from maskedge_batch.statistics import MASK
 
 __all__ = ["as_html", "as_json", "as_markdown"]
 
 NOTHING = "\N{EN DASH}"
-"""Stands for a figure that there is none of."""
+"""Stands for a number that there is none of."""
 
 REASONS = {
     "null_text": "The text is null.",
@@ -29,7 +29,7 @@ REASONS = {
 
 
 def as_json(report: Report) -> str:
-    """Every figure under the name of its field."""
+    """Every metric under the name of its field."""
     return json.dumps(asdict(report), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
@@ -51,7 +51,7 @@ def _percent(share: float | None) -> str:
     return NOTHING if share is None else f"{share:.1%}"
 
 
-def _figure(value: float | None) -> str:
+def _significant(value: float | None) -> str:
     """Four significant digits, and no exponent as long as a reader can do without."""
     if value is None:
         return NOTHING
@@ -71,8 +71,8 @@ def _highlighted(text: str) -> Markup:
     return Markup("<mark>mask</mark>").join(parts)
 
 
-def _histogram(figures: MaskedFigures | UnmaskedFigures, perplexity: float) -> Markup:
-    return Markup(histogram_svg(figures.histogram, perplexity))  # noqa: S704  numbers only, no text of the input
+def _histogram(metrics: MaskedMetrics | UnmaskedMetrics, perplexity: float) -> Markup:
+    return Markup(histogram_svg(metrics.histogram, perplexity))  # noqa: S704  numbers only, no text of the input
 
 
 _TEMPLATES = Environment(
@@ -87,7 +87,7 @@ _TEMPLATES = Environment(
 _TEMPLATES.filters |= {
     "number": _number,
     "percent": _percent,
-    "figure": _figure,
+    "significant": _significant,
     "seconds": "{:,.1f} s".format,
     "plain": _markdown_text,
     "highlighted": _highlighted,

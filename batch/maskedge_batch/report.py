@@ -1,4 +1,4 @@
-"""A report: every figure of a run, as a frozen value."""
+"""A report: every number of a run, as a frozen value."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from maskedge_batch.statistics import BINS_PER_DECADE, RowExample, Statistics, Tally
 
-__all__ = ["Bin", "MaskedFigures", "Report", "RunFacts", "UnmaskedFigures", "make"]
+__all__ = ["Bin", "MaskedMetrics", "Report", "RunFacts", "UnmaskedMetrics", "make_report"]
 
 DEFINITIONS = {
     "masked cross-entropy": "-(1/M) Σ log p(target | text with its masks), in nats, over the M masks with a known "
@@ -55,8 +55,8 @@ class Bin:
 
 
 @dataclass(frozen=True, slots=True)
-class MaskedFigures:
-    """Figures of the rows whose text holds masks. Those about targets are None or empty where no target was known."""
+class MaskedMetrics:
+    """Metrics of the rows whose text holds masks. Those about targets are None or empty where no target was known."""
 
     masks: int
     mean_entropy: float
@@ -72,8 +72,8 @@ class MaskedFigures:
 
 
 @dataclass(frozen=True, slots=True)
-class UnmaskedFigures:
-    """Figures of the rows whose text holds no mask."""
+class UnmaskedMetrics:
+    """Metrics of the rows whose text holds no mask."""
 
     rows: int
     tokens: int
@@ -94,13 +94,13 @@ class Report:
     set_aside: Mapping[str, int]
     """Rows by the reason why not all of their scores could be given, most frequent first."""
     rows_per_second: float
-    masked: MaskedFigures | None
-    unmasked: UnmaskedFigures | None
+    masked: MaskedMetrics | None
+    unmasked: UnmaskedMetrics | None
     definitions: Mapping[str, str]
 
 
-def make(statistics: Statistics, run: RunFacts) -> Report:
-    """Draws up the figures of a finished job."""
+def make_report(statistics: Statistics, run: RunFacts) -> Report:
+    """The report of a finished job."""
     reasons = Counter(statistics.statuses)
     rows_ok = reasons.pop("ok", 0)
     return Report(
@@ -115,9 +115,9 @@ def make(statistics: Statistics, run: RunFacts) -> Report:
     )
 
 
-def _masked(statistics: Statistics) -> MaskedFigures:
+def _masked(statistics: Statistics) -> MaskedMetrics:
     tally = statistics.masked
-    return MaskedFigures(
+    return MaskedMetrics(
         masks=statistics.masks,
         mean_entropy=float(statistics.entropy / statistics.masks),
         targets=tally.tokens,
@@ -132,9 +132,9 @@ def _masked(statistics: Statistics) -> MaskedFigures:
     )
 
 
-def _unmasked(tally: Tally) -> UnmaskedFigures:
+def _unmasked(tally: Tally) -> UnmaskedMetrics:
     assert tally.perplexity is not None  # a row is only tallied with its tokens
-    return UnmaskedFigures(
+    return UnmaskedMetrics(
         rows=tally.rows,
         tokens=tally.tokens,
         pll=float(tally.logprob),

@@ -16,10 +16,10 @@ import numpy.typing as npt
 from maskedge.bundle.engine import Graph, Outputs
 from maskedge_batch.errors import StoppedError
 
-__all__ = ["Stop", "StoppableGraph"]
+__all__ = ["StopRequest", "StoppableGraph"]
 
 
-class Stop:
+class StopRequest:
     """Whether a job was asked to stop, and by which signal."""
 
     def __init__(self) -> None:
@@ -47,7 +47,7 @@ class Stop:
 class StoppableGraph:
     """A graph that runs no more once the job was asked to stop."""
 
-    def __init__(self, graph: Graph, stop: Stop) -> None:
+    def __init__(self, graph: Graph, stop: StopRequest) -> None:
         self._graph = graph
         self._stop = stop
 

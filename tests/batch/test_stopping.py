@@ -11,7 +11,7 @@ from maskedge.bundle.engine import OnnxGraph, Outputs
 from maskedge.bundle.threads import usable_cpus
 from maskedge_batch.errors import StoppedError
 from maskedge_batch.job import Job, score_file
-from maskedge_batch.stopping import Stop
+from maskedge_batch.stopping import StopRequest
 
 WriteInput = Callable[..., Path]
 
@@ -37,14 +37,16 @@ def test_a_signal_within_a_finalizer_is_not_lost(
 ) -> None:
     with pytest.raises(StoppedError) as stopped:
         score_file(
-            Job(write_input(sentences), model=bundle), lambda *_: (AsksWhenFinalized(), None)[1], Stop.on_signals()
+            Job(write_input(sentences), model=bundle),
+            lambda *_: (AsksWhenFinalized(), None)[1],
+            StopRequest.on_signals(),
         )
     assert stopped.value.number == signal.SIGTERM
 
 
 def test_the_model_is_called_no_more(monkeypatch: pytest.MonkeyPatch, write_input: WriteInput, bundle: Path) -> None:
     """A long piece of rows does not have to end first."""
-    stop, calls = Stop(), 0
+    stop, calls = StopRequest(), 0
     run = OnnxGraph.run
 
     def ask(*arguments: Any) -> Outputs:
@@ -60,7 +62,7 @@ def test_the_model_is_called_no_more(monkeypatch: pytest.MonkeyPatch, write_inpu
 
 
 def test_rows_that_never_come_to_the_model_are_no_obstacle(write_input: WriteInput, bundle: Path) -> None:
-    stop = Stop()
+    stop = StopRequest()
     seen: list[int] = []
 
     def watch(done: int, total: int) -> None:
@@ -78,7 +80,7 @@ def test_nothing_is_published_however_late_it_is_asked(
     write_input: WriteInput, bundle: Path, sentences: list[dict[str, Any]], asked_at: int
 ) -> None:
     path = write_input(sentences)
-    stop = Stop()
+    stop = StopRequest()
     seen: list[int] = []
 
     def watch(done: int, total: int) -> None:

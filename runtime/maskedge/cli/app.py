@@ -20,9 +20,10 @@ import typer
 from rich.console import Console
 
 from maskedge.cli.explanation_table import explanation_table
-from maskedge.cli.info import describe, description_table
+from maskedge.cli.info_table import describe, info_table
 from maskedge.cli.prompt import COMMANDS, Dialogue, EndOfDialogue
-from maskedge.cli.tables import QUIET, fill_table, score_table, scores_table
+from maskedge.cli.result_tables import fill_table, score_table, scores_table
+from maskedge.cli.tables import QUIET
 from maskedge.cli.verification_table import verification_table
 from maskedge.errors import BundleNotFoundError, MaskedgeError, TextError
 from maskedge.explanation import Explanation, explain
@@ -135,7 +136,7 @@ def info(model: Model = None, as_json: Json = False) -> None:
     if as_json:
         _print_json(description)
     else:
-        _console().print(description_table(description))
+        _console().print(info_table(description))
 
 
 @app.command()

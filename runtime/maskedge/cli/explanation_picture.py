@@ -20,8 +20,8 @@ STEP_GAP = 30.0
 BOX_HEIGHT, BOX_GAP, BOX_PADDING, BOX_ROW = 40.0, 6.0, 9.0, 64.0
 ROW, BAR_HEIGHT, BAR_START, BAR_LENGTH = 25.0, 13.0, 112.0, 260.0
 COLUMNS = {"probability": 66.0, "share": 118.0, "log-prob.": 178.0, "logit gap": 240.0}
-"""Where the figures end, from the end of the longest bar."""
-TEXT, TOKEN, FIGURE, SMALL = 14.0, 11.5, 10.0, 8.0
+"""Where the numbers end, from the end of the longest bar."""
+TEXT, TOKEN, NUMBER, SMALL = 14.0, 11.5, 10.0, 8.0
 DPI = 200
 
 FONTS = ("Inter", "Helvetica Neue", "DejaVu Sans", "Noto Sans CJK SC", "Noto Sans Arabic", "Noto Sans Devanagari")
@@ -112,7 +112,7 @@ def _token(canvas: Canvas, x: float, width: float, token: ExplainedToken) -> Non
 
 
 def _distribution(canvas: Canvas, where: str, mask: ExplainedMask) -> None:
-    """A bar for each candidate, longest for the best, with the figures on the way from its logit."""
+    """A bar for each candidate, longest for the best, with the numbers on the way from its logit."""
     canvas.begin_step(f"Logits to probabilities{where}")
     for heading, end in COLUMNS.items():
         canvas.text(BAR_START + BAR_LENGTH + end, canvas.y, heading, SMALL, QUIET, align="right")
@@ -130,22 +130,22 @@ def _candidate(canvas: Canvas, candidate: ExplainedCandidate, best: ExplainedCan
     length = max(1.0, BAR_LENGTH * candidate.probability / best.probability)
     fill = ACCENT if leads else ACCENT_LIGHT
     canvas.box(BAR_START, canvas.y - BAR_HEIGHT / 2, length, BAR_HEIGHT, fill=fill, edge=fill, radius=2.0)
-    figures = {
+    numbers = {
         "probability": f"{candidate.probability:.2%}",
         "share": f"{candidate.share:.1%}",
         "log-prob.": f"{candidate.logprob:.3f}",
         "logit gap": f"{candidate.logit_gap:.3f}",
     }
-    _row(canvas, visible(candidate.token_str), INK, figures, bold=leads)
+    _row(canvas, visible(candidate.token_str), INK, numbers, bold=leads)
 
 
-def _row(canvas: Canvas, label: str, colour: str, figures: dict[str, str], *, bold: bool) -> None:
+def _row(canvas: Canvas, label: str, colour: str, numbers: dict[str, str], *, bold: bool) -> None:
     label = canvas.shortened(label, TOKEN, BAR_START - 10, bold=bold)
     canvas.text(BAR_START - 10, canvas.y, label, TOKEN, colour, align="right", bold=bold)
-    for heading, figure in figures.items():
+    for heading, number in numbers.items():
         shade = colour if heading == "probability" else QUIET
         end, strong = BAR_START + BAR_LENGTH + COLUMNS[heading], bold and heading == "probability"
-        canvas.text(end, canvas.y, figure, FIGURE, shade, align="right", bold=strong)
+        canvas.text(end, canvas.y, number, NUMBER, shade, align="right", bold=strong)
     canvas.y += ROW
 
 
@@ -157,5 +157,5 @@ def _word(canvas: Canvas, where: str, mask: ExplainedMask) -> None:
     if mask.word is not None:
         rank = f"rank {mask.word_rank:,}" if mask.word_rank else "no single token"
         x = canvas.width_of(best, TEXT, bold=True) + 18
-        canvas.text(x, canvas.y, f"The masked word was {printable(mask.word)}: {rank}", FIGURE, QUIET)
+        canvas.text(x, canvas.y, f"The masked word was {printable(mask.word)}: {rank}", NUMBER, QUIET)
     canvas.y += STEP_GAP

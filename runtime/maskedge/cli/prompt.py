@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from rich.console import RenderableType
 from rich.text import Text
 
-from maskedge.cli.tables import QUIET, fill_table, labelled, score_table
+from maskedge.cli.result_tables import fill_table, score_table
+from maskedge.cli.tables import QUIET, labelled
 from maskedge.predictor import Predictor
 
 __all__ = ["COMMANDS", "Dialogue", "EndOfDialogue"]

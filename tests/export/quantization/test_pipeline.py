@@ -20,7 +20,7 @@ from maskedge.bundle.cpu import features_of
 from maskedge.bundle.engine import OnnxGraph, graph_inputs
 from maskedge.bundle.format import Bundle
 from maskedge.bundle.golden_vectors import choose_precision
-from maskedge.cli.info import describe
+from maskedge.cli.info_table import describe
 from maskedge_export.bundles.export import ExportOptions, export_bundle
 from maskedge_export.errors import CalibrationTextError, ExportError
 from maskedge_export.evaluation.texts import read_texts, split_texts

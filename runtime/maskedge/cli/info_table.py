@@ -1,4 +1,4 @@
-"""What can be said of an open model and the machine it runs on."""
+"""What `mlm info` shows: a bundle and the machine it runs on, as values and as a table."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from maskedge.cli.tables import QUIET, labelled, plain_table
 from maskedge.cli.verification_table import cpu_line
 from maskedge.predictor import Predictor
 
-__all__ = ["Description", "GraphDescription", "describe", "description_table"]
+__all__ = ["Description", "GraphDescription", "describe", "info_table"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ def _graph_size(bundle: Bundle, graph: GraphEntry) -> int:
     return sum(bundle.manifest.files[name].size for name in bundle.graph_files(graph))
 
 
-def description_table(description: Description) -> RenderableType:
+def info_table(description: Description) -> RenderableType:
     """The model, its graphs with their proofs, and the machine."""
     return Group(labelled(_model(description)), "", _graphs(description.graphs), "", labelled(_machine(description)))
 
@@ -97,13 +97,13 @@ def _model(description: Description) -> Iterator[tuple[str, RenderableType]]:
 def _graphs(graphs: tuple[GraphDescription, ...]) -> RenderableType:
     table = plain_table("graph", ">size, MB", ">mean KL, nats", ">top-1 agrees", ">perplexity", "proof")
     for graph in graphs:
-        figures = graph.verification
+        metrics = graph.verification
         table.add_row(
             graph.precision,
             f"{graph.size / 1e6:,.1f}",
-            _figure(figures.get("mean_kl"), ".5f"),
-            _figure(figures.get("top1_agreement"), ".1%"),
-            _figure(figures.get("perplexity_change"), "+.2%"),
+            _formatted(metrics.get("mean_kl"), ".5f"),
+            _formatted(metrics.get("top1_agreement"), ".1%"),
+            _formatted(metrics.get("perplexity_change"), "+.2%"),
             _proof(graph),
         )
     return table
@@ -115,7 +115,7 @@ def _proof(graph: GraphDescription) -> Text:
     return verdict.append(f" against {graph.verification.get('reference', 'its source')}", style=QUIET)
 
 
-def _figure(value: float | None, form: str) -> str:
+def _formatted(value: float | None, form: str) -> str:
     return format(value, form) if value is not None else ""
 
 
