@@ -10,9 +10,7 @@ import signal
 from types import FrameType
 from typing import Self
 
-import numpy as np
-import numpy.typing as npt
-
+from maskedge.arrays import Int64Array
 from maskedge.bundle.engine import Graph, Outputs
 from maskedge_batch.errors import StoppedError
 
@@ -51,7 +49,7 @@ class StoppableGraph:
         self._graph = graph
         self._stop = stop
 
-    def run(self, outputs: list[str], inputs: dict[str, npt.NDArray[np.int64]]) -> Outputs:
+    def run(self, outputs: list[str], inputs: dict[str, Int64Array]) -> Outputs:
         """The named outputs. Raises StoppedError."""
         self._stop.check()
         return self._graph.run(outputs, inputs)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from maskedge.bundle.cpu import CpuFeatures
-from maskedge.bundle.engine import Graph
+from maskedge.bundle.engine import Graph, graph_inputs
 from maskedge.bundle.format import GoldenVector, GraphEntry
 from maskedge.errors import Int8SaturationWarning
 
@@ -70,12 +70,7 @@ def replay(graph: Graph, precision: str, golden: tuple[GoldenVector, ...], cpu: 
 def _replay_one(graph: Graph, vector: GoldenVector) -> tuple[float, bool]:
     """The largest difference at the recorded tokens, nats, and whether the best tokens are the recorded ones."""
     recorded = np.array(vector.top_ids, np.int64)  # [masks, 5]
-    inputs = {
-        "input_ids": np.array([vector.input_ids], np.int64),
-        "mask_positions": np.array([vector.mask_positions], np.int64),
-        "target_ids": recorded[np.newaxis],
-        "top_k": np.array([1], np.int64),
-    }
+    inputs = graph_inputs([vector.input_ids], [vector.mask_positions], recorded[np.newaxis], top_k=1)
     outputs = graph.run(["target_logprobs", "top_ids"], inputs)
     difference = np.abs(np.asarray(outputs["target_logprobs"][0], np.float64) - np.array(vector.top_logprobs))
     worst = float(np.nan_to_num(difference, nan=np.inf).max())

@@ -12,9 +12,9 @@ from itertools import chain
 from typing import TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
-from maskedge.bundle.engine import Graph, Outputs
+from maskedge.arrays import Int64Array
+from maskedge.bundle.engine import Graph, Outputs, graph_inputs
 
 __all__ = ["AnswerQueries", "Query", "answer_queries", "stream_answers"]
 
@@ -27,7 +27,6 @@ MASKS_PER_BATCH = 256
 READ_AHEAD_TOKENS = 64 * TOKENS_PER_BATCH
 """For each thread: many batches, so that little of the time goes by while only the last one is running."""
 
-IntArray = npt.NDArray[np.int64]
 In = TypeVar("In")
 Out = TypeVar("Out")
 
@@ -36,7 +35,7 @@ Out = TypeVar("Out")
 class Query:
     """One question to the model: what stands at these positions, once they are masked?"""
 
-    input_ids: IntArray
+    input_ids: Int64Array
     """[length]"""
     mask_positions: tuple[int, ...]
     target_ids: tuple[int, ...]
@@ -111,15 +110,11 @@ def _batches(queries: Sequence[Query], token_budget: int) -> Iterator[list[int]]
             yield group[start : start + size]
 
 
-def _inputs(queries: list[Query], mask_id: int, top_k: int) -> dict[str, IntArray]:
+def _inputs(queries: list[Query], mask_id: int, top_k: int) -> dict[str, Int64Array]:
     input_ids = np.stack([query.input_ids for query in queries])
     mask_positions = np.array([query.mask_positions for query in queries], np.int64)
     np.put_along_axis(input_ids, mask_positions, mask_id, axis=1)
     for ids, query in zip(input_ids, queries, strict=True):
         ids[list(query.also_masked)] = mask_id
-    return {
-        "input_ids": input_ids,
-        "mask_positions": mask_positions,
-        "target_ids": np.array([query.target_ids for query in queries], np.int64)[:, :, np.newaxis],
-        "top_k": np.array([top_k], np.int64),
-    }
+    target_ids = np.array([query.target_ids for query in queries], np.int64)[:, :, np.newaxis]
+    return graph_inputs(input_ids, mask_positions, target_ids, top_k)

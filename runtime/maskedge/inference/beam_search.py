@@ -5,6 +5,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
+from maskedge.arrays import Int64Array
 from maskedge.bundle.engine import Outputs
 from maskedge.inference.batching import AnswerQueries, Query
 from maskedge.inference.decoding import TextDecoder
@@ -56,7 +57,7 @@ def joint_fills(
 
 
 def beam_search(
-    input_ids: np.ndarray[tuple[int], np.dtype[np.int64]],
+    input_ids: Int64Array,
     mask_positions: tuple[int, ...],
     answer_queries: AnswerQueries,
     *,
@@ -81,7 +82,7 @@ def beam_search(
 
 
 def _query(
-    input_ids: np.ndarray[tuple[int], np.dtype[np.int64]],
+    input_ids: Int64Array,
     mask_positions: tuple[int, ...],
     hypothesis: Hypothesis,
     order: Order,

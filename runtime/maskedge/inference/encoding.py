@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 from tokenizers import Encoding, Tokenizer
 
+from maskedge.arrays import Int64Array
 from maskedge.errors import TextError
 from maskedge.results import TextStatus
 
@@ -27,7 +27,7 @@ class EncodedText:
 
     text: str
     """As it was given."""
-    input_ids: npt.NDArray[np.int64]
+    input_ids: Int64Array
     """[length], special tokens included; longer than the model only where there is no mask."""
     mask_positions: tuple[int, ...]
     """Indices into input_ids, ascending."""

@@ -21,8 +21,8 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Literal, get_args
 
 import numpy as np
-import numpy.typing as npt
 
+from maskedge.arrays import Int64Array
 from maskedge.bundle.engine import Outputs
 from maskedge.inference.batching import Query
 from maskedge.inference.encoding import EncodedText, TextEncoder
@@ -144,7 +144,7 @@ class _Sentence:
     def _note_context(self, tokens: int) -> None:
         self.context = tokens if self.context is None else min(self.context, tokens)
 
-    def _window_ids(self, start: int) -> npt.NDArray[np.int64]:
+    def _window_ids(self, start: int) -> Int64Array:
         if self.window == len(self.ids):
             return self.text.input_ids
         content = self.ids[start : start + self.window]
