@@ -1,12 +1,9 @@
 """The predictor: what a masked language model says of texts."""
 
-import math
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Unpack
-
-import numpy as np
 
 from maskedge.bundle.cpu import cpu_features
 from maskedge.bundle.engine import Graph, OnnxGraph, Outputs
@@ -19,17 +16,17 @@ from maskedge.inference.batching import Query, answer_queries, stream_answers
 from maskedge.inference.beam_search import BEAMS, Order, check_order, joint_fills
 from maskedge.inference.decoding import TextDecoder
 from maskedge.inference.encoding import EncodedText, TextEncoder
+from maskedge.inference.filling import KnownTokens, fill_masks, refuse_unmasked
 from maskedge.inference.multi_piece_targets import with_whole_targets
 from maskedge.inference.pipeline_arguments import CallArguments, CallOptions, read_arguments
 from maskedge.inference.pipeline_call import FillMask
-from maskedge.inference.scoring import Method, check_method, score_sentences
-from maskedge.inference.streaming import answer_in_order
+from maskedge.inference.scoring import Method, check_method, refuse_masked, score_sentences
+from maskedge.inference.streaming import answer_in_order, check_stream
 from maskedge.inference.targets import TargetLists, read_targets
-from maskedge.results import Fill, JointFill, MaskFill, SentenceScore, TargetScore, TextStatus, TokenPrediction
+from maskedge.results import Fill, JointFill, SentenceScore
 
 __all__ = ["Predictor"]
 
-Targets = Sequence[int | None]
 Words = str | Iterable[str] | Iterable[Iterable[str]]
 """One word, words for every mask, or a list of words for each mask."""
 
@@ -142,7 +139,7 @@ class Predictor:
         """As `fill`, of any number of texts: results come in order while `texts` is read, at most `read_ahead` of it
         at a time. An error comes after the results of all texts before the one that caused it.
         """
-        _check_stream(texts, read_ahead)
+        check_stream(texts, read_ahead)
         self._check_top_k(top_k)
         words = read_targets(targets) if targets is not None else None
 
@@ -167,7 +164,7 @@ class Predictor:
             raise ValueError(f"beams is {beams}; it must be at least 1, and no less than top_k, which is {top_k}")
         encoded = self._encode_all(texts)
         for index, text in enumerate(encoded):
-            self._refuse_no_mask(index, text)
+            refuse_unmasked(index, text, self.mask_token)
         fills = [joint_fills(text, self.decoder, self._answer, order=order, beams=beams) for text in encoded]
         return [tuple(each[:top_k]) for each in fills]
 
@@ -188,7 +185,7 @@ class Predictor:
         at a time. An error comes after the results of all texts before the one that caused it.
         """
         check_method(method)
-        _check_stream(texts, read_ahead)
+        check_stream(texts, read_ahead)
         return answer_in_order(texts, partial(self._score_texts, method=method), read_ahead=read_ahead)
 
     def verify(self) -> Verification:
@@ -205,19 +202,16 @@ class Predictor:
         return self.encoder.target_id(encoded, mask, word)
 
     def fill_encoded(
-        self, encoded: Sequence[EncodedText], *, top_k: int = 5, targets: Sequence[Targets] | None = None
+        self, encoded: Sequence[EncodedText], *, top_k: int = 5, targets: Sequence[KnownTokens] | None = None
     ) -> list[Fill]:
         """As `fill`, of encoded texts; `targets` holds for each text one known id, or None, a mask.
 
         Raises ValueError, naming the text, for targets of another number or outside the vocabulary.
         """
         self._check_top_k(top_k)
-        targets = targets if targets is not None else [[None] * len(text.mask_positions) for text in encoded]
-        pairs = zip(encoded, targets, strict=True)
-        queries = [self._fill_query(index, text, ids) for index, (text, ids) in enumerate(pairs)]
-        outputs = ["top_ids", "top_logprobs", "entropy", "target_logprobs", "target_ranks"]
-        answers = self._answer(queries, outputs, top_k)
-        return [self._fill(*parts) for parts in zip(encoded, targets, answers, strict=True)]
+        known = targets if targets is not None else [[None] * len(text.mask_positions) for text in encoded]
+        vocab_size = self.bundle.manifest.vocab_size
+        return fill_masks(encoded, known, self.encoder, self._answer, top_k=top_k, vocab_size=vocab_size)
 
     def score_encoded(self, encoded: Sequence[EncodedText], *, method: Method = "original") -> list[SentenceScore]:
         """As `score`, of encoded texts."""
@@ -232,13 +226,13 @@ class Predictor:
 
     def _score_encoded(self, encoded: Sequence[EncodedText], first: int, method: Method) -> list[SentenceScore]:
         for index, text in enumerate(encoded, first):
-            _refuse_mask(index, text)
+            refuse_masked(index, text)
         return list(score_sentences(encoded, self.encoder, method, self._target_logprobs))
 
     def _fill_texts(self, texts: Sequence[str], first: int, top_k: int, targets: TargetLists[str] | None) -> list[Fill]:
         encoded = self._encode_all(texts, first)
         for index, text in enumerate(encoded, first):
-            self._refuse_no_mask(index, text)
+            refuse_unmasked(index, text, self.mask_token)
         fills = self.fill_encoded(encoded, top_k=top_k)
         return (
             fills if targets is None else with_whole_targets(fills, encoded, targets, self.encoder, self._answer, first)
@@ -269,62 +263,6 @@ class Predictor:
         size = self.bundle.manifest.vocab_size
         if not 0 <= top_k <= size:
             raise ValueError(f"top_k is {top_k}; it must be from 0 to {size}, the size of the vocabulary")
-
-    def _refuse_no_mask(self, index: int, text: EncodedText) -> None:
-        if not text.mask_positions:
-            message = f"text {index}: No mask_token ({self.mask_token}) found on the input {text.text[:60]!r}"
-            raise TextError(TextStatus.NO_MASK, message)
-
-    def _fill_query(self, index: int, text: EncodedText, targets: Targets) -> Query:
-        self._refuse_no_mask(index, text)
-        known = tuple(0 if target is None else target for target in targets)
-        if len(known) != len(text.mask_positions):
-            raise ValueError(f"text {index} has {len(text.mask_positions)} masks and {len(known)} targets")
-        size = self.bundle.manifest.vocab_size
-        if not all(0 <= target < size for target in known):
-            raise ValueError(f"text {index} has the targets {known}; ids run from 0 to {size - 1}")
-        return Query(text.input_ids, text.mask_positions, known)
-
-    def _fill(self, text: EncodedText, targets: Targets, outputs: Outputs) -> Fill:
-        masks = tuple(
-            MaskFill(
-                position=position,
-                predictions=self._predictions(outputs["top_ids"][mask], outputs["top_logprobs"][mask]),
-                entropy=float(outputs["entropy"][mask]),
-                target=_target_score(target, outputs, mask),
-            )
-            for mask, (position, target) in enumerate(zip(text.mask_positions, targets, strict=True))
-        )
-        return Fill(text.text, masks, self.encoder.token_count(text), text.truncated)
-
-    def _predictions(self, ids: Any, logprobs: Any) -> tuple[TokenPrediction, ...]:
-        return tuple(
-            TokenPrediction(token, self.encoder.token_str(token), math.exp(logprob))
-            for token, logprob in zip(ids.tolist(), logprobs.tolist(), strict=True)
-        )
-
-
-def _check_stream(texts: Iterable[str], read_ahead: int) -> None:
-    if isinstance(texts, str):
-        raise TypeError("texts is a str; give an iterable of texts")
-    if read_ahead < 1:
-        raise ValueError(f"read_ahead is {read_ahead}; it must be at least 1")
-
-
-def _refuse_mask(index: int, text: EncodedText) -> None:
-    if text.mask_positions:
-        raise TextError(
-            TextStatus.UNEXPECTED_MASK,
-            f"text {index}: {text.text[:60]!r} holds a mask; "
-            "pseudo-log-likelihood is defined for whole texts: fill it instead",
-        )
-
-
-def _target_score(target: int | None, outputs: Outputs, mask: int) -> TargetScore | None:
-    if target is None:
-        return None
-    logprob = float(np.asarray(outputs["target_logprobs"])[mask, 0])
-    return TargetScore(target, logprob, int(np.asarray(outputs["target_ranks"])[mask, 0]))
 
 
 def _reopen(path: Path, precision: str, threads: int, options: CallOptions) -> Predictor:

@@ -24,13 +24,14 @@ import numpy as np
 
 from maskedge.arrays import Int64Array
 from maskedge.bundle.engine import Outputs
+from maskedge.errors import TextError
 from maskedge.inference.batching import Query
 from maskedge.inference.encoding import EncodedText, TextEncoder
 from maskedge.inference.metrics import bits_per_character, perplexity
 from maskedge.inference.words import Word, count_words, divide
-from maskedge.results import SentenceScore, TokenScore, WordScore
+from maskedge.results import SentenceScore, TextStatus, TokenScore, WordScore
 
-__all__ = ["Method", "StreamAnswers", "check_method", "score_sentences"]
+__all__ = ["Method", "StreamAnswers", "check_method", "refuse_masked", "score_sentences"]
 
 Method = Literal["original", "within_word_l2r", "whole_word"]
 
@@ -45,6 +46,16 @@ def check_method(method: str) -> None:
     """Raises ValueError, naming the methods there are, for another."""
     if method not in get_args(Method):
         raise ValueError(f"method is {method!r}; it must be one of {', '.join(get_args(Method))}")
+
+
+def refuse_masked(index: int, text: EncodedText) -> None:
+    """Raises TextError, naming the text by its index, where it has a mask."""
+    if text.mask_positions:
+        raise TextError(
+            TextStatus.UNEXPECTED_MASK,
+            f"text {index}: {text.text[:60]!r} holds a mask; "
+            "pseudo-log-likelihood is defined for whole texts: fill it instead",
+        )
 
 
 def score_sentences(

@@ -4,10 +4,18 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import TypeVar
 
-__all__ = ["answer_in_order"]
+__all__ = ["answer_in_order", "check_stream"]
 
 In = TypeVar("In")
 Out = TypeVar("Out")
+
+
+def check_stream(items: Iterable[object], read_ahead: int) -> None:
+    """Raises TypeError for one text in place of many, and ValueError for a `read_ahead` below 1."""
+    if isinstance(items, str):
+        raise TypeError("texts is a str; give an iterable of texts")
+    if read_ahead < 1:
+        raise ValueError(f"read_ahead is {read_ahead}; it must be at least 1")
 
 
 def answer_in_order(
