@@ -82,7 +82,7 @@ class Predictor:
         bundle = Bundle.open(find_bundle(path, revision), verify=verify)
         manifest = bundle.manifest
         precision, entry = bundle.graph(choose_precision(manifest.graphs, precision, cpu_features()))
-        encoder = TextEncoder.from_file(bundle.file("tokenizer.json"), manifest.mask_token, manifest.max_length)
+        encoder = TextEncoder.of_bundle(bundle)
         config = bundle.file(TOKENIZER_CONFIG) if (bundle.path / TOKENIZER_CONFIG).exists() else None
         decoder = TextDecoder.from_config(encoder.tokenizer, config)
         graph = OnnxGraph(bundle.graph_file(entry))

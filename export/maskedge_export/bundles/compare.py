@@ -25,10 +25,8 @@ def compare_bundles(candidate: Bundle, reference: Bundle, paths: Sequence[Path])
     shared = [name for name in reference.manifest.graphs if name in candidate.manifest.graphs]
     if not shared:
         raise ExportError(f"{candidate.path} and {reference.path} have no precision in common")
-    manifest = reference.manifest
-    encoder = TextEncoder.from_file(reference.file("tokenizer.json"), manifest.mask_token, manifest.max_length)
     _, held_out = split_texts(read_texts(paths))
-    batches, pairs = evaluation_set(held_out, encoder).for_quantized
+    batches, pairs = evaluation_set(held_out, TextEncoder.of_bundle(reference)).for_quantized
     return {name: compare(_logprobs(reference, name), _logprobs(candidate, name), batches, pairs) for name in shared}
 
 

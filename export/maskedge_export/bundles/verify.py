@@ -57,9 +57,8 @@ def verify_bundle(
     progress("Loading the checkpoint")
     source = load_checkpoint(checkpoint, revision=revision)
     _check_source(bundle, source, other_checkpoint)
-    manifest = bundle.manifest
-    encoder = TextEncoder.from_file(bundle.file("tokenizer.json"), manifest.mask_token, manifest.max_length)
     few = too_few(texts)
+    encoder = TextEncoder.of_bundle(bundle)
     evaluated_on = evaluation_set(texts if few else split_texts(texts)[1], encoder, all_the_model_knows=few)
     proofs = []
     for precision, file, reference, logprobs in _graphs(bundle, source):

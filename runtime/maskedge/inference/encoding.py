@@ -7,6 +7,7 @@ import numpy as np
 from tokenizers import Encoding, Tokenizer
 
 from maskedge.arrays import Int64Array
+from maskedge.bundle.format import Bundle
 from maskedge.errors import TextError
 from maskedge.results import TextStatus
 
@@ -63,6 +64,12 @@ class TextEncoder:
     def from_file(cls, path: Path, mask_token: str, max_length: int) -> "TextEncoder":
         """The encoder of a tokenizer.json."""
         return cls(Tokenizer.from_file(str(path)), mask_token, max_length)
+
+    @classmethod
+    def of_bundle(cls, bundle: Bundle) -> "TextEncoder":
+        """The encoder of a bundle's model."""
+        manifest = bundle.manifest
+        return cls.from_file(bundle.file("tokenizer.json"), manifest.mask_token, manifest.max_length)
 
     @property
     def room(self) -> int:

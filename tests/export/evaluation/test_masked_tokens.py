@@ -17,8 +17,7 @@ TINY_BUNDLE = Path(__file__).parents[2] / "tiny_bundle"
 
 @pytest.fixture(scope="module")
 def encoder() -> TextEncoder:
-    manifest = Bundle.open(TINY_BUNDLE).manifest
-    return TextEncoder.from_file(TINY_BUNDLE / "tokenizer.json", manifest.mask_token, manifest.max_length)
+    return TextEncoder.of_bundle(Bundle.open(TINY_BUNDLE))
 
 
 @pytest.fixture
