@@ -20,7 +20,7 @@ from maskedge_batch.rendering import as_html, as_json, as_markdown
 from maskedge_batch.report import Report, RunFacts, make_report
 from maskedge_batch.scoring import score_batches
 from maskedge_batch.statistics import Statistics
-from maskedge_batch.stopping import StoppableGraph, StopRequest
+from maskedge_batch.stopping import StopRequest
 from maskedge_batch.writing import ScoredWriter
 
 __all__ = ["Job", "OnProgress", "Outcome", "score_file"]
@@ -88,8 +88,7 @@ def score_file(
 
 
 def _load(job: Job, stop: StopRequest) -> Predictor:
-    predictor = Predictor.load(job.model)
-    predictor.graph = StoppableGraph(predictor.graph, stop)
+    predictor = Predictor.load(job.model, before_batch=lambda tokens: stop.check())
     try:
         predictor.fill_encoded([], top_k=job.top_k)  # no texts: only the limit of top_k is checked
     except ValueError as error:

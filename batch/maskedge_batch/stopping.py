@@ -10,11 +10,9 @@ import signal
 from types import FrameType
 from typing import Self
 
-from maskedge.arrays import Int64Array
-from maskedge.bundle.engine import Graph, Outputs
 from maskedge_batch.errors import StoppedError
 
-__all__ = ["StopRequest", "StoppableGraph"]
+__all__ = ["StopRequest"]
 
 
 class StopRequest:
@@ -40,16 +38,3 @@ class StopRequest:
         """Raises StoppedError where the job was asked to stop."""
         if self.number is not None:
             raise StoppedError(self.number)
-
-
-class StoppableGraph:
-    """A graph that runs no more once the job was asked to stop."""
-
-    def __init__(self, graph: Graph, stop: StopRequest) -> None:
-        self._graph = graph
-        self._stop = stop
-
-    def run(self, outputs: list[str], inputs: dict[str, Int64Array]) -> Outputs:
-        """The named outputs. Raises StoppedError."""
-        self._stop.check()
-        return self._graph.run(outputs, inputs)

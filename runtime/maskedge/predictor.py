@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Unpack
 
 from maskedge.bundle.cpu import cpu_features
-from maskedge.bundle.engine import Graph, OnnxGraph, Outputs
+from maskedge.bundle.engine import BeforeBatch, Graph, OnnxGraph, Outputs, WatchedGraph
 from maskedge.bundle.format import Bundle
 from maskedge.bundle.golden_vectors import Verification, choose_precision, replay
 from maskedge.bundle.hub import find_bundle
@@ -69,6 +69,7 @@ class Predictor:
         precision: str | None = None,
         threads: int | None = None,
         verify: bool = True,
+        before_batch: BeforeBatch | None = None,
     ) -> "Predictor":
         """The predictor of a bundle directory; of the bundled English model where `path` is None.
 
@@ -76,7 +77,8 @@ class Predictor:
         tag or commit: see `maskedge.bundle.hub`.
         `precision` names one of the bundle's graphs (by default its first, or on a CPU where the sums of that one
         saturate another: see `maskedge.bundle.golden_vectors`), `threads` how many batches run at once (the process's
-        usable CPUs by default); `verify=False` skips comparing every file with its hash.
+        usable CPUs by default); `verify=False` skips comparing every file with its hash. `before_batch` is called
+        before each batch runs, with the tokens in it and from several threads at once; to stop a call, it raises.
         Raises BundleNotFoundError or BundleCorruptError; warns with Int8SaturationWarning.
         """
         bundle = Bundle.open(find_bundle(path, revision), verify=verify)
@@ -85,7 +87,9 @@ class Predictor:
         encoder = TextEncoder.of_bundle(bundle)
         config = bundle.file(TOKENIZER_CONFIG) if (bundle.path / TOKENIZER_CONFIG).exists() else None
         decoder = TextDecoder.from_config(encoder.tokenizer, config)
-        graph = OnnxGraph(bundle.graph_file(entry))
+        graph: Graph = OnnxGraph(bundle.graph_file(entry))
+        if before_batch is not None:
+            graph = WatchedGraph(graph, before_batch)
         return cls(bundle, precision, graph, encoder, decoder, threads or usable_cpus(), CallOptions())
 
     @property
@@ -120,7 +124,10 @@ class Predictor:
         return self._with(options)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """A pickled predictor is opened again from its bundle's directory, in another process for instance."""
+        """A pickled predictor is opened again from its bundle's directory, in another process for instance.
+
+        Its `before_batch` stays behind: nobody listens there.
+        """
         return _reopen, (self.bundle.path, self.precision, self.threads, self.call_defaults)
 
     def fill(self, texts: Sequence[str], *, top_k: int = 5, targets: Words | None = None) -> list[Fill]:

@@ -1,5 +1,6 @@
 """Running a bundle's graph: the one place that knows onnxruntime."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
@@ -9,9 +10,23 @@ import onnxruntime
 
 from maskedge.arrays import Int64Array
 
-__all__ = ["Graph", "Int64Array", "OnnxGraph", "Outputs", "graph_inputs", "session_options"]
+__all__ = [
+    "BeforeBatch",
+    "Graph",
+    "Int64Array",
+    "OnnxGraph",
+    "Outputs",
+    "WatchedGraph",
+    "graph_inputs",
+    "session_options",
+]
 
 Outputs = dict[str, npt.NDArray[np.generic]]
+
+BeforeBatch = Callable[[int], object]
+"""Called before a batch runs, with the number of tokens in it; from several threads at once.
+
+An exception that it raises ends the call that the batch belongs to, and no further batch of that call begins."""
 
 SLOW_OPTIMIZERS = ["SkipLayerNormFusion"]
 """Fusions that make graphs slower: the fused CPU kernel takes 4 times as long as Add + LayerNormalization."""
@@ -69,3 +84,16 @@ class OnnxGraph:
     def run(self, outputs: list[str], inputs: dict[str, Int64Array]) -> Outputs:
         """The named outputs."""
         return dict(zip(outputs, self.session.run(outputs, inputs), strict=True))
+
+
+class WatchedGraph:
+    """Any engine's graph, and what is called before each of its batches: to show progress, or to stop by raising."""
+
+    def __init__(self, graph: Graph, before_batch: BeforeBatch) -> None:
+        self._graph = graph
+        self._before_batch = before_batch
+
+    def run(self, outputs: list[str], inputs: dict[str, Int64Array]) -> Outputs:
+        """The named outputs."""
+        self._before_batch(inputs["input_ids"].size)
+        return self._graph.run(outputs, inputs)
