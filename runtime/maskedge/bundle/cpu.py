@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-__all__ = ["CpuFeatures", "cpu_features"]
+__all__ = ["CpuFeatures", "cpu_features", "features_of", "linux_flags"]
 
 PROC_CPUINFO = Path("/proc/cpuinfo")
 FLAGS = {
@@ -61,7 +61,7 @@ class CpuFeatures:
 def cpu_features() -> CpuFeatures:
     """This machine's."""
     machine = platform.machine()
-    flags = _macos_flags(machine) if platform.system() == "Darwin" else _linux_flags(PROC_CPUINFO)
+    flags = _macos_flags(machine) if platform.system() == "Darwin" else linux_flags(PROC_CPUINFO)
     return features_of(machine, flags)
 
 
@@ -72,7 +72,7 @@ def features_of(machine: str, flags: Iterable[str]) -> CpuFeatures:
     return CpuFeatures(machine, bool(lowered), **has)
 
 
-def _linux_flags(cpuinfo: Path) -> list[str]:
+def linux_flags(cpuinfo: Path) -> list[str]:
     """Of the first CPU; none on systems without the file."""
     try:
         with cpuinfo.open(encoding="utf-8", errors="replace") as lines:

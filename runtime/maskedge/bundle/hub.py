@@ -10,7 +10,7 @@ from pathlib import Path
 from maskedge.bundle.format import DEFAULT_BUNDLE, MANIFEST_NAME, Bundle
 from maskedge.errors import BundleError, BundleNotFoundError
 
-__all__ = ["find_bundle", "looks_like_path"]
+__all__ = ["download_bundle", "find_bundle", "looks_like_path"]
 
 HUB_ID = re.compile(r"[A-Za-z0-9_][\w.-]*/[\w.-]+", re.ASCII)
 
@@ -29,7 +29,7 @@ def find_bundle(source: str | Path | None, revision: str | None = None) -> Path:
                 f"there is no {source}; it was taken for a path and not for a Hub id, since {Path(source).parent} is a "
                 "directory here: correct it, or start elsewhere to load that id from the Hub"
             )
-        return _download(source, revision)
+        return download_bundle(source, revision)
     if revision is not None:
         raise ValueError(f"revision {revision!r} belongs to a Hub id such as 'org/name', and {source!r} is none")
     return DEFAULT_BUNDLE if source is None else Path(source)
@@ -42,7 +42,7 @@ def looks_like_path(name: str) -> bool:
     return deep or name.startswith((".", "/", "~")) or (len(path.parts) == 2 and path.parent.is_dir())
 
 
-def _download(hub_id: str, revision: str | None) -> Path:
+def download_bundle(hub_id: str, revision: str | None) -> Path:
     """The bundle's snapshot in the cache: the files that its manifest lists, and no other file of the repository."""
     try:
         from huggingface_hub import hf_hub_download, snapshot_download

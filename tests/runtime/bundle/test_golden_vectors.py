@@ -10,7 +10,7 @@ import pytest
 
 from maskedge import Int8SaturationWarning, Predictor
 from maskedge import predictor as predictor_module
-from maskedge.bundle.cpu import CpuFeatures, _linux_flags, cpu_features, features_of
+from maskedge.bundle.cpu import CpuFeatures, cpu_features, features_of, linux_flags
 from maskedge.bundle.format import GraphEntry
 from maskedge.bundle.golden_vectors import TOLERANCE, choose_precision
 
@@ -108,10 +108,10 @@ def test_features_have_names() -> None:
 def test_flags_are_read_of_the_first_cpu(tmp_path: Path) -> None:
     cpuinfo = tmp_path / "cpuinfo"
     cpuinfo.write_text("processor\t: 0\nflags\t\t: fpu avx2 avx_vnni\n\nprocessor\t: 1\nflags\t\t: fpu\n")
-    assert _linux_flags(cpuinfo) == ["fpu", "avx2", "avx_vnni"]
+    assert linux_flags(cpuinfo) == ["fpu", "avx2", "avx_vnni"]
     cpuinfo.write_text("processor\t: 0\nFeatures\t: fp asimd asimddp\n")
-    assert _linux_flags(cpuinfo) == ["fp", "asimd", "asimddp"]
-    assert _linux_flags(tmp_path / "missing") == []
+    assert linux_flags(cpuinfo) == ["fp", "asimd", "asimddp"]
+    assert linux_flags(tmp_path / "missing") == []
 
 
 ENTRY = GraphEntry("onnx/any.onnx", {})

@@ -94,7 +94,7 @@ def test_a_mistyped_path_is_not_looked_for_on_the_hub(
 ) -> None:
     (tmp_path / "build").mkdir()
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("maskedge.bundle.hub._download", lambda *_: pytest.fail("the Hub was asked"))
+    monkeypatch.setattr("maskedge.bundle.hub.download_bundle", lambda *_: pytest.fail("the Hub was asked"))
     with pytest.raises(MaskedgeError, match=r"no (bundle at )?.*(bundle|bundel|build|such|c)\b"):
         Predictor.load(path)
 
@@ -108,5 +108,5 @@ def test_a_mistyped_path_says_why_it_is_no_hub_id(tmp_path: Path, monkeypatch: p
 
 def test_a_name_without_such_a_directory_is_a_hub_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("maskedge.bundle.hub._download", lambda name, revision: tmp_path / name)
+    monkeypatch.setattr("maskedge.bundle.hub.download_bundle", lambda name, revision: tmp_path / name)
     assert find_bundle("org/name") == tmp_path / "org" / "name"
