@@ -33,6 +33,7 @@ __all__ = [
     "TextFileError",
     "TrainingError",
     "UnsupportedModelError",
+    "one_line",
 ]
 
 
@@ -82,3 +83,9 @@ class StagingError(ExportError, TrainingError):
 
 class TextFileError(CalibrationTextError, CorpusError):
     """A file of text is missing, or cannot be read as what its name says that it is."""
+
+
+def one_line(error: BaseException, most: int = 300) -> str:
+    """What another library's error says, on one line of at most `most` characters."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= most else f"{text[: most - 3]}..."

@@ -16,6 +16,7 @@ from maskedge.arrays import Float64Array, Int64Array
 from maskedge.bundle.engine import Graph, graph_inputs, session_options
 from maskedge.bundle.threads import usable_cpus
 from maskedge_export.encoders.checkpoint import Checkpoint
+from maskedge_export.errors import UnsupportedModelError, one_line
 from maskedge_export.evaluation.masked_tokens import MaskedBatch
 from maskedge_export.graphs.optimum import token_types
 
@@ -75,6 +76,8 @@ def graph_logprobs(graph: Graph, vocab_size: int) -> Logprobs:
 def model_logprobs(model: Callable[[Tensor], Any], vocab_size: int | None = None) -> Logprobs:
     """The log-probabilities that a transformers model gives, one batch after another: each takes all cores.
 
+    Where the model fails, they raise UnsupportedModelError.
+
     Args:
         model: Token ids [batch, length] -> an output with `logits`.
         vocab_size: Only the first so many tokens are returned; all of them where None.
@@ -82,7 +85,13 @@ def model_logprobs(model: Callable[[Tensor], Any], vocab_size: int | None = None
 
     @torch.no_grad()
     def logprobs(batch: MaskedBatch) -> Float64Array:
-        logits = model(torch.from_numpy(batch.input_ids)).logits
+        try:
+            logits = model(torch.from_numpy(batch.input_ids)).logits
+        except Exception as error:  # each architecture has its own
+            texts, length = batch.input_ids.shape
+            raise UnsupportedModelError(
+                f"transformers itself cannot run the model on {texts} texts of {length} tokens ({one_line(error)})"
+            ) from error
         at_masks = logits[torch.arange(len(logits)), torch.from_numpy(batch.mask_positions[:, 0])]
         return np.asarray(torch.log_softmax(at_masks.double(), -1)[:, :vocab_size].numpy())
 

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from maskedge.arrays import Float64Array
+from maskedge_export.errors import UnsupportedModelError
 from maskedge_export.evaluation import logprobs
-from maskedge_export.evaluation.logprobs import threaded
+from maskedge_export.evaluation.logprobs import model_logprobs, threaded
 from maskedge_export.evaluation.masked_tokens import MaskedBatch
 
 
@@ -70,4 +71,15 @@ def test_an_error_comes_where_its_answer_would_be() -> None:
     answers = threaded(answer)(map(batch, range(9)))
     assert [float(next(answers)[0, 0]) for _ in range(2)] == [0, 1]
     with pytest.raises(ValueError, match="the third"):
+        next(answers)
+
+
+def test_a_model_that_fails_is_one_line() -> None:
+    def fail(ids: Any) -> Any:
+        raise RuntimeError("index out of range\nin self")
+
+    answers = model_logprobs(fail)([batch(3)])
+    with pytest.raises(
+        UnsupportedModelError, match=r"run the model on 1 texts of 1 tokens \(index out of range in self\)"
+    ):
         next(answers)
