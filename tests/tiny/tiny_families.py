@@ -1,11 +1,14 @@
 """Tiny checkpoints of every family of masked language models that transformers knows, with random weights."""
 
+import json
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
+from safetensors.torch import load_file, save_file
 from tokenizers import AddedToken, ByteLevelBPETokenizer, Tokenizer, decoders, models, pre_tokenizers, processors
 from unigram import SENTENCES, unigram_pieces
 
@@ -180,6 +183,20 @@ def save_checkpoint(family: str, directory: Path, **options: Any) -> Path:
     """A family's model and tokenizer, saved in a directory."""
     make_model(family, **options).save_pretrained(directory)
     make_tokenizer(family).save_pretrained(directory)
+    return directory
+
+
+def edit_config(directory: Path, **options: Any) -> Path:
+    """Write options into a checkpoint's config.json, whatever they are."""
+    file = directory / "config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **options}))
+    return directory
+
+
+def edit_weights(directory: Path, change: Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]]) -> Path:
+    """Store what a function makes of a checkpoint's weights in their place."""
+    file = directory / "model.safetensors"
+    save_file(change(load_file(file)), file, {"format": "pt"})
     return directory
 
 

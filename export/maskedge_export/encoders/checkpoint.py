@@ -6,13 +6,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from maskedge.bundle.format import file_sha256
 from maskedge.bundle.hub import looks_like_path
+from maskedge_export.encoders.configuration import check_config
 from maskedge_export.encoders.encoder import Encoder
-from maskedge_export.encoders.families import FAMILIES, native_encoder
+from maskedge_export.encoders.families import native_encoder
+from maskedge_export.encoders.loading import load_model
+from maskedge_export.encoders.stored_weights import merge_first
+from maskedge_export.encoders.trial import check_alike
 from maskedge_export.encoders.wrapped import WrappedEncoder
 from maskedge_export.errors import CheckpointError, UnsupportedModelError
 from maskedge_export.memory import release_memory
@@ -38,6 +41,8 @@ class Checkpoint:
     """A transformers fast tokenizer."""
     fingerprint: str
     """SHA-256 over the configuration's and the weights' hashes."""
+    notes: tuple[str, ...] = ()
+    """What whoever exports it should know of it, a line each."""
 
     @property
     def model_type(self) -> str:
@@ -54,8 +59,8 @@ class Checkpoint:
         if isinstance(self.encoder, Encoder):
             return self.encoder
         raise UnsupportedModelError(
-            f"{self.name} is a model of type {self.model_type!r}, which can be exported but not trained on; training "
-            f"takes {', '.join(sorted(FAMILIES))}"
+            f"{self.name} is a model of type {self.model_type!r}, which can be exported but not trained on: "
+            f"{self.encoder.why}"
         )
 
     def release(self) -> None:
@@ -68,8 +73,10 @@ class Checkpoint:
         """The same with its weights from disk again, after `release`. Raises CheckpointError where they changed."""
         if _fingerprint(self.path) != self.fingerprint:
             raise CheckpointError(f"the files of {self.path} changed while they were exported; export them again")
-        model = _load_model(self.path)
-        return replace(self, model=model, encoder=_encoder(model))
+        model: Any = load_model(self.path).model
+        if isinstance(self.encoder, Encoder):
+            return replace(self, model=model, encoder=native_encoder(model.config, model.state_dict()))
+        return replace(self, model=model, encoder=WrappedEncoder(model, self.encoder.why))
 
     @property
     def max_length(self) -> int:
@@ -90,20 +97,23 @@ def load_checkpoint(name_or_path: str, *, revision: str | None = None) -> Checkp
     """
     path = find_checkpoint(name_or_path, revision=revision)
     _check_files(path)
-    _check_config(path)
-    model = _load_model(path)
+    check_config(path)
+    loaded = load_model(path)
     name = name_or_path if not Path(name_or_path).is_dir() else path.resolve().name
-    checkpoint = Checkpoint(name, path, model, _encoder(model), load_tokenizer(path), _fingerprint(path))
+    tokenizer, fingerprint = load_tokenizer(path), _fingerprint(path)
+    checkpoint = Checkpoint(name, path, loaded.model, _encoder(loaded.model), tokenizer, fingerprint, loaded.notes)
     _check_vocabulary(checkpoint)
     return checkpoint
 
 
 def _encoder(model: Any) -> Encoder | WrappedEncoder:
-    """The native encoder where there is one, else the model itself, wrapped."""
+    """The native encoder where there is one that says the same, else the model itself, wrapped."""
     try:
-        return native_encoder(model.config, model.state_dict())
-    except UnsupportedModelError:
-        return WrappedEncoder(model)
+        encoder = native_encoder(model.config, model.state_dict())
+        check_alike(encoder, model)
+    except UnsupportedModelError as error:
+        return WrappedEncoder(model, why=str(error))
+    return encoder
 
 
 def _check_vocabulary(checkpoint: Checkpoint) -> None:
@@ -144,6 +154,8 @@ def _download(repo_id: str, revision: str | None) -> Path:
 
 
 def _check_files(path: Path) -> None:
+    if adapter := next(iter(sorted(path.glob("adapter_*"))), None):
+        raise CheckpointError(f"{path} holds an adapter ({adapter.name}); {merge_first('it')}")
     if not (path / "config.json").is_file():
         raise CheckpointError(f"{path} holds no config.json; give a directory that save_pretrained wrote")
     if not list(path.glob("*.safetensors")):
@@ -160,54 +172,6 @@ def _check_tokenizer_files(path: Path) -> None:
         raise CheckpointError(
             f"{path} holds no tokenizer ({', '.join(TOKENIZER_FILES)}); add it with tokenizer.save_pretrained(DIR)"
         )
-
-
-def _check_config(path: Path) -> None:
-    """Refuse what cannot be exported before any of it is loaded."""
-    from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES as MASKED_LMS
-
-    file = path / "config.json"
-    try:
-        config = json.loads(file.read_text(encoding="utf-8"))
-        model_type = config["model_type"]
-    except (ValueError, TypeError, LookupError) as error:
-        raise CheckpointError(f"{file} is no JSON object with a model_type ({error!r})") from error
-    if config.get("auto_map"):
-        raise UnsupportedModelError(
-            f"{file} names code of the checkpoint's own (auto_map), which is never run; if transformers itself has "
-            f"the architecture, here {model_type!r}, remove auto_map from a copy of the checkpoint and export that"
-        )
-    if model_type not in MASKED_LMS:
-        raise UnsupportedModelError(
-            f"model type {model_type!r} of {file} is no masked language model that the installed transformers knows; "
-            f"it knows: {', '.join(sorted(MASKED_LMS))}"
-        )
-
-
-def _load_model(path: Path) -> nn.Module:
-    from transformers import AutoModelForMaskedLM
-    from transformers.utils import logging
-
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
-    try:
-        model, info = AutoModelForMaskedLM.from_pretrained(
-            path,
-            dtype=torch.float32,
-            use_safetensors=True,
-            local_files_only=True,
-            trust_remote_code=False,
-            output_loading_info=True,
-        )
-    except Exception as error:  # safetensors, huggingface_hub and transformers each raise their own
-        raise CheckpointError(f"transformers cannot load {path} as a masked language model: {error}") from error
-    missing = sorted(info["missing_keys"])
-    if missing:
-        raise CheckpointError(
-            f"{path} lacks {len(missing)} weights of a masked language model, {missing[0]} among them, which would be "
-            "random; give a checkpoint saved with its masked-language-model head"
-        )
-    return model.eval()  # type: ignore[no-any-return]
 
 
 def load_tokenizer(path: Path) -> Any:

@@ -8,7 +8,17 @@ import torch
 from torch import Tensor
 
 from maskedge_export.encoders.encoder import ACTIVATIONS, Encoder, EncoderConfig
-from maskedge_export.errors import UnsupportedModelError
+from maskedge_export.encoders.options import (
+    ALBERT,
+    BERT,
+    DISTILBERT,
+    ELECTRA,
+    ERNIE,
+    MODERNBERT,
+    ROBERTA,
+    Options,
+)
+from maskedge_export.errors import UnsupportedModelError, one_line
 
 __all__ = ["FAMILIES", "checkpoint_weights", "family_of", "native_encoder"]
 
@@ -29,6 +39,8 @@ class Family:
     """One family: its configuration, and for each native parameter the checkpoint names that make it up."""
 
     config: Callable[[Any], EncoderConfig]
+    options: Options
+    """What becomes of each option that the configuration's class declares."""
     stem: dict[str, str]
     """Native module -> checkpoint module, outside the layers."""
     block: str
@@ -38,8 +50,6 @@ class Family:
 
 
 def _bert_config(hf: Any) -> EncoderConfig:
-    if getattr(hf, "position_embedding_type", "absolute") != "absolute":
-        raise UnsupportedModelError(f"position embeddings of type {hf.position_embedding_type!r} are not supported")
     return EncoderConfig(
         vocab_size=hf.vocab_size,
         hidden_size=hf.hidden_size,
@@ -140,9 +150,10 @@ def _embedding(prefix: str) -> dict[str, str]:
     }
 
 
-def _bert_like(prefix: str, head: dict[str, str], config: Callable[[Any], EncoderConfig]) -> Family:
+def _bert_like(prefix: str, head: dict[str, str], config: Callable[[Any], EncoderConfig], options: Options) -> Family:
     return Family(
         config=config,
+        options=options,
         stem={**_embedding(prefix), **head},
         block=f"{prefix}.encoder.layer.{{}}",
         layer={
@@ -174,18 +185,19 @@ _ELECTRA_HEAD = {
     "head.norm": "generator_predictions.LayerNorm",
     "head.decoder": "generator_lm_head",
 }
-_ROBERTA = _bert_like("roberta", _ROBERTA_HEAD, _roberta_config)
+_ROBERTA = _bert_like("roberta", _ROBERTA_HEAD, _roberta_config, ROBERTA)
 
 FAMILIES: dict[str, Family] = {
-    "bert": _bert_like("bert", _BERT_HEAD, _bert_config),
-    "ernie": _bert_like("ernie", _BERT_HEAD, _bert_config),
+    "bert": _bert_like("bert", _BERT_HEAD, _bert_config, BERT),
+    "ernie": _bert_like("ernie", _BERT_HEAD, _bert_config, ERNIE),
     "roberta": _ROBERTA,
     "xlm-roberta": _ROBERTA,
     "camembert": _ROBERTA,
-    "data2vec-text": _bert_like("data2vec_text", _ROBERTA_HEAD, _roberta_config),
-    "electra": _bert_like("electra", _ELECTRA_HEAD, _electra_config),
+    "data2vec-text": _bert_like("data2vec_text", _ROBERTA_HEAD, _roberta_config, ROBERTA),
+    "electra": _bert_like("electra", _ELECTRA_HEAD, _electra_config, ELECTRA),
     "albert": Family(
         config=_albert_config,
+        options=ALBERT,
         stem={
             **_embedding("albert"),
             "embedding.project": "albert.encoder.embedding_hidden_mapping_in",
@@ -207,6 +219,7 @@ FAMILIES: dict[str, Family] = {
     ),
     "distilbert": Family(
         config=_distilbert_config,
+        options=DISTILBERT,
         stem={
             "embedding.tokens": "distilbert.embeddings.word_embeddings",
             "embedding.positions": "distilbert.embeddings.position_embeddings",
@@ -229,6 +242,7 @@ FAMILIES: dict[str, Family] = {
     ),
     "modernbert": Family(
         config=_modernbert_config,
+        options=MODERNBERT,
         stem={
             "embedding.tokens": "model.embeddings.tok_embeddings",
             "embedding.norm": "model.embeddings.norm",
@@ -267,15 +281,31 @@ def native_encoder(hf_config: Any, weights: Weights) -> Encoder:
     Raises UnsupportedModelError for a family, or an option of one, that has no native form.
     """
     family = family_of(hf_config.model_type)
+    family.options.check(hf_config)
     config = family.config(hf_config)
+    _check_sizes(config)
     for name in (config.activation, config.head_activation):
         if name not in ACTIVATIONS:
             raise UnsupportedModelError(f"activation {name!r} is not supported; supported: {', '.join(ACTIVATIONS)}")
     with torch.device("meta"):  # weights that take no memory, to be replaced
         encoder = Encoder(config)
-    own = {name: _weight(name, family, weights) for name in encoder.state_dict()}
-    encoder.load_state_dict(own, assign=True)
+    try:
+        own = {name: _weight(name, family, weights) for name in encoder.state_dict()}
+        encoder.load_state_dict(own, assign=True)
+    except (KeyError, RuntimeError) as error:  # a weight that is not there, or has another shape
+        raise UnsupportedModelError(f"its weights are not those that its options make: {one_line(error)}") from error
     return encoder.eval()
+
+
+def _check_sizes(config: EncoderConfig) -> None:
+    """Refuse what the graph has no form for: a model without a layer, or whose heads do not divide its units."""
+    for name in ("vocab_size", "hidden_size", "num_layers", "num_heads", "intermediate_size", "max_length", "passes"):
+        if getattr(config, name) < 1:
+            raise UnsupportedModelError(f"a model whose {name} is {getattr(config, name)} is not supported")
+    if config.hidden_size % config.num_heads:
+        raise UnsupportedModelError(
+            f"{config.num_heads} heads that do not divide {config.hidden_size} units are not supported"
+        )
 
 
 def _weight(name: str, family: Family, weights: Weights) -> Tensor:

@@ -10,6 +10,7 @@ from torch import nn
 from maskedge_export.encoders.checkpoint import Checkpoint
 from maskedge_export.encoders.encoder import Encoder
 from maskedge_export.encoders.families import checkpoint_weights, family_of
+from maskedge_export.encoders.ties import biases_in_two
 from maskedge_export.recipe import ModelRecipe
 
 __all__ = ["TrainedModel", "new_model", "tie", "trainable"]
@@ -44,6 +45,8 @@ class TrainedModel:
         weights = checkpoint_weights(self.encoder, self.config.model_type)
         # what the native encoder has no use for: the types of tokens
         others = {name: value.zero_() for name, value in model.state_dict().items() if "_type_embeddings" in name}
+        for names in biases_in_two(model):  # transformers 4 reads either
+            weights |= dict.fromkeys(names, next(weights[name] for name in names if name in weights))
         model.load_state_dict({**model.state_dict(), **others, **weights})
         model.to(dtype).save_pretrained(directory)
         model.config.dtype = torch.float32

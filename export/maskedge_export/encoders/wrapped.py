@@ -14,18 +14,13 @@ from torch import Tensor, nn
 
 from maskedge.bundle.engine import Graph, graph_inputs
 from maskedge_export.encoders.encoder import take
+from maskedge_export.encoders.trial import TOLERANCE, longest_text, trial_ids, try_out
 from maskedge_export.errors import UnsupportedModelError
 
 __all__ = ["WrappedConfig", "WrappedEncoder", "check_sizes"]
 
-USUAL_LENGTH = 512
-"""Tokens, where a configuration names no longest text."""
-
 SIZES = ((1, 3, 1), (2, 4, 3), (5, 11, 1), (1, 24, 2), (3, 65, 4), (2, 512, 1))
 """Texts, tokens and masks that a graph is tried with, none as it was traced: sizes that its code took for constants."""
-
-TOLERANCE = 0.01
-"""Nats. Rounding stays a thousand times below, a frozen size comes out far above; the gate is stricter than this."""
 
 ASKED_TOKENS = 64
 
@@ -51,15 +46,17 @@ class WrappedEncoder(nn.Module):
     Raises UnsupportedModelError for a model that cannot be run on a short text.
     """
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, why: str = "") -> None:
         super().__init__()
         self.model = model
+        self.why = why  # it has no native encoder
         config: Any = model.config
         if reason := UNSUPPORTED.get(config.model_type):
             raise UnsupportedModelError(f"{self} cannot be exported: {reason}")
-        ids, positions = _example(vocab_size=5)
-        logits = self._run_example(ids)
-        self.config = WrappedConfig(logits.shape[-1], _max_length(model))
+        ids = trial_ids(model)
+        positions = torch.tensor([[ids.shape[1] - 1, 2]]).expand(len(ids), 2)
+        logits = try_out(model, ids)
+        self.config = WrappedConfig(logits.shape[-1], longest_text(model))
         self.head_at_masks = self._positionwise_head(ids, positions, take(logits, positions))
 
     def __repr__(self) -> str:
@@ -80,16 +77,6 @@ class WrappedEncoder(nn.Module):
         """Logits [B, L, V]. Nothing is masked out; types of tokens, languages and the like are the model's defaults."""
         logits: Tensor = self.model(input_ids=input_ids).logits
         return logits
-
-    @torch.no_grad()
-    def _run_example(self, ids: Tensor) -> Tensor:
-        try:
-            return self.everywhere(ids)
-        except Exception as error:  # each architecture has its own
-            raise UnsupportedModelError(
-                f"{self} cannot be exported: transformers itself cannot run it on a text of "
-                f"{ids.shape[1]} tokens ({error})"
-            ) from error
 
     @torch.no_grad()
     def _positionwise_head(self, ids: Tensor, positions: Tensor, expected: Tensor) -> bool:
@@ -118,24 +105,6 @@ def _hidden_rows_at(model: nn.Module, positions: Tensor) -> Iterator[None]:
         yield
     finally:
         hook.remove()
-
-
-def _example(vocab_size: int, batch: int = 2, length: int = 7) -> tuple[Tensor, Tensor]:
-    ids = torch.arange(batch * length).reshape(batch, length) % vocab_size
-    return ids, torch.tensor([[length - 1, 2]]).expand(batch, 2)
-
-
-def _max_length(model: Any) -> int:
-    """The longest text that a model takes, as its configuration and its table of positions say."""
-    config = model.config.get_text_config()
-    lengths = [getattr(config, "max_position_embeddings", None) or USUAL_LENGTH]
-    for name, module in model.named_modules():
-        if name.endswith("position_embeddings") and hasattr(module, "weight"):
-            padding = getattr(module, "padding_idx", None)  # RoBERTa's offspring count from the padding token's id + 1
-            lengths.append(len(module.weight) - (0 if padding is None else padding + 1))
-    if getattr(config, "attention_type", None) == "block_sparse":  # BigBird attends to everything up to this length
-        lengths.append((5 + 2 * config.num_random_blocks) * config.block_size)
-    return int(min(length for length in lengths if length > 0))
 
 
 def check_sizes(graph: Graph, encoder: WrappedEncoder, vocab_size: int) -> None:
