@@ -102,6 +102,8 @@ def export_bundle(
     _check_options(out, options)
     progress("Loading the checkpoint")
     source = load_checkpoint(checkpoint, revision=options.revision)
+    for note in source.notes:
+        progress(note)
     with staging(out, options.overwrite) as directory:
         save_tokenizer(source.tokenizer, directory)
         source.model.config.save_pretrained(directory)  # type: ignore[operator, union-attr]

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -38,7 +38,7 @@ predictor = Predictor.load("path/to/this/directory")
 for candidate in predictor({example}):
     print(f"{{candidate['score']:.3f}} {{candidate['token_str']}}")
 ```
-{standard}
+{standard}{notes}
 ## How it was proved
 
 Each graph was compared with what it was made from, on {text}.
@@ -84,12 +84,18 @@ def write_model_card(
         model_type=_plain(source.model_type),
         example=json.dumps(f"Paris is the {source.tokenizer.mask_token} of France.", ensure_ascii=False),
         standard=STANDARD if standard else "",
+        notes=_notes(source.notes),
         text=VERIFIED_ON[proved[0].verification["text"]],
         table=_table({**graphs, **{Path(entry.file).name: entry for entry in standard.values()}}),
         verdict=_verdict(proved, graphs),
         source_card=f"\n## The source model's card\n\n{_demoted(own_text)}\n" if own_text else "",
     )
     path.write_text(f"---\n{data.to_yaml()}\n---\n{body}", encoding="utf-8")
+
+
+def _notes(notes: Sequence[str]) -> str:
+    """What a reader should know of how the checkpoint was read."""
+    return "\nOf its checkpoint:\n\n" + "".join(f"- {_plain(note)}\n" for note in notes) if notes else ""
 
 
 def _own_card(path: Path) -> tuple[dict[str, Any], str]:

@@ -12,8 +12,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import transformers
 from huggingface_hub import ModelCard
+from tiny_families import edit_weights, save_checkpoint
 
 from maskedge import Predictor
 from maskedge.bundle.cpu import features_of
@@ -21,6 +23,7 @@ from maskedge.bundle.engine import OnnxGraph, graph_inputs
 from maskedge.bundle.format import Bundle, file_sha256
 from maskedge_export.bundles import export as bundling
 from maskedge_export.bundles.export import ExportOptions, export_bundle
+from maskedge_export.encoders.checkpoint import load_checkpoint
 from maskedge_export.errors import CalibrationTextError, CheckpointError, ExportError, GateError, StagingError
 from maskedge_export.evaluation.gate import GATE, Limits
 
@@ -342,6 +345,21 @@ def test_a_killed_export_leaves_no_bundle(tiny: str, few_sentences: Path, tmp_pa
     leftovers = names(tmp_path)
     assert leftovers  # it was in the middle
     assert all(name.startswith(".") for name in leftovers)
+
+
+def test_what_is_to_know_of_a_checkpoint_is_said_and_stands_in_the_card(tmp_path: Path) -> None:
+    def wrapped(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        return {f"module.{name}": weight for name, weight in weights.items()} | {"spam.weight": torch.ones(2)}
+
+    checkpoint = edit_weights(save_checkpoint("bert", tmp_path / "bert"), wrapped)
+    steps: list[str] = []
+    export_bundle(str(checkpoint), tmp_path / "bundle", ExportOptions(precision="fp32"), steps.append)
+    notes = load_checkpoint(str(checkpoint)).notes
+    assert len(notes) == 2
+    assert steps[1:3] == list(notes)
+    card = (tmp_path / "bundle" / "README.md").read_text()
+    assert card.count("\n- ") >= 2
+    assert "Weights of the checkpoint that are no part of its masked language model are left out: spam." in card
 
 
 def test_a_checkpoint_that_cannot_be_loaded_writes_nothing(tmp_path: Path) -> None:
