@@ -50,6 +50,8 @@ ASKED = {
     "mlm-batch": (COMMANDS, "maskedge_batch.cli"),
     "mlm-export": (COMMANDS, "maskedge_export.cli.app"),
     "maskedge": (NAMES, "maskedge"),
+    "maskedge_export": (NAMES, "maskedge_export"),
+    "maskedge_batch": (NAMES, "maskedge_batch"),
 }
 
 

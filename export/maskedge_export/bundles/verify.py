@@ -11,7 +11,7 @@ from maskedge_export.encoders.checkpoint import Checkpoint, load_checkpoint
 from maskedge_export.errors import CheckpointError
 from maskedge_export.evaluation.comparison import Comparison, compare
 from maskedge_export.evaluation.evaluation_set import evaluation_set
-from maskedge_export.evaluation.gate import Gate
+from maskedge_export.evaluation.gate import GATE, Gate
 from maskedge_export.evaluation.logprobs import (
     Logprobs,
     graph_logprobs,
@@ -41,7 +41,7 @@ def verify_bundle(
     bundle: Bundle,
     checkpoint: str,
     paths: Sequence[Path],
-    gate: Gate,
+    gate: Gate = GATE,
     *,
     revision: str | None = None,
     other_checkpoint: bool = False,
