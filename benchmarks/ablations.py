@@ -3,8 +3,8 @@
     .venv/bin/python benchmarks/ablations.py --checkpoint my-checkpoint --text my-text.parquet
 
 All graphs are calibrated on the same texts and compared with the fp32 graph on the same masks of others. Speed is that
-of one thread, in turns with fp32 and relative to it. Writes quantization.json, quantization.md and quantization.png;
-with --redraw the last two only, from the first.
+of one thread, in turns with fp32 and relative to it. Writes quantization.json and quantization.png; with --redraw the
+picture only, from the figures. benchmarks/pages.py makes the page.
 """
 
 import copy
@@ -21,7 +21,7 @@ from typing import Annotated, Any
 import numpy as np
 import onnx_ir as ir
 import typer
-from ablation_report import draw, report
+from ablation_plot import draw
 from onnxruntime_quantizers import onnxruntime_variants
 from rich.console import Console
 
@@ -77,17 +77,15 @@ def main(
         list[Path] | None, typer.Option(help="Text or Parquet: some to calibrate on, other to compare on.")
     ] = None,
     rounds: Annotated[int, typer.Option(help="Times that each graph is timed.")] = 15,
-    out: Annotated[Path, typer.Option(help="Directory of the three files.")] = Path("build"),
-    redraw: Annotated[bool, typer.Option(help="Measure nothing: page and picture from the figures there.")] = False,
+    out: Annotated[Path, typer.Option(help="Directory of both files.")] = Path("build"),
+    redraw: Annotated[bool, typer.Option(help="Measure nothing: the picture from the figures there.")] = False,
 ) -> None:
     """Quantize in every way, compare, and write the figures."""
     stored = out / "quantization.json"
     if not redraw:
         out.mkdir(parents=True, exist_ok=True)
         stored.write_text(json.dumps(measured(checkpoint, text or [SENTENCES], rounds), indent=1) + "\n", "utf-8")
-    metrics = json.loads(stored.read_text(encoding="utf-8"))
-    (out / "quantization.md").write_text(report(metrics), encoding="utf-8")
-    draw(metrics, out / "quantization.png")
+    draw(json.loads(stored.read_text(encoding="utf-8")), out / "quantization.png")
 
 
 def measured(checkpoint: Path, text: list[Path], rounds: int) -> Metrics:

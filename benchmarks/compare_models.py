@@ -1,6 +1,7 @@
 """Two checkpoints on the same held-out words, whatever their vocabularies, and everyday sentences with a gap.
 
-    .venv/bin/python benchmarks/compare_models.py MODEL OTHER --text HELD_OUT.parquet --json docs/default_model.json
+    .venv/bin/python benchmarks/compare_models.py MODEL OTHER --text HELD_OUT.parquet \
+        --json docs/results/default_model.json
 
 One word a text is scored: every piece predicted with itself and the word's later ones masked. The text should be kept
 out of both models' training; what the trainer kept out of a run is `held_out.parquet` in its cache.

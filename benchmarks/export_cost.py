@@ -31,7 +31,7 @@ app = typer.Typer(add_completion=False)
 @app.command()
 def main(
     precision: Annotated[list[str] | None, typer.Option()] = None,
-    json_file: Annotated[Path, typer.Option("--json")] = ROOT / "docs" / "export_cost.json",
+    json_file: Annotated[Path, typer.Option("--json")] = ROOT / "docs" / "results" / "export_cost.json",
 ) -> None:
     """Export the checkpoint in each precision."""
     with tempfile.TemporaryDirectory() as scratch:

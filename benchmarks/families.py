@@ -4,7 +4,7 @@
 
 Exports a tiny checkpoint of each family, with random weights: fp32 is compared with PyTorch at every size, int8 with
 fp32. Random weights make int8 look worse than trained ones would: its figures say that it works, not how well. Writes
-the figures as JSON, and a table of them as Markdown. With --only, the other families' rows are left as they are.
+the figures as JSON. With --only, the other families' rows are left as they are.
 """
 
 import json
@@ -33,25 +33,6 @@ from tiny_families import FAMILIES, SENTENCES, save_checkpoint  # noqa: E402
 TEXTS = 80
 """Lines to calibrate on and to verify with: enough for models that know nothing."""
 
-INTRODUCTION = """\
-# Which models can be exported
-
-Every family that `AutoModelForMaskedLM` of transformers {transformers} knows, as `benchmarks/families.py` found it with
-PyTorch {torch} and onnxruntime {onnxruntime}: a tiny checkpoint of each, with random weights. *Native* families have an
-encoder of maskedge's own, with the leanest graphs, and can be trained; the others are exported as transformers has
-them. Parity is the largest difference of a log-probability from PyTorch, in nats, over texts of 3 tokens to the
-longest. Random weights make int8 look worse than trained ones would: here it only shows that int8 works.
-
-| Family | Path | fp32 parity | int8 mean KL | int8 same best token | ONNX nodes |
-| --- | --- | --: | --: | --: | --: |
-"""
-REFUSALS = """
-## Refused
-
-| Family | Why |
-| --- | --- |
-"""
-
 
 @dataclass(frozen=True, slots=True)
 class Row:
@@ -71,7 +52,7 @@ class Row:
 
 
 def main(
-    out: Annotated[Path, typer.Option(help="Where families.json and families.md go.")] = Path("build"),
+    out: Annotated[Path, typer.Option(help="Where families.json goes.")] = Path("build"),
     only: Annotated[
         list[str] | None, typer.Option(help="A family to do again; may be repeated.", show_default="all")
     ] = None,
@@ -91,7 +72,6 @@ def main(
         "families": {name: asdict(row) for name, row in sorted(rows.items())},
     }
     figures_file.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
-    (out / "families.md").write_text(markdown(figures), encoding="utf-8")
 
 
 def _earlier(figures_file: Path) -> dict[str, Row]:
@@ -124,19 +104,6 @@ def _figures(family: str, manifest: Manifest, bundle: Path) -> Row:
         int8["top1_agreement"],
         len(list(ir.load(bundle / manifest.graphs["fp32"].file).graph)),
     )
-
-
-def markdown(figures: dict[str, Any]) -> str:
-    """The page of the figures."""
-    rows: dict[str, dict[str, Any]] = figures["families"]
-    exported = [_line(name, row) for name, row in rows.items() if row["path"] != "refused"]
-    refused = [f"| {name} | {row['reason'].replace('|', '/')} |\n" for name, row in rows.items() if row["reason"]]
-    return "".join([INTRODUCTION.format(**figures["versions"]), *exported, REFUSALS, *refused])
-
-
-def _line(name: str, row: dict[str, Any]) -> str:
-    figures = f"{row['fp32_logprob_difference']:.1e} | {row['int8_mean_kl']:.4f} | {row['int8_top1_agreement']:.0%}"
-    return f"| {name} | {row['path']} | {figures} | {row['nodes']} |\n"
 
 
 if __name__ == "__main__":

@@ -6,8 +6,7 @@
 `run` trains the base for as many steps as it makes in the given minutes, and each variant (all, where none is named)
 for as many as it makes in the same time, and measures -log p of the same held-out words, whatever the vocabulary.
 Variants whose result is in --out already are left alone. A variant's steps are timed beside the base's, on one thread
-and in processor time, so that other work on the machine hardly matters. `table` writes docs/recipes.json and
-docs/recipes.md.
+and in processor time, so that other work on the machine hardly matters. `table` writes docs/results/recipes.json.
 """
 
 import json
@@ -163,8 +162,7 @@ def timed(recipe: Recipe, steps: int) -> Recipe:
 @app.command()
 def table(
     results: Path,
-    json_file: Annotated[Path, typer.Option("--json")] = ROOT / "docs" / "recipes.json",
-    page: Annotated[Path, typer.Option()] = ROOT / "docs" / "recipes.md",
+    json_file: Annotated[Path, typer.Option("--json")] = ROOT / "docs" / "results" / "recipes.json",
 ) -> None:
     """Write the comparison of all results, on the words that every variant has."""
     found = {
@@ -177,7 +175,6 @@ def table(
     rows = [figures(name, result, shared, base) for name, result in found.items()]
     minutes = found["base"]["minutes"]
     json_file.write_text(json.dumps({"words": len(shared), "minutes": minutes, "variants": rows}, indent=1) + "\n")
-    page.write_text(markdown(rows, len(shared), minutes))
 
 
 def figures(name: str, result: dict[str, Any], shared: list[str], base: Any) -> dict[str, Any]:
@@ -193,29 +190,6 @@ def figures(name: str, result: dict[str, Any], shared: list[str], base: Any) -> 
         "ratio_low": ratio.low,
         "ratio_high": ratio.high,
     }
-
-
-def markdown(rows: list[dict[str, Any]], words: int, minutes: float) -> str:
-    """The page that docs/ has."""
-    lines = [
-        "# Which recipe learns fastest",
-        "",
-        f"Trainings of {minutes:g} minutes each on one core, one choice changed in each; perplexity of the same",
-        f"{words:,} whole words of held-out text, every piece of a word predicted with itself and the later ones",
-        "masked. The ratio is to the base, with its paired 95 % bootstrap interval: below 1 is better. What leads in",
-        "so short a time need not lead after hours. Written by `benchmarks/recipes.py`, whose first lines say how to",
-        "run it again.",
-        "",
-        "| variant | what changes | million weights | steps | million tokens | word perplexity | ratio |",
-        "|---|---|--:|--:|--:|--:|--:|",
-    ]
-    for row in sorted(rows, key=lambda row: row["word_perplexity"]):
-        lines.append(
-            f"| {row['variant']} | {row['change']} | {row['million_weights']:.1f} | {row['steps']:,} "
-            f"| {row['million_tokens']:.2f} | {row['word_perplexity']:.1f} "
-            f"| {row['ratio']:.3f} ({row['ratio_low']:.3f} to {row['ratio_high']:.3f}) |"
-        )
-    return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from maskedge import Predictor
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-BENCHMARK = json.loads((ROOT / "docs" / "against_transformers.json").read_text(encoding="utf-8"))
+BENCHMARK = json.loads((ROOT / "docs" / "results" / "against_transformers.json").read_text(encoding="utf-8"))
 
 
 @pytest.mark.parametrize("name", BENCHMARK["contenders"])
@@ -27,7 +27,7 @@ def test_benchmark_is_told_with_its_conditions() -> None:
 
 
 def test_latencies_are_the_benchmarks() -> None:
-    contenders = json.loads((ROOT / "docs" / "latency.json").read_text(encoding="utf-8"))["contenders"]
+    contenders = json.loads((ROOT / "docs" / "results" / "latency.json").read_text(encoding="utf-8"))["contenders"]
 
     for figures in contenders.values():
         assert f"{figures['warm_seconds'] * 1e3:.1f} ms" in README
@@ -35,14 +35,14 @@ def test_latencies_are_the_benchmarks() -> None:
 
 
 def test_sizes_are_the_measured_ones() -> None:
-    sizes = json.loads((ROOT / "docs" / "install_size.json").read_text(encoding="utf-8"))
+    sizes = json.loads((ROOT / "docs" / "results" / "install_size.json").read_text(encoding="utf-8"))
 
     for megabytes in sizes.values():
         assert f"{megabytes:.0f}" in README
 
 
 def test_an_export_costs_what_was_measured() -> None:
-    costs = json.loads((ROOT / "docs" / "export_cost.json").read_text(encoding="utf-8"))
+    costs = json.loads((ROOT / "docs" / "results" / "export_cost.json").read_text(encoding="utf-8"))
     told = " ".join(README.split())
 
     assert f"On {costs['cores']} CPUs a BERT-base takes {costs['fp32']['seconds']:.0f} s to export as fp32" in told
@@ -67,7 +67,7 @@ def test_the_bundled_model_is_told_with_its_proof() -> None:
 
 def test_the_model_s_card_has_the_comparison_s_figures() -> None:
     card = " ".join((ROOT / "checkpoints" / "english-small" / "README.md").read_text(encoding="utf-8").split())
-    found = json.loads((ROOT / "docs" / "default_model.json").read_text(encoding="utf-8"))
+    found = json.loads((ROOT / "docs" / "results" / "default_model.json").read_text(encoding="utf-8"))
     own, before = (model["word_perplexity"] for model in found["models"])
     low, high = (100 * end for end in found["ratio_interval"])
 
