@@ -11,7 +11,7 @@ MASKED ?= examples/masked_sentences.parquet
 CALIBRATION ?= examples/sentences.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help install score export train benchmark test test-runtime check fix clean
+.PHONY: help install score export train benchmark docs test test-runtime check fix clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,6 +35,10 @@ train: $(VENV)/dev.stamp ## Train on one sentence, export and quantize the model
 
 benchmark: $(VENV)/dev.stamp ## Race against transformers on MASKED, a Parquet file of masked sentences
 	$(VENV)/bin/python benchmarks/against_transformers.py $(MASKED)
+
+docs: $(VENV)/docs.stamp ## Build the documentation into build/site, and check its links
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict
+	@echo "Open build/site/index.html"
 
 test: $(VENV)/dev.stamp $(OPTIMUM_VENV)/stamp ## Run the whole test suite
 	$(VENV)/bin/pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
@@ -69,6 +73,11 @@ $(VENV)/dev.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo "Installing the development environment into $(VENV) (PyTorch: this takes a few minutes) ..."
 	$(PIP) install -c constraints.txt -e '.[dev]'
 	@mkdir -p build && touch $@ $(VENV)/batch.stamp
+
+$(VENV)/docs.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo "Installing what builds the documentation into $(VENV) ..."
+	$(PIP) install -c constraints.txt -e '.[docs]'
+	@touch $@
 
 $(RUNTIME_VENV)/stamp: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(RUNTIME_VENV)

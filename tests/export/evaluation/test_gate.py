@@ -10,7 +10,7 @@ from maskedge.bundle.golden_vectors import TOLERANCE
 from maskedge_export.cli.app import app
 from maskedge_export.evaluation.gate import FLAGS, GATE, Limits, changed
 
-PAGE = (Path(__file__).parents[3] / "docs" / "bundle.md").read_text(encoding="utf-8")
+GUIDES = Path(__file__).parents[3] / "docs" / "guides"
 
 
 @pytest.mark.parametrize(("share", "shown"), [(0.955, "95.5%"), (0.92, "92%"), (0.005, "0.5%"), (1.0, "100%")])
@@ -41,7 +41,8 @@ def test_each_limit_s_flag_is_an_option(command: str) -> None:
 
 
 def test_the_documentation_has_the_default_limits() -> None:
-    lines = re.findall(r"^\| (?:Limit|`\w+`:).*", PAGE, re.MULTILINE)
+    page = (GUIDES / "export.md").read_text(encoding="utf-8")
+    lines = re.findall(r"^\| (?:Limit|`\w+`:).*", page, re.MULTILINE)
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
     (_, _, *precisions), *limits = rows
     assert set(precisions) == set(GATE)
@@ -52,6 +53,6 @@ def test_the_documentation_has_the_default_limits() -> None:
 
 
 def test_the_documentation_has_the_tolerances_of_golden_vectors() -> None:
-    text = " ".join(PAGE.split())
+    text = " ".join((GUIDES / "bundle.md").read_text(encoding="utf-8").split())
     assert f"within {TOLERANCE['fp32']:g} nats of them on any machine" in text
     assert f"an int8 graph within {TOLERANCE['int8']:g} nats" in text
