@@ -1,12 +1,15 @@
 """Token ids -> text, as transformers decodes them."""
 
 import json
-from pathlib import Path
 from typing import Any
 
 from tokenizers import Tokenizer
 
+from maskedge.bundle.format import Bundle
+
 __all__ = ["TextDecoder"]
+
+TOKENIZER_CONFIG = "tokenizer_config.json"
 
 CLEAN_UP = (
     (" .", "."),
@@ -34,9 +37,10 @@ class TextDecoder:
         self.cleans = bool(config.get("clean_up_tokenization_spaces")) and type(tokenizer.model).__name__ != "BPE"
 
     @classmethod
-    def from_config(cls, tokenizer: Tokenizer, config: Path | None) -> "TextDecoder":
-        """The decoder of a tokenizer_config.json, or of a bundle without one."""
-        return cls(tokenizer, json.loads(config.read_text(encoding="utf-8")) if config is not None else {})
+    def of_bundle(cls, bundle: Bundle, tokenizer: Tokenizer) -> "TextDecoder":
+        """The decoder of a bundle's model, which may have no tokenizer_config.json."""
+        has_config = (bundle.path / TOKENIZER_CONFIG).exists()
+        return cls(tokenizer, json.loads(bundle.file(TOKENIZER_CONFIG).read_text("utf-8")) if has_config else {})
 
     def text(self, ids: list[int], *, skip_special_tokens: bool = False) -> str:
         """The ids' text."""

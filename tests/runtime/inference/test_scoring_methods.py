@@ -128,7 +128,7 @@ def test_later_sentences_are_not_begun_before_earlier_ones_are_answered(tiny: Pr
             begun.append(index)
             yield tiny.encode("the water flows from the land " * 8)
 
-    scores = score_sentences(texts(), tiny.encoder, "original", tiny._target_logprobs)
+    scores = score_sentences(texts(), tiny.encoder, "original", tiny._model.stream_target_logprobs)
     first = next(scores)
     assert isinstance(first, SentenceScore)
     assert 1 < len(begun) < 200

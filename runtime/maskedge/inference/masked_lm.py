@@ -1,0 +1,100 @@
+"""A masked language model at work: texts and encoded texts -> fills, joint fills and sentence scores."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from maskedge.bundle.engine import Graph, Outputs
+from maskedge.inference.batching import Query, answer_queries, stream_answers
+from maskedge.inference.beam_search import BEAMS, Order, check_order, joint_fills
+from maskedge.inference.decoding import TextDecoder
+from maskedge.inference.encoding import EncodedText, TextEncoder
+from maskedge.inference.filling import KnownTokens, fill_masks, refuse_unmasked
+from maskedge.inference.multi_piece_targets import with_whole_targets
+from maskedge.inference.scoring import Method, check_method, refuse_masked, score_sentences
+from maskedge.inference.targets import TargetLists
+from maskedge.results import Fill, JointFill, SentenceScore
+
+__all__ = ["MaskedLM"]
+
+
+@dataclass(frozen=True, slots=True)
+class MaskedLM:
+    """A graph with what turns texts into its inputs and its outputs into text.
+
+    Errors name a text by its index. Where texts come in parts, `first` is the index of the part's first one.
+    """
+
+    graph: Graph
+    encoder: TextEncoder
+    decoder: TextDecoder
+    vocab_size: int
+    threads: int
+    """Batches that run at once."""
+
+    def fill_texts(
+        self, texts: Sequence[str], first: int = 0, *, top_k: int, targets: TargetLists[str] | None = None
+    ) -> list[Fill]:
+        """Each text's fill, with `targets` rated whole at its masks. Raises as `Predictor.fill`."""
+        self.check_top_k(top_k)
+        encoded = self._encode_masked(texts, first)
+        fills = self.fill_encoded(encoded, top_k=top_k)
+        if targets is None:
+            return fills
+        return with_whole_targets(fills, encoded, targets, self.encoder, self.answer_queries, first)
+
+    def fill_encoded(
+        self, encoded: Sequence[EncodedText], *, top_k: int, targets: Sequence[KnownTokens] | None = None
+    ) -> list[Fill]:
+        """Each encoded text's fill. Raises as `Predictor.fill_encoded`."""
+        self.check_top_k(top_k)
+        known = targets if targets is not None else [[None] * len(text.mask_positions) for text in encoded]
+        size = self.vocab_size
+        return fill_masks(encoded, known, self.encoder, self.answer_queries, top_k=top_k, vocab_size=size)
+
+    def fill_jointly(
+        self, texts: Sequence[str], *, top_k: int, order: Order, beams: int | None
+    ) -> list[tuple[JointFill, ...]]:
+        """Each text's `top_k` best joint fills. Raises as `Predictor.fill_jointly`."""
+        check_order(order)
+        self.check_top_k(top_k)
+        beams = min(max(BEAMS, top_k) if beams is None else beams, self.vocab_size)
+        if beams < max(1, top_k):
+            raise ValueError(f"beams is {beams}; it must be at least 1, and no less than top_k, which is {top_k}")
+        encoded = self._encode_masked(texts, 0)
+        fills = [joint_fills(text, self.decoder, self.answer_queries, order=order, beams=beams) for text in encoded]
+        return [tuple(each[:top_k]) for each in fills]
+
+    def score_texts(self, texts: Sequence[str], first: int = 0, *, method: Method) -> list[SentenceScore]:
+        """Each text's score. Raises as `Predictor.score`."""
+        check_method(method)
+        return self.score_encoded(self.encoder.encode_all(texts, first), first, method=method)
+
+    def score_encoded(self, encoded: Sequence[EncodedText], first: int = 0, *, method: Method) -> list[SentenceScore]:
+        """Each encoded text's score. Raises as `Predictor.score_encoded`."""
+        check_method(method)
+        for index, text in enumerate(encoded, first):
+            refuse_masked(index, text)
+        return list(score_sentences(encoded, self.encoder, method, self.stream_target_logprobs))
+
+    def check_top_k(self, top_k: int) -> None:
+        """Raises ValueError for a `top_k` outside 0 to the vocabulary's size."""
+        if not 0 <= top_k <= self.vocab_size:
+            raise ValueError(f"top_k is {top_k}; it must be from 0 to {self.vocab_size}, the size of the vocabulary")
+
+    def answer_queries(self, queries: list[Query], outputs: list[str], top_k: int) -> list[Outputs]:
+        """For each query the named outputs, of which those of ranking hold the `top_k` most probable tokens."""
+        mask_id = self.encoder.mask_id
+        return answer_queries(self.graph, queries, mask_id=mask_id, outputs=outputs, top_k=top_k, threads=self.threads)
+
+    def stream_target_logprobs(self, queries: Iterable[Query]) -> Iterator[Outputs]:
+        """For each query its targets' log-probabilities, as `target_logprobs`, while the queries are made."""
+        mask_id, threads = self.encoder.mask_id, self.threads
+        return stream_answers(
+            self.graph, queries, mask_id=mask_id, outputs=["target_logprobs"], top_k=0, threads=threads
+        )
+
+    def _encode_masked(self, texts: Sequence[str], first: int) -> list[EncodedText]:
+        encoded = self.encoder.encode_all(texts, first)
+        for index, text in enumerate(encoded, first):
+            refuse_unmasked(index, text, self.encoder.mask_token)
+        return encoded
