@@ -24,7 +24,7 @@ __all__ = [
 
 
 class MaskedgeError(Exception):
-    """Base of all errors of this package."""
+    """The base class of all errors that maskedge raises of its own."""
 
 
 class BundleError(MaskedgeError):
@@ -40,7 +40,7 @@ class BundleCorruptError(BundleError):
 
 
 class TextError(MaskedgeError, ValueError):
-    """One text cannot be scored. `status` is the reason as a machine reads it, the message as a person does."""
+    """A text cannot be scored. `status` gives the reason to programs, and the message gives it to people."""
 
     def __init__(self, status: TextStatus, message: str) -> None:
         super().__init__(message)
@@ -48,4 +48,4 @@ class TextError(MaskedgeError, ValueError):
 
 
 class Int8SaturationWarning(RuntimeWarning):
-    """This CPU cuts off 8-bit sums, so that a bundle's int8 graph gives other scores than where it was made."""
+    """This CPU cuts off sums of 8-bit products at 16 bits, so that a bundle's int8 graph gives wrong scores on it."""

@@ -1,4 +1,4 @@
-"""The whole way of a prediction, from the text to the filled sentence, as values that something else may show."""
+"""Every step of a prediction, from the text to the filled sentence, as values for a table or a picture to show."""
 
 import math
 import re
@@ -23,6 +23,7 @@ class ExplainedToken:
     token_str: str
     """The id decoded alone: keeps `##` or a leading space."""
     masked: bool
+    """Whether it is a mask."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +35,13 @@ class ExplainedCandidate:
     token_str: str
     """The id decoded alone."""
     logit_gap: float
-    """Its logit less the best candidate's, at most 0: the softmax keeps differences, and only they matter."""
+    """Its logit minus the best candidate's, at most 0; the softmax depends on such differences alone."""
     logprob: float
     """Log-probability over the whole vocabulary, nats."""
     probability: float
     """Its exponential."""
     share: float
-    """Its part of the shown candidates' probability together."""
+    """Its probability divided by the sum of all shown candidates' probabilities."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,17 +51,17 @@ class ExplainedMask:
     position: int
     """Index in the encoded text, special tokens counted."""
     candidates: tuple[ExplainedCandidate, ...]
-    """The most probable tokens, best first; the first is the decoded word."""
+    """The most probable tokens, best first; the first one fills the mask in `Explanation.filled_text`."""
     others: int
-    """Tokens of the vocabulary that are not shown."""
+    """How many tokens of the vocabulary are not shown."""
     others_probability: float
-    """What is left for all of them together."""
+    """The sum of their probabilities."""
     entropy: float
-    """Of the whole distribution, nats."""
+    """Entropy of the distribution over the whole vocabulary, nats."""
     filled_span: tuple[int, int]
-    """Where the best candidate begins and ends in the explanation's `filled_text`."""
+    """Where the best candidate begins and ends in `Explanation.filled_text`, in characters."""
     word: str | None
-    """The word that stood here, where one was masked."""
+    """The word that `explain` masked here; None where the text came with its masks."""
     word_rank: int | None
     """1 + the number of tokens that are more probable than the word; None where it is no single token."""
     word_logprob: float | None
@@ -72,28 +73,41 @@ class Explanation:
     """Every step of a prediction, in order."""
 
     model: str
+    """The model's name."""
     precision: str
+    """The name of the graph that predicted."""
     text: str
-    """As it was given."""
+    """The text as it was given."""
     mask_token: str
-    """The model's own."""
+    """The model's own mask token."""
     masked_text: str
-    """What was tokenized: with the model's own mask token, cut where the text is very long."""
+    """The text that was tokenized: with the model's own mask token, and cut if it was very long."""
     tokens: tuple[ExplainedToken, ...]
-    """What the model read, special tokens included."""
+    """All tokens that the model read, special tokens included."""
     masks: tuple[ExplainedMask, ...]
-    """In reading order; filled independently of each other."""
+    """The masks in reading order, filled independently of each other."""
     filled_text: str
     """The tokens decoded with each mask's best candidate in its place, special tokens left out."""
     truncated: bool
-    """Whether the text was cut around its masks."""
+    """Whether the text was cut to the model's length around its masks."""
 
 
 def explain(predictor: Predictor, text: str, *, word: str | None = None, top_k: int = 5) -> Explanation:
-    """How the predictor fills the text's masks; with `word`, how it fills the place of that word's first occurrence.
+    """Explains how a predictor fills the masks of a text.
 
-    Raises ValueError where the text does not hold the word, or holds a mask as well, and for a `top_k` outside 1 to
-    the vocabulary's size; TextError as `Predictor.fill`.
+    Args:
+        predictor: The predictor to ask.
+        text: A text with masks; with `word`, one without.
+        word: A word of the text, whose first occurrence is masked.
+        top_k: How many candidates are shown for each mask, at least 1.
+
+    Returns:
+        Every step of the prediction.
+
+    Raises:
+        TextError: The text has no mask or cannot be encoded.
+        ValueError: The text does not hold the word, or holds a mask beside it, or `top_k` is not from 1 to the
+            vocabulary's size.
     """
     if top_k < 1:
         raise ValueError(f"top_k is {top_k}; an explanation needs at least 1 candidate")

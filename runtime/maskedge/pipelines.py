@@ -20,11 +20,23 @@ def pipeline(
     device: object = None,
     **defaults: Unpack[CallArguments],
 ) -> Predictor:
-    """A predictor that is called as `transformers.pipeline("fill-mask")` is, with these arguments as its defaults.
+    """Opens a bundle for calls as of `transformers.pipeline("fill-mask")`.
 
-    `model` is a bundle's directory or Hub id, the bundled English model where None; `revision` a branch, tag or commit
-    on the Hub; `device` may name the CPU. Raises TypeError for an argument that means nothing here, naming it,
-    ValueError for another task or device and for impossible defaults, and the errors of `Predictor.load`.
+    Args:
+        task: `fill-mask`, which is all there is.
+        model: A bundle's directory or Hub id; the bundled English model where None.
+        revision: A branch, tag or commit on the Hub.
+        device: The CPU in any spelling of transformers, or None.
+        **defaults: The arguments of a call, for calls that do not give their own.
+
+    Returns:
+        A predictor to be called with texts.
+
+    Raises:
+        TypeError: An argument, which the message names, means nothing here.
+        ValueError: The task or the device is another, or a default is impossible.
+        BundleNotFoundError: As `Predictor.load`.
+        BundleCorruptError: As `Predictor.load`.
     """
     if task not in (None, TASK):
         raise ValueError(f"task is {task!r}; maskedge does {TASK!r} only")

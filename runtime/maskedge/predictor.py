@@ -50,7 +50,7 @@ class Predictor:
     threads: int
     """Batches that run at once."""
     call_defaults: CallOptions
-    """What a call's arguments are where it does not give them."""
+    """The arguments of calls that do not give their own."""
 
     @classmethod
     def load(
@@ -88,8 +88,7 @@ class Predictor:
             Int8SaturationWarning: This CPU computes the int8 graph wrongly, or a slower graph is used instead.
         """
         bundle = Bundle.open(find_bundle(path, revision), verify=verify)
-        manifest = bundle.manifest
-        precision, entry = bundle.graph(choose_precision(manifest.graphs, precision, cpu_features()))
+        precision, entry = bundle.graph(choose_precision(bundle.manifest.graphs, precision, cpu_features()))
         encoder = TextEncoder.of_bundle(bundle)
         decoder = TextDecoder.of_bundle(bundle, encoder.tokenizer)
         graph: Graph = OnnxGraph(bundle.graph_file(entry))
@@ -133,13 +132,10 @@ class Predictor:
         return FillMask(self.encoder, self.decoder, size, answer_queries, options)(inputs)
 
     def with_defaults(self, **arguments: Unpack[CallArguments]) -> "Predictor":
-        """Changes what a call's arguments are where it does not give them.
+        """A predictor with the same model and other default arguments of calls.
 
         Args:
-            **arguments: As a call's.
-
-        Returns:
-            Another predictor, with the same model.
+            **arguments: Those of a call, for calls that do not give their own.
 
         Raises:
             TypeError: An argument is unknown.
@@ -149,10 +145,7 @@ class Predictor:
         return replace(self, call_defaults=options)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """A pickled predictor is opened again from its bundle's directory, in another process for instance.
-
-        Its `before_batch` stays behind: nobody listens there.
-        """
+        """What pickle keeps: where the bundle lies, to open it again in another process. `before_batch` is not kept."""
         return _reopen, (self.bundle.path, self.precision, self.threads, self.call_defaults)
 
     def fill(self, texts: Sequence[str], *, top_k: int = 5, targets: Words | None = None) -> list[Fill]:
@@ -164,7 +157,7 @@ class Predictor:
             targets: Words to rate at each mask, all pieces of a word together; or a list of words for each mask.
 
         Returns:
-            One fill a text, in order.
+            One result for each text, in order.
 
         Raises:
             TextError: A text, which the message names, has no mask or cannot be encoded.
@@ -186,7 +179,7 @@ class Predictor:
             read_ahead: Most texts that are read at a time, at least 1.
 
         Returns:
-            An iterator over one fill a text, in order.
+            An iterator over one result for each text, in order.
 
         Raises:
             TextError: As `fill`, after the fills of all texts before the one that caused it.
@@ -222,8 +215,8 @@ class Predictor:
     def score(self, texts: Sequence[str], *, method: Method = "original") -> list[SentenceScore]:
         """Scores texts by their pseudo-log-likelihood: every token is masked in turn.
 
-        `maskedge.inference.scoring` tells more of the methods, and through which windows a text longer than the model
-        is read. Only the result takes more memory for a longer text.
+        A text longer than the model is read through windows, which `maskedge.inference.scoring` defines. Only the
+        result takes more memory for a longer text.
 
         Args:
             texts: Without masks.
@@ -231,7 +224,7 @@ class Predictor:
                 of its word too, `whole_word` all tokens of its word.
 
         Returns:
-            One score a text, in order; log-probabilities are in nats.
+            One result for each text, in order; log-probabilities are in nats.
 
         Raises:
             TextError: A text, which the message names, has a mask or cannot be encoded.
@@ -250,7 +243,7 @@ class Predictor:
             read_ahead: Most texts that are read at a time, at least 1.
 
         Returns:
-            An iterator over one score a text, in order.
+            An iterator over one result for each text, in order.
 
         Raises:
             TextError: As `score`, after the scores of all texts before the one that caused it.
@@ -267,6 +260,9 @@ class Predictor:
 
     def encode(self, text: str) -> EncodedText:
         """The text as the model reads it.
+
+        Args:
+            text: With masks or without.
 
         Raises:
             TextError: The text cannot be read; `TextStatus` has the reasons.
@@ -291,10 +287,10 @@ class Predictor:
         Args:
             encoded: From `encode`.
             top_k: As in `fill`.
-            targets: For each text a vocabulary id to rate, or None, a mask.
+            targets: For each text and each of its masks the vocabulary id of a token to rate, or None.
 
         Returns:
-            One fill a text, in order.
+            One result for each text, in order.
 
         Raises:
             TextError: A text, which the message names, has no mask.
@@ -310,7 +306,7 @@ class Predictor:
             method: As in `score`.
 
         Returns:
-            One score a text, in order.
+            One result for each text, in order.
 
         Raises:
             TextError: A text, which the message names, has a mask.
@@ -320,8 +316,7 @@ class Predictor:
 
     @property
     def _model(self) -> MaskedLM:
-        size = self.bundle.manifest.vocab_size
-        return MaskedLM(self.graph, self.encoder, self.decoder, size, self.threads)
+        return MaskedLM(self.graph, self.encoder, self.decoder, self.bundle.manifest.vocab_size, self.threads)
 
 
 def _reopen(path: Path, precision: str, threads: int, options: CallOptions) -> Predictor:

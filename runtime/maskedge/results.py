@@ -21,12 +21,19 @@ class TextStatus(StrEnum):
     """Whether a text could be scored, and if not, why."""
 
     OK = "ok"
+    """It was scored."""
     EMPTY_TEXT = "empty_text"
+    """It holds no token."""
     INVALID_UNICODE = "invalid_unicode"
+    """It holds a lone surrogate, or bytes that are not UTF-8."""
     NO_MASK = "no_mask"
+    """It has no mask to fill."""
     UNEXPECTED_MASK = "unexpected_mask"
+    """It has a mask, and was to be scored whole."""
     MASK_LOST = "mask_lost"
+    """Its masks are too far apart to be read at once."""
     TOO_LONG = "too_long"
+    """It has no mask and more tokens than are scored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,24 +62,26 @@ class TargetScore:
 
 @dataclass(frozen=True, slots=True)
 class WholeTarget:
-    """How the model rates a word in place of a mask: its pieces from left to right, each given those before it and
-    with those after it masked."""
+    """How the model rates a word, of one piece or several, in place of a mask.
+
+    Its pieces are predicted from left to right, each with the pieces before it filled in and those after it masked.
+    """
 
     target: str
-    """As it was given."""
+    """The word as it was given."""
     tokens: tuple[int, ...]
     """The pieces' vocabulary ids."""
     logprobs: tuple[float, ...]
-    """One for each piece, nats."""
+    """Each piece's log-probability, nats."""
     logprob: float
-    """Their sum, nats."""
+    """The sum of the pieces' log-probabilities, nats."""
     mean_logprob: float
-    """Their sum divided by their number, nats; comparable between words of different length."""
+    """That sum divided by the number of pieces, nats; comparable between words of different length."""
 
 
 @dataclass(frozen=True, slots=True)
 class MaskFill:
-    """What the model says at one mask."""
+    """The model's predictions at one mask."""
 
     position: int
     """Index of the mask in the encoded text, special tokens counted."""
@@ -81,17 +90,19 @@ class MaskFill:
     entropy: float
     """Entropy of the predicted distribution, nats; its exponential is the effective number of candidates."""
     target: TargetScore | None
-    """The known token's rating, where one was given."""
+    """The rating of the token that the caller knows to stand here; None where none was given."""
     targets: tuple[WholeTarget, ...] = ()
-    """The words that were asked about, the greatest `mean_logprob` first."""
+    """The ratings of the words that the caller asked about, the greatest `mean_logprob` first."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fill:
-    """The filled masks of one text, in reading order."""
+    """The filled masks of one text."""
 
     text: str
+    """The text as it was given."""
     masks: tuple[MaskFill, ...]
+    """In reading order."""
     token_count: int
     """Tokens the model read, special tokens left out."""
     truncated: bool
@@ -103,13 +114,14 @@ class JointFill:
     """All masks of one text filled together."""
 
     text: str
+    """The text as it was given."""
     tokens: tuple[int, ...]
     """A vocabulary id for each mask, in reading order."""
     token_strs: tuple[str, ...]
     """The ids decoded alone, in reading order."""
     logprob: float
-    """Joint pseudo-log-probability, nats: the sum over the masks, in `order`, of each token's log-probability given
-    the text with the tokens before it filled in and the others still masked. It depends on the order."""
+    """Joint pseudo-log-probability, nats: the sum of the tokens' log-probabilities, each predicted with the tokens
+    before it in `order` filled in and the others still masked. It depends on the order."""
     order: tuple[int, ...]
     """The numbers of the masks, from 0, in the order in which they were filled."""
     sequence: str
@@ -120,12 +132,14 @@ class JointFill:
 
 @dataclass(frozen=True, slots=True)
 class TokenScore:
-    """One token's log-probability given all other tokens of its text."""
+    """One token's log-probability given the other tokens of its text, some of them masked by some methods."""
 
     token: int
+    """Vocabulary id."""
     token_str: str
+    """The id decoded alone: keeps `##` or a leading space."""
     logprob: float
-    """Nats."""
+    """Log-probability over the whole vocabulary, nats."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,12 +147,13 @@ class WordScore:
     """One word's share of its text's pseudo-log-likelihood."""
 
     word: str
+    """The word as it stands in the text."""
     start: int
-    """Its first character's index in the text."""
+    """The index of its first character in the text."""
     stop: int
     """The index after its last character."""
     token_count: int
-    """Tokens of the word; the words' tokens follow one another."""
+    """How many of `SentenceScore.tokens` are the word's: they follow those of the word before it."""
     logprob: float
     """Sum of its tokens' log-probabilities, nats."""
 
@@ -148,6 +163,7 @@ class SentenceScore:
     """Pseudo-log-likelihood of one text (Salazar et al. 2020): every token masked in turn, special tokens left out."""
 
     text: str
+    """The text as it was given."""
     pll: float
     """Sum of the tokens' log-probabilities, nats."""
     token_count: int
@@ -155,18 +171,20 @@ class SentenceScore:
     pseudo_perplexity: float
     """exp(-pll / token_count)."""
     tokens: tuple[TokenScore, ...]
+    """In reading order."""
     method: str
-    """What was masked while a token was asked for; `maskedge.inference.scoring` defines the methods."""
+    """What was masked while a token was predicted; `maskedge.inference.scoring` defines the methods."""
     word_count: int
-    """Words of the text (at least 1), by a rule that knows no tokenizer: see `maskedge.inference.words`."""
+    """Words of the text, at least 1, by a rule that is the same for every tokenizer: see `maskedge.inference.words`."""
     pseudo_perplexity_per_word: float
-    """exp(-pll / word_count): unlike that per token, comparable between tokenizers."""
+    """exp(-pll / word_count). It is comparable between tokenizers, unlike that per token."""
     bits_per_character: float
-    """-pll / (characters * ln 2), of the text's code points; comparable between tokenizers."""
+    """-pll / (characters * ln 2), where characters are Unicode code points; comparable between tokenizers."""
     words: tuple[WordScore, ...]
-    """In reading order; each token is in one. Fewer than word_count where a token stands for several words."""
+    """In reading order. Each token belongs to one of them; they are fewer than `word_count` where a token stands for
+    several words."""
     windows: int
-    """Windows of the model's length that were read: 1 where the text fits."""
+    """How many different windows of the model's length were read: 1 where the text fits."""
     context: int | None
-    """Tokens that the model saw on each side of every scored token, or more, unless the text ended sooner; None where
-    it saw the whole text."""
+    """The fewest tokens that the model saw on one side of a scored token, where the text went on beyond them; None
+    where the model saw the whole text."""

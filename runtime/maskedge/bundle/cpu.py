@@ -1,4 +1,4 @@
-"""What this CPU can multiply 8-bit integers with."""
+"""The instructions for 8-bit integers that this CPU has."""
 
 import platform
 import subprocess
@@ -18,22 +18,23 @@ FLAGS = {
     "arm_dot_product": {"asimddp", "hw.optional.arm.feat_dotprod"},
     "arm_i8mm": {"i8mm", "hw.optional.arm.feat_i8mm"},
 }
-"""Their spellings by Linux and by macOS."""
+"""The flags, by Linux or by macOS, that stand for each feature of CpuFeatures."""
 SYSCTL = {
     "x86_64": ("machdep.cpu.features", "machdep.cpu.leaf7_features"),
     "arm64": ("hw.optional.arm.FEAT_DotProd", "hw.optional.arm.FEAT_I8MM"),
 }
+"""What macOS's `sysctl` is asked for, by architecture."""
 X86 = ("x86_64", "amd64", "i386", "i686")
 
 
 @dataclass(frozen=True, slots=True)
 class CpuFeatures:
-    """The instructions that decide how 8-bit products are computed."""
+    """Which of the instructions that decide how 8-bit integers are multiplied a CPU has."""
 
     architecture: str
     """As `platform.machine()` says: `x86_64`, `aarch64`, `arm64`, `AMD64`."""
     known: bool
-    """Whether the operating system told; if not, all of the following are False."""
+    """Whether the operating system said which instructions there are; if not, all of the following are False."""
     avx2: bool = False
     avx512_vnni: bool = False
     avx_vnni: bool = False
@@ -45,35 +46,35 @@ class CpuFeatures:
     def int8_saturates(self) -> bool:
         """Whether sums of two u8 * s8 products are cut off at 16 bits (2 * 255 * 127 = 64,770 > 32,767).
 
-        So it is on x86 CPUs without VNNI, where onnxruntime multiplies with `vpmaddubsw`; 7-bit weights avoid it.
-        False where the CPU is not known.
+        They are on x86 CPUs without VNNI, where onnxruntime multiplies with `vpmaddubsw`. Weights of 7 bits make sums
+        that are small enough. False where the CPU is not known.
         """
         vnni = self.avx512_vnni or self.avx_vnni or self.amx_int8
         return self.known and self.architecture.lower() in X86 and not vnni
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The features it has."""
+        """The names of the features that it has."""
         return tuple(name for name in FLAGS if getattr(self, name))
 
 
 @cache
 def cpu_features() -> CpuFeatures:
-    """This machine's."""
+    """The features of this machine's CPU."""
     machine = platform.machine()
     flags = _macos_flags(machine) if platform.system() == "Darwin" else linux_flags(PROC_CPUINFO)
     return features_of(machine, flags)
 
 
 def features_of(machine: str, flags: Iterable[str]) -> CpuFeatures:
-    """The features that an operating system's flags stand for; unknown where there are no flags."""
+    """The features that an operating system's flags stand for; not known where there are no flags."""
     lowered = {flag.lower() for flag in flags}
     has = {name: not lowered.isdisjoint(spellings) for name, spellings in FLAGS.items()}
     return CpuFeatures(machine, bool(lowered), **has)
 
 
 def linux_flags(cpuinfo: Path) -> list[str]:
-    """Of the first CPU; none on systems without the file."""
+    """The flags of the first CPU in Linux's /proc/cpuinfo; none where there is no such file."""
     try:
         with cpuinfo.open(encoding="utf-8", errors="replace") as lines:
             for line in lines:
@@ -86,7 +87,7 @@ def linux_flags(cpuinfo: Path) -> list[str]:
 
 
 def _macos_flags(machine: str) -> list[str]:
-    """Words of the feature lists, or the names of those that are 1."""
+    """The machine, the words of `sysctl`'s lists of features, and the names of its features that are 1."""
     try:
         answer = subprocess.run(["/usr/sbin/sysctl", *SYSCTL[machine]], capture_output=True, text=True, timeout=5)
     except (KeyError, OSError, subprocess.TimeoutExpired):

@@ -29,14 +29,15 @@ BeforeBatch = Callable[[int], object]
 An exception that it raises ends the call that the batch belongs to, and no further batch of that call begins."""
 
 SLOW_OPTIMIZERS = ["SkipLayerNormFusion"]
-"""Fusions that make graphs slower: the fused CPU kernel takes 4 times as long as Add + LayerNormalization."""
+"""Optimizers of onnxruntime that make graphs slower: this one's fused CPU kernel takes 4 times as long as the Add and
+LayerNormalization that it replaces."""
 
 
 class Graph(Protocol):
     """A scoring graph; inputs and outputs as `maskedge.bundle.format.GRAPH_INPUTS` and `GRAPH_OUTPUTS` say."""
 
     def run(self, outputs: list[str], inputs: dict[str, Int64Array]) -> Outputs:
-        """The named outputs. Called from several threads at once."""
+        """The outputs of these names, by name. May be called from several threads at once."""
         ...
 
 
@@ -57,18 +58,20 @@ def graph_inputs(
 
 
 def session_options() -> onnxruntime.SessionOptions:
-    """Options of an onnxruntime session whose every call runs on one thread; new ones each time, to be changed."""
+    """Options of an onnxruntime session that runs each call on one thread. The caller may change them."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
-    options.enable_mem_pattern = False  # a plan is kept for every new shape, and each length is one
-    options.log_severity_level = 3  # errors
+    options.enable_mem_pattern = False  # it would keep a plan for every shape, and every length of text is another
+    options.log_severity_level = 3  # errors only
     return options
 
 
 class OnnxGraph:
-    """A graph in onnxruntime, each call on one thread: calls in parallel are faster than one call on many threads,
-    and a row's floats then never depend on how work was split.
+    """A graph in onnxruntime, which runs each call on one thread.
+
+    Several calls at once, in threads of their own, are faster than one call on many threads. And a row's floats do not
+    depend on the number of threads, since no sum is divided between them.
 
     `session` is the onnxruntime session, made with `options`, or with `session_options()`.
     """
@@ -82,18 +85,18 @@ class OnnxGraph:
         )
 
     def run(self, outputs: list[str], inputs: dict[str, Int64Array]) -> Outputs:
-        """The named outputs."""
+        """The outputs of these names, by name."""
         return dict(zip(outputs, self.session.run(outputs, inputs), strict=True))
 
 
 class WatchedGraph:
-    """Any engine's graph, and what is called before each of its batches: to show progress, or to stop by raising."""
+    """A graph that calls a function before each batch: to show progress, or to stop by raising."""
 
     def __init__(self, graph: Graph, before_batch: BeforeBatch) -> None:
         self._graph = graph
         self._before_batch = before_batch
 
     def run(self, outputs: list[str], inputs: dict[str, Int64Array]) -> Outputs:
-        """The named outputs."""
+        """The outputs of these names, by name. What the function raises is raised, and the batch does not run."""
         self._before_batch(inputs["input_ids"].size)
         return self._graph.run(outputs, inputs)

@@ -57,9 +57,10 @@ GRAPH_OUTPUTS = {
 
 @dataclass(frozen=True, slots=True)
 class FileEntry:
-    """What a file of the bundle must be."""
+    """What the manifest says of one file."""
 
     sha256: str
+    """Hexadecimal."""
     size: int
     """Bytes."""
 
@@ -83,7 +84,7 @@ class GraphEntry:
     file: str
     """Path within the bundle."""
     verification: Mapping[str, Any]
-    """How the graph compares with its source: the figures, the limits, and whether they were kept."""
+    """How the graph compares with its source: the metrics, the limits, and whether the metrics are within them."""
     golden: tuple[GoldenVector, ...] = ()
     inputs: Mapping[str, str] = field(default_factory=lambda: dict(GRAPH_INPUTS))
     outputs: Mapping[str, str] = field(default_factory=lambda: dict(GRAPH_OUTPUTS))
@@ -111,7 +112,7 @@ class Manifest:
     format_version: int = FORMAT_VERSION
 
     def to_json(self) -> str:
-        """The file's text."""
+        """The text of the manifest's file."""
         return json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n"
 
     @classmethod
@@ -153,14 +154,21 @@ class Bundle:
     """A bundle on disk."""
 
     path: Path
+    """Its directory."""
     manifest: Manifest
 
     @classmethod
     def open(cls, path: Path, *, verify: bool = True) -> "Bundle":
         """The bundle in a directory.
 
-        Raises BundleNotFoundError where there is none, BundleCorruptError where its manifest cannot be read, was
-        written by a later version, or (with `verify`) where a file is missing or its hash differs.
+        Args:
+            path: The directory.
+            verify: Whether every file is compared with its hash.
+
+        Raises:
+            BundleNotFoundError: The directory holds no manifest.
+            BundleCorruptError: The manifest cannot be read or was written by a later version, or a file is missing or
+                differs from its hash.
         """
         manifest_path = path / MANIFEST_NAME
         if not manifest_path.is_file():
@@ -175,7 +183,14 @@ class Bundle:
         return bundle
 
     def check(self, name: str) -> None:
-        """Compare one file with the manifest. Raises BundleCorruptError, naming it, where they differ."""
+        """Compares one file with the manifest.
+
+        Args:
+            name: The file's path within the bundle, which the manifest lists.
+
+        Raises:
+            BundleCorruptError: The file, which the message names, is missing or differs.
+        """
         entry, path = self.manifest.files[name], self.file(name)
         if not path.is_file():
             raise BundleCorruptError(f"{path} is missing from the bundle; export or download the bundle again")
@@ -185,11 +200,16 @@ class Bundle:
             )
 
     def file(self, name: str) -> Path:
-        """Where a file of the bundle lies.
+        """The path of a file of the bundle.
 
-        Raises BundleCorruptError for a name that the manifest does not list, so that nobody checked the file, and for
-        one that leads out of the bundle. A snapshot in the Hub's cache is made of links into its `blobs`: those count
-        as the bundle's.
+        A snapshot in the Hub's cache is made of links into its `blobs`, which count as parts of the bundle.
+
+        Args:
+            name: The file's path within the bundle.
+
+        Raises:
+            BundleCorruptError: The manifest does not list the name, so that nobody checked the file, or the name leads
+                out of the bundle.
         """
         manifest, path, root = self.path / MANIFEST_NAME, self.path / name, self.path.resolve()
         if name not in self.manifest.files:
@@ -200,12 +220,26 @@ class Bundle:
         return path
 
     def graph_file(self, entry: GraphEntry) -> Path:
-        """Where a graph lies. Raises BundleCorruptError as `file`, for the graph and for the weights that it names."""
+        """The path of a graph's file.
+
+        Args:
+            entry: The graph, from `graph`.
+
+        Raises:
+            BundleCorruptError: As `file`, for the graph and for the files of weights that it names.
+        """
         path, *_ = [self.file(name) for name in self.graph_files(entry)]
         return path
 
     def graph_files(self, entry: GraphEntry) -> list[str]:
-        """Names of a graph's file and of the weights files that it reads, which other graphs may read too."""
+        """The names of a graph's file and of the files of weights that it reads, which other graphs may read too.
+
+        Args:
+            entry: The graph, from `graph`.
+
+        Raises:
+            BundleCorruptError: As `file`, or where the graph names files of weights as no export writes them.
+        """
         path = self.file(entry.file)
         try:
             names = _weights_files(path.read_bytes())
@@ -214,7 +248,14 @@ class Bundle:
         return [entry.file, *((PurePosixPath(entry.file).parent / name).as_posix() for name in sorted(names))]
 
     def graph(self, precision: str | None = None) -> tuple[str, GraphEntry]:
-        """A precision and its graph; the bundle's default where None. Raises BundleError for one it does not hold."""
+        """A precision's name and its graph.
+
+        Args:
+            precision: The precision; the bundle's default where None.
+
+        Raises:
+            BundleNotFoundError: The bundle has no graph of that precision.
+        """
         graphs = self.manifest.graphs
         precision = precision or next(iter(graphs))
         if precision not in graphs:

@@ -1,4 +1,4 @@
-"""Whether a bundle gives on this machine what it gave where it was made: its golden vectors replayed."""
+"""Golden vectors replayed: whether a bundle's graph computes on this machine what it computed where it was made."""
 
 import warnings
 from collections.abc import Mapping
@@ -30,32 +30,34 @@ class Verification:
     """What replaying a graph's golden vectors found on this CPU."""
 
     precision: str
+    """The name of the graph that was run."""
     vectors: int
-    """Golden vectors that were replayed."""
+    """How many golden vectors were replayed."""
     max_logprob_difference: float
-    """Over all recorded log-probabilities, nats."""
+    """The largest |difference| from a recorded log-probability, nats."""
     same_best_tokens: bool
     """Whether the most probable token of every mask is the recorded one."""
     tolerance: float
-    """Largest difference that rounding explains, nats: `TOLERANCE`."""
+    """The largest difference that rounding explains, nats: `TOLERANCE`."""
     cpu: CpuFeatures
+    """What this CPU can multiply 8-bit integers with."""
 
     @property
     def passed(self) -> bool:
-        """Whether there is at most the difference that rounding explains. A best token may then still be another,
-        where two are as good as equal."""
+        """Whether rounding explains all differences. A best token may differ all the same, where two tokens are almost
+        equally probable."""
         return self.max_logprob_difference <= self.tolerance
 
     @property
     def saturates(self) -> bool:
-        """Whether 8-bit sums saturate here: scores differ from the recorded ones, on a CPU where sums can saturate or
-        that is not known. 7-bit graphs do not saturate."""
+        """Whether 8-bit sums saturate here: rounding does not explain the differences, and this is a CPU where such
+        sums can saturate, or one that is not known. The graph with 7-bit weights never saturates."""
         can = self.precision.startswith("int8") and self.precision != SEVEN_BIT
         return can and not self.passed and (self.cpu.int8_saturates or not self.cpu.known)
 
 
 def replay(graph: Graph, precision: str, golden: tuple[GoldenVector, ...], cpu: CpuFeatures) -> Verification:
-    """Runs the golden vectors of a precision's graph, one at a time, and compares with what they recorded."""
+    """What running a precision's golden vectors on its graph, one at a time, finds in comparison with the record."""
     found = [_replay_one(graph, vector) for vector in golden]
     return Verification(
         precision=precision,
@@ -78,10 +80,11 @@ def _replay_one(graph: Graph, vector: GoldenVector) -> tuple[float, bool]:
 
 
 def choose_precision(graphs: Mapping[str, GraphEntry], precision: str | None, cpu: CpuFeatures) -> str | None:
-    """The precision to open on this CPU: the one asked for, or the bundle's default, unless its 8-bit sums saturate.
+    """The precision to open on this CPU; None for the bundle's default.
 
-    Then it is the 7-bit graph where the bundle has one, else the fp32 graph. Decided from the CPU's flags, without a
-    run. Where scores may be wrong, or are right but slow to come by, it warns with Int8SaturationWarning.
+    It is the one asked for, or the bundle's default. Where that default is int8 and its sums saturate on this CPU, it
+    is the graph with 7-bit weights if the bundle has one, else the fp32 graph. The CPU's flags decide; nothing is run.
+    Warns with Int8SaturationWarning where scores may be wrong, or fp32 makes them slow.
     """
     chosen = precision or next(iter(graphs))
     if chosen != "int8" or not cpu.int8_saturates:

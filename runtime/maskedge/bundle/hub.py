@@ -1,7 +1,7 @@
-"""Where a bundle lies: a directory, the Hugging Face Hub's cache, or this package.
+"""Bundles found: in a directory, on the Hugging Face Hub by way of its cache, or in this package.
 
-The Hub's own conventions hold: HF_HOME says where the cache is, HF_HUB_OFFLINE=1 that only the cache is used, HF_TOKEN
-or a login opens private repositories, HF_ENDPOINT names another Hub.
+The Hub's own environment variables are heeded: HF_HOME is the cache's directory; with HF_HUB_OFFLINE=1 only the cache
+is used; HF_TOKEN, or a login, opens private repositories; HF_ENDPOINT names another Hub.
 """
 
 import re
@@ -16,12 +16,19 @@ HUB_ID = re.compile(r"[A-Za-z0-9_][\w.-]*/[\w.-]+", re.ASCII)
 
 
 def find_bundle(source: str | Path | None, revision: str | None = None) -> Path:
-    """The directory of a bundle, downloaded where `source` is a Hub id; the bundled model's where it is None.
+    """The directory of a bundle, which is downloaded if it lies on the Hub.
 
-    A string such as `org/name` is a Hub id unless a file or directory of that name exists, or a directory `org`; a Path
-    never is. `revision` is a branch, tag or commit on the Hub. Raises BundleNotFoundError where there is no such path,
-    the Hub or its cache has no such bundle, or huggingface_hub is not installed, and ValueError for a revision of what
-    is not on the Hub.
+    A string such as `org/name` is a Hub id unless a file or directory of that name exists, or a directory `org`. A Path
+    is never a Hub id.
+
+    Args:
+        source: A path or a Hub id; the bundled model where None.
+        revision: A branch, tag or commit on the Hub.
+
+    Raises:
+        BundleNotFoundError: There is no such path, neither the Hub nor its cache has such a bundle, or huggingface_hub
+            is not installed.
+        ValueError: A revision was given of what is not on the Hub.
     """
     if isinstance(source, str) and HUB_ID.fullmatch(source) and not Path(source).exists():
         if looks_like_path(source):
@@ -36,14 +43,17 @@ def find_bundle(source: str | Path | None, revision: str | None = None) -> Path:
 
 
 def looks_like_path(name: str) -> bool:
-    """Whether somebody who names what does not exist meant a path, such as a mistyped `build/bundel`, and no Hub id."""
+    """Whether a name, under which nothing lies, was meant as a path (a mistyped `build/bundel`, say), not a Hub id."""
     path = Path(name)
     deep = len(path.parts) > 2 or "\\" in name
     return deep or name.startswith((".", "/", "~")) or (len(path.parts) == 2 and path.parent.is_dir())
 
 
 def download_bundle(hub_id: str, revision: str | None) -> Path:
-    """The bundle's snapshot in the cache: the files that its manifest lists, and no other file of the repository."""
+    """The directory, in the Hub's cache, with the files that the bundle's manifest lists and no others.
+
+    Raises BundleNotFoundError where the bundle cannot be downloaded, saying why.
+    """
     try:
         from huggingface_hub import hf_hub_download, snapshot_download
         from huggingface_hub.errors import RemoteEntryNotFoundError
@@ -55,7 +65,7 @@ def download_bundle(hub_id: str, revision: str | None) -> Path:
     try:
         snapshot = Path(hf_hub_download(hub_id, MANIFEST_NAME, revision=revision)).parent
         files = list(Bundle.open(snapshot, verify=False).manifest.files)
-        # the manifest's own commit: the branch may have moved since
+        # The files are taken from the commit that the manifest came from: the branch may have moved since.
         return Path(snapshot_download(hub_id, revision=snapshot.name, allow_patterns=[MANIFEST_NAME, *files]))
     except RemoteEntryNotFoundError as error:
         raise BundleNotFoundError(
@@ -64,7 +74,7 @@ def download_bundle(hub_id: str, revision: str | None) -> Path:
         ) from error
     except BundleError:
         raise
-    except Exception as error:  # its own, and those of its HTTP client, which changes with its version
+    except Exception as error:  # huggingface_hub's errors and its HTTP client's; which client depends on the version
         raise BundleNotFoundError(
             f"there is no directory {hub_id}, and it could not be loaded from the Hub or its cache: {error}"
         ) from error

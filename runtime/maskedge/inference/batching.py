@@ -19,13 +19,15 @@ from maskedge.bundle.engine import Graph, Outputs, graph_inputs
 __all__ = ["AnswerQueries", "Query", "answer_queries", "stream_answers"]
 
 TOKENS_PER_BATCH = 1024
-"""Large enough to keep the matrix units busy, small enough that a layer's activations stay in the caches."""
+"""Most tokens in a batch: enough to keep the CPU's multipliers busy, and so few that a layer's activations stay in its
+caches."""
 
 MASKS_PER_BATCH = 256
-"""At each mask the graph makes a distribution over the vocabulary: 256 of them over 30k tokens are 31 MB."""
+"""Most masks in a batch: at each the graph makes a distribution over the vocabulary, and 256 of those over
+30,000 tokens take 31 MB."""
 
 READ_AHEAD_TOKENS = 64 * TOKENS_PER_BATCH
-"""For each thread: many batches, so that little of the time goes by while only the last one is running."""
+"""Tokens of queries that are read ahead for each thread: so many batches that waiting for the last costs little."""
 
 In = TypeVar("In")
 Out = TypeVar("Out")
@@ -33,31 +35,42 @@ Out = TypeVar("Out")
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """One question to the model: what stands at these positions, once they are masked?"""
+    """A text's tokens and the positions to mask and predict."""
 
     input_ids: Int64Array
-    """[length]"""
+    """[length]; what stands at the masked positions does not matter."""
     mask_positions: tuple[int, ...]
+    """The positions that are masked and predicted."""
     target_ids: tuple[int, ...]
-    """One for each mask; any id where no target is known."""
+    """For each of them the id to rate; any id where no target is known."""
     also_masked: tuple[int, ...] = ()
-    """Positions that are masked too, and not asked about."""
+    """Positions that are masked and not predicted."""
 
 
 AnswerQueries = Callable[[list[Query], list[str], int], list[Outputs]]
-"""Answers queries, in their order: which outputs, and how many of the most probable tokens."""
+"""(queries, names of outputs, top_k) -> the outputs of each query, in order, without their batch axis."""
 
 
 def answer_queries(
     graph: Graph, queries: Sequence[Query], *, mask_id: int, outputs: list[str], top_k: int, threads: int
 ) -> list[Outputs]:
-    """For each query the graph's outputs, without their batch axis."""
+    """The graph's outputs for each query, in order, without their batch axis.
+
+    Args:
+        graph: The graph.
+        queries: Of any lengths.
+        mask_id: The vocabulary id that masked positions get.
+        outputs: The names of the outputs.
+        top_k: How many of the most probable tokens each mask gets.
+        threads: Batches that run at once.
+    """
     batches = list(_batches(queries, _token_budget(queries, threads)))
 
     def run(batch: list[int]) -> list[Outputs]:
         result = graph.run(outputs, _inputs([queries[index] for index in batch], mask_id, top_k))
         return [{name: values[row] for name, values in result.items()} for row in range(len(batch))]
 
+    # The batches' rows come in the order of `batches`; `by_index` brings them back into the queries' order.
     rows = _parallel_map(run, batches, threads)
     by_index = dict(zip(chain.from_iterable(batches), chain.from_iterable(rows), strict=True))
     return [by_index[index] for index in range(len(queries))]
@@ -66,13 +79,13 @@ def answer_queries(
 def stream_answers(
     graph: Graph, queries: Iterable[Query], *, mask_id: int, outputs: list[str], top_k: int, threads: int
 ) -> Iterator[Outputs]:
-    """As `answer_queries`, of queries made while it runs: no more of them are held than keep the threads busy."""
+    """Answers as `answer_queries` does, while the queries are made: so many at a time as keep the threads busy."""
     for some in _read_ahead(queries, READ_AHEAD_TOKENS * threads):
         yield from answer_queries(graph, some, mask_id=mask_id, outputs=outputs, top_k=top_k, threads=threads)
 
 
 def _read_ahead(queries: Iterable[Query], tokens: int) -> Iterator[list[Query]]:
-    """The queries in groups of so many tokens, or one query more."""
+    """The queries in groups: each ends with the query that makes it reach `tokens` tokens."""
     group: list[Query] = []
     held = 0
     for query in queries:
@@ -86,7 +99,7 @@ def _read_ahead(queries: Iterable[Query], tokens: int) -> Iterator[list[Query]]:
 
 
 def _parallel_map(function: Callable[[In], Out], items: Sequence[In], threads: int) -> list[Out]:
-    """The function of each item; a single item runs in the calling thread, which answers sooner."""
+    """The function's value for each item. One item alone is done in the calling thread: a pool takes time to start."""
     if len(items) < 2 or threads < 2:
         return [function(item) for item in items]
     with ThreadPoolExecutor(threads) as pool:
@@ -94,13 +107,14 @@ def _parallel_map(function: Callable[[In], Out], items: Sequence[In], threads: i
 
 
 def _token_budget(queries: Sequence[Query], threads: int) -> int:
-    """Tokens a batch: no more than what gives every thread something to do."""
+    """Most tokens in a batch: TOKENS_PER_BATCH, or fewer where threads would be left without a batch."""
     tokens = sum(len(query.input_ids) for query in queries)
     return min(TOKENS_PER_BATCH, -(-tokens // threads))
 
 
 def _batches(queries: Sequence[Query], token_budget: int) -> Iterator[list[int]]:
-    """Indices of the queries of each batch, the longest texts first so that the threads finish together."""
+    """The indices of each batch's queries. Batches of the longest texts come first, so that threads finish together."""
+    # What is equal in length and number of masks can be stacked without padding.
     groups: defaultdict[tuple[int, int], list[int]] = defaultdict(list)
     for index, query in enumerate(queries):
         groups[len(query.input_ids), len(query.mask_positions)].append(index)
@@ -111,6 +125,7 @@ def _batches(queries: Sequence[Query], token_budget: int) -> Iterator[list[int]]
 
 
 def _inputs(queries: list[Query], mask_id: int, top_k: int) -> dict[str, Int64Array]:
+    """The graph's inputs for a batch: the queries stacked, with `mask_id` at the positions that they mask."""
     input_ids = np.stack([query.input_ids for query in queries])
     mask_positions = np.array([query.mask_positions for query in queries], np.int64)
     np.put_along_axis(input_ids, mask_positions, mask_id, axis=1)

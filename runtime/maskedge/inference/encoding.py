@@ -17,7 +17,8 @@ __all__ = ["MASK_SPELLINGS", "EncodedText", "TextEncoder"]
 MASK_SPELLINGS = ("[MASK]", "<mask>")
 
 CHARS_PER_TOKEN = 32
-"""No real text has longer tokens on average (English: 5), so what lies further from a mask is cut before tokenizing."""
+"""More characters than the tokens of any real text have on average (English: 5). What is further from a mask than the
+model's length in such tokens is cut before tokenizing."""
 
 MAX_UNMASKED_TOKENS = 32_768
 """Longest text without a mask, tokens; scoring it reads each of its tokens' windows, which takes minutes to an hour."""
@@ -28,7 +29,7 @@ class EncodedText:
     """A text as the model reads it."""
 
     text: str
-    """As it was given."""
+    """The text as it was given."""
     input_ids: Int64Array
     """[length], special tokens included; longer than the model only where there is no mask."""
     mask_positions: tuple[int, ...]
@@ -36,11 +37,11 @@ class EncodedText:
     truncated: bool
     """Whether the text was cut around its masks."""
     source: str
-    """What was tokenized: the text with the model's own mask token, cut to a manageable size."""
+    """The text that was tokenized: with the model's own mask token, and cut if it was very long."""
     window_start: int
-    """The first of the source's tokens that was kept."""
+    """The index, among the source's tokens, of the first one that was kept."""
     source_length: int
-    """Tokens of the source, special tokens left out."""
+    """How many tokens the source has, special tokens left out."""
 
 
 class TextEncoder:
@@ -56,6 +57,7 @@ class TextEncoder:
         self.mask_token = mask_token
         self.mask_id: int = mask_id
         self.max_length = max_length
+        # What stands around one token stands around every text: [CLS] and [SEP], say.
         probe = tokenizer.encode("a")
         specials = probe.special_tokens_mask
         first, last = specials.index(0), len(specials) - specials[::-1].index(0)
@@ -90,6 +92,7 @@ class TextEncoder:
         ids = self._content_ids(source)
         if not ids:
             raise TextError(TextStatus.EMPTY_TEXT, f"the text {text[:40]!r} holds no token to score")
+        # Only the window goes to the model. The source is kept whole: a target is tokenized in its midst.
         start, stop = self._window(ids)
         kept = ids[start:stop]
         input_ids = np.array([*self.prefix, *kept, *self.suffix], np.int64)
@@ -181,7 +184,7 @@ class TextEncoder:
         return text
 
     def _cut(self, text: str) -> tuple[str, bool]:
-        """A very long text cut to the neighbourhood of its masks, and whether it was."""
+        """The text, cut to the neighbourhood of its masks if it is very long, and whether it was cut."""
         reach = CHARS_PER_TOKEN * self.max_length
         if len(text) <= reach:
             return text, False
@@ -197,7 +200,10 @@ class TextEncoder:
         return text[start:stop], stop - start < len(text)
 
     def _window(self, ids: list[int]) -> tuple[int, int]:
-        """Where the window of `room` tokens that has the masks in its middle begins and ends."""
+        """The beginning and end of the tokens that are kept: `room` of them, with the masks in the middle.
+
+        A text without a mask is kept whole.
+        """
         if len(ids) <= self.room:
             return 0, len(ids)
         masks = [index for index, token in enumerate(ids) if token == self.mask_id]
@@ -209,6 +215,7 @@ class TextEncoder:
             raise self._mask_lost()
         first, last = masks[0], masks[-1]
         centred = (first + last) // 2 - self.room // 2
+        # Moved to hold the last mask, where rounding left it out, and no further than the text's ends.
         start = max(0, min(max(centred, last - self.room + 1), len(ids) - self.room))
         return start, start + self.room
 

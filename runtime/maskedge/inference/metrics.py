@@ -8,8 +8,8 @@ __all__ = ["bits_per_character", "perplexity"]
 def perplexity(logprob_sum: float, count: int) -> float:
     """exp(-logprob_sum / count), infinite where it is too large for a float.
 
-    Of targets at masks it is the masked perplexity; of all tokens of a text, each masked in turn, the
-    pseudo-perplexity (Salazar et al. 2020). Over many texts, sum before dividing: a micro-average.
+    For targets at masks this is the masked perplexity, for all tokens of a text, each masked in turn, its
+    pseudo-perplexity (Salazar et al. 2020). For many texts together, add up sums and counts first: a micro-average.
     """
     try:
         return math.exp(-logprob_sum / count)
@@ -18,8 +18,8 @@ def perplexity(logprob_sum: float, count: int) -> float:
 
 
 def bits_per_character(logprob_sum: float, characters: int) -> float:
-    """-logprob_sum / (characters * ln 2): what a character costs, whatever tokens a text is made of.
+    """-logprob_sum / (characters * ln 2): comparable between models that divide a text into different tokens.
 
-    Characters are Unicode code points of the text as it was given, blanks included.
+    Characters are the Unicode code points of the text as it was given, blanks included.
     """
     return -logprob_sum / (characters * math.log(2))

@@ -1,5 +1,8 @@
-"""Whole words in place of a mask: the mask is widened to as many as the word has pieces, which are then read from left
-to right, each given those before it and with those after it masked."""
+"""Targets of several pieces: how probable a whole word is in place of a mask.
+
+The mask is replaced by as many masks as the word has pieces. The pieces are then predicted from left to right, each
+with the pieces before it filled in and those after it masked, and their log-probabilities are added up.
+"""
 
 import math
 from collections.abc import Sequence
@@ -15,19 +18,21 @@ from maskedge.results import Fill, WholeTarget
 __all__ = ["score_whole_targets", "with_whole_targets"]
 
 PIECES_PER_QUERY = 16
-"""Pieces in one query: a head's output is asked * vocabulary floats."""
+"""Most pieces that one query rates: the model's output for it is pieces * vocabulary floats."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Context:
-    """What the model reads while it is asked for a piece: words that begin alike share it."""
+    """What the model reads while it predicts a piece. Words of one length that begin alike share contexts."""
 
     text: int
+    """The text's index."""
     mask: int
+    """The number of the mask in the text, from 0."""
     count: int
-    """Pieces of the word."""
+    """How many pieces the word has."""
     before: tuple[int, ...]
-    """Its pieces that are filled in."""
+    """The word's pieces that are filled in, before the one that is predicted."""
 
 
 def with_whole_targets(
@@ -38,7 +43,7 @@ def with_whole_targets(
     answer_queries: AnswerQueries,
     first: int,
 ) -> list[Fill]:
-    """The fills of the texts with the targets rated at each mask. Raises as `score_whole_targets`."""
+    """The texts' fills, with the ratings of the targets added at each mask. Raises as `score_whole_targets`."""
     rated = score_whole_targets(texts, targets, encoder, answer_queries, first)
     return [
         replace(fill, masks=tuple(replace(mask, targets=own) for mask, own in zip(fill.masks, each, strict=True)))
@@ -53,31 +58,33 @@ def score_whole_targets(
     answer_queries: AnswerQueries,
     first: int = 0,
 ) -> list[tuple[tuple[WholeTarget, ...], ...]]:
-    """For each text and mask its words' ratings, the greatest `mean_logprob` first.
+    """For each text and mask the ratings of its words, the greatest `mean_logprob` first.
 
-    Raises ValueError, naming the word, for one that the vocabulary cannot spell or that is longer than the model, and
-    naming the text, of which the first has the number `first`, for lists of another number than its masks.
+    Raises ValueError for a word that the vocabulary cannot spell or that has more pieces than the model reads, and for
+    a text with another number of masks than there are lists of words. Messages number the texts from `first`.
     """
-    words = [
+    # Each word's pieces, which depend on where it stands: [text][mask] -> {word: pieces}.
+    pieces_of = [
         [
             {word: _pieces(encoder, text, mask, word) for word in words}
             for mask, words in enumerate(_lists(first + index, text, targets))
         ]
         for index, text in enumerate(texts)
     ]
-    logprobs = _piece_logprobs(texts, words, encoder, answer_queries)
+    # All pieces of all words at once, so that they share batches.
+    logprobs = _piece_logprobs(texts, pieces_of, encoder, answer_queries)
 
     def rate(text: int, mask: int, word: str, pieces: tuple[int, ...]) -> WholeTarget:
         each = tuple(logprobs[context, piece] for context, piece in _contexts(text, mask, pieces))
         total = math.fsum(each)
         return WholeTarget(word, pieces, each, total, total / len(each))
 
+    def best_first(text: int, mask: int, words: dict[str, tuple[int, ...]]) -> tuple[WholeTarget, ...]:
+        ratings = [rate(text, mask, word, pieces) for word, pieces in words.items()]
+        return tuple(sorted(ratings, key=lambda target: -target.mean_logprob))
+
     return [
-        tuple(
-            tuple(sorted((rate(text, mask, *item) for item in rated.items()), key=lambda target: -target.mean_logprob))
-            for mask, rated in enumerate(masks)
-        )
-        for text, masks in enumerate(words)
+        tuple(best_first(text, mask, words) for mask, words in enumerate(masks)) for text, masks in enumerate(pieces_of)
     ]
 
 
@@ -101,44 +108,49 @@ def _pieces(encoder: TextEncoder, text: EncodedText, mask: int, word: str) -> tu
 
 
 def _contexts(text: int, mask: int, pieces: tuple[int, ...]) -> list[tuple[_Context, int]]:
+    """Each of a word's pieces with the context that it is predicted in."""
     return [(_Context(text, mask, len(pieces), pieces[:at]), piece) for at, piece in enumerate(pieces)]
 
 
 def _piece_logprobs(
     texts: Sequence[EncodedText],
-    words: list[list[dict[str, tuple[int, ...]]]],
+    pieces_of: Sequence[Sequence[dict[str, tuple[int, ...]]]],
     encoder: TextEncoder,
     answer_queries: AnswerQueries,
 ) -> dict[tuple[_Context, int], float]:
-    """Each piece's log-probability in its context, nats; each is asked for once."""
+    """The log-probability of each piece in its context, nats. No pair is asked for twice."""
+    # The pieces to rate in each context, once each, in the order of their first use.
     asked: dict[_Context, dict[int, None]] = {}
-    for text, masks in enumerate(words):
-        for mask, rated in enumerate(masks):
-            for pieces in rated.values():
+    for text, masks in enumerate(pieces_of):
+        for mask, words in enumerate(masks):
+            for pieces in words.values():
                 for context, piece in _contexts(text, mask, pieces):
                     asked.setdefault(context, {})[piece] = None
-    some = [
+    # A context with many pieces is divided into several queries.
+    parts = [
         (context, tuple(pieces)[start : start + PIECES_PER_QUERY])
         for context, pieces in asked.items()
         for start in range(0, len(pieces), PIECES_PER_QUERY)
     ]
-    queries = [_query(texts[context.text], context, pieces, encoder) for context, pieces in some]
+    queries = [_query(texts[context.text], context, pieces, encoder) for context, pieces in parts]
     return {
         (context, piece): float(logprob)
-        for (context, pieces), outputs in zip(some, answer_queries(queries, ["target_logprobs"], 0), strict=True)
+        for (context, pieces), outputs in zip(parts, answer_queries(queries, ["target_logprobs"], 0), strict=True)
         for piece, logprob in zip(pieces, np.asarray(outputs["target_logprobs"])[:, 0].tolist(), strict=True)
     }
 
 
 def _query(text: EncodedText, context: _Context, pieces: tuple[int, ...], encoder: TextEncoder) -> Query:
-    """The text with the context's mask widened, asked for the pieces that may follow those filled in.
+    """The query for the log-probabilities of pieces in a context.
 
-    Where it grows too long, the window around the word.
+    It repeats the context's next position as many times as there are pieces, each with another piece as its target.
     """
     start, stop = len(encoder.prefix), len(text.input_ids) - len(encoder.suffix)
     at = text.mask_positions[context.mask]
+    # The mask gives way to the pieces filled in and masks for the others.
     masked = [encoder.mask_id] * (context.count - len(context.before))
     content = [*text.input_ids[start:at].tolist(), *context.before, *masked, *text.input_ids[at + 1 : stop].tolist()]
+    # If the text is too long now, the window with the word in its middle is kept.
     middle = at - start + context.count // 2
     cut = max(0, min(middle - encoder.room // 2, len(content) - encoder.room))
     input_ids = np.array([*encoder.prefix, *content[cut : cut + encoder.room], *encoder.suffix], np.int64)

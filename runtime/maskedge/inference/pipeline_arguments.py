@@ -1,4 +1,4 @@
-"""The arguments of a call in the manner of `pipeline("fill-mask")`: what they may be, and what they mean."""
+"""The arguments of a call as of `transformers.pipeline("fill-mask")`: what each may be, and what it means."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -13,24 +13,25 @@ __all__ = ["CallArguments", "CallOptions", "read_arguments"]
 
 
 class CallArguments(TypedDict, total=False):
-    """The keyword arguments of a call, or of `pipeline`; None stands for one that was not given."""
+    """The keyword arguments of a call, or of `pipeline`. None means that one is not given."""
 
     top_k: int | None
     """How many candidates; 5 by default."""
     targets: str | Iterable[str] | Iterable[Iterable[str]] | None
     """Words to choose from: one, several, or a list for each mask."""
     tokenizer_kwargs: dict[str, Any] | None
-    """May hold `truncation`, which changes nothing: a text that is too long is always cut around its masks."""
+    """Only `truncation` is accepted; it has no effect, as a text that is too long is always cut around its masks."""
     batch_size: int | None
-    """How many texts may be read from an iterator at once; 1 by default. No result depends on it."""
+    """How many texts are read from an iterator at a time at most; 1 by default. No result depends on it."""
     num_workers: int | None
     """Accepted, and without effect."""
     whole_targets: bool | None
-    """Whether a target of several pieces is scored whole, instead of its first piece alone."""
+    """Whether all pieces of a target are scored together. By default its first piece alone is, as in transformers."""
     joint: bool | Order | None
-    """Whether several masks are filled together; True is `left_to_right`."""
+    """Whether several masks are filled together, and in which order; True means `left_to_right`."""
     skip_special_tokens: bool | None
-    """Whether [CLS] and [SEP] are left out where a text has several masks, too; the masks stay."""
+    """Whether [CLS] and [SEP] are left out of a text with several masks, too. By default they stay there, as in
+    transformers; the other masks stay in any case."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,18 +1,19 @@
-"""Sentence scoring: each token's log-probability given its text, and the pseudo-log-likelihood they add up to.
+"""Sentence scoring: each token's log-probability given its text, and their sum, the pseudo-log-likelihood.
 
 A method says what is masked while a token is predicted:
 
 - `original`            the token alone (Salazar et al. 2020, https://aclanthology.org/2020.acl-main.240)
-- `within_word_l2r`     and the later tokens of its word (Kauf & Ivanova 2023, https://aclanthology.org/2023.acl-short.80);
-                        the first method rates `sou ##ven ##ir` too high, each piece being all but given by the others
+- `within_word_l2r`     also the later tokens of its word (Kauf & Ivanova 2023,
+                        https://aclanthology.org/2023.acl-short.80): with the token alone masked, each piece of
+                        `sou ##ven ##ir` is rated too high, since the other pieces all but give it away
 - `whole_word`          all tokens of its word
 
-What a word is, `maskedge.inference.words` says. Masked copies are made when their batch is, and forgotten with its
-answers.
+`maskedge.inference.words` defines words. A masked copy of the text is made when its batch is, and dropped once the
+batch is answered, so that the copies of a long text are never all in memory.
 
-A text longer than the model is read through windows of the model's length. Each question has a window of its own, with
-the predicted tokens in its middle, moved no further than the text's ends ask: no other window shows more context on its
-shorter side. A copy costs as much wherever its window lies, so the best one is as cheap as any stride.
+A text longer than the model is read through windows of the model's length. Each query has a window of its own, with the
+predicted tokens in its middle, or as near to it as the text's ends allow: no other window shows more context on its
+shorter side. Windows at a fixed stride would save nothing, because every query is a run of the model anyway.
 """
 
 import math
@@ -36,14 +37,15 @@ __all__ = ["Method", "StreamAnswers", "check_method", "refuse_masked", "score_se
 Method = Literal["original", "within_word_l2r", "whole_word"]
 
 StreamAnswers = Callable[[Iterable[Query]], Iterator[Outputs]]
-"""Answers queries in their order, taking few of them before it answers the first."""
+"""Queries -> their answers in order, of which the first comes after few of the queries have been taken."""
 
 TOKENS_PER_QUERY = 32
-"""Tokens of one word in one query: a head's output is targets * vocabulary floats, and a word may have hundreds."""
+"""Most tokens that one query predicts: the model's output for it is tokens * vocabulary floats, and a word may have
+hundreds of tokens."""
 
 
 def check_method(method: str) -> None:
-    """Raises ValueError, naming the methods there are, for another."""
+    """Raises ValueError, which lists the methods there are, for any other."""
     if method not in get_args(Method):
         raise ValueError(f"method is {method!r}; it must be one of {', '.join(get_args(Method))}")
 
@@ -61,14 +63,15 @@ def refuse_masked(index: int, text: EncodedText) -> None:
 def score_sentences(
     texts: Iterable[EncodedText], encoder: TextEncoder, method: Method, stream_answers: StreamAnswers
 ) -> Iterator[SentenceScore]:
-    """Each text's score, in order, as soon as its last token is known."""
-    begun: deque[_Sentence] = deque()
+    """Each text's score, in order, as soon as its last token is predicted."""
+    begun: deque[_Sentence] = deque()  # texts whose queries were made and whose answers are not all there
 
     def queries() -> Iterator[Query]:
         for text in texts:
             begun.append(_Sentence(text, encoder, method))
             yield from begun[-1].queries()
 
+    # Answers come in the queries' order, so they belong to the first text that was begun until its tokens are complete.
     logprobs: list[float] = []
     for outputs in stream_answers(queries()):
         logprobs += np.asarray(outputs["target_logprobs"])[:, 0].tolist()
@@ -78,7 +81,10 @@ def score_sentences(
 
 
 def _targets_and_masked(method: Method, word: range) -> Iterator[tuple[range, range]]:
-    """The tokens predicted by one query, and those masked for it, until all of a word's tokens are predicted."""
+    """For each query of a word the tokens that it predicts and the tokens that are masked for it.
+
+    Together the queries predict every token of the word, in order.
+    """
     step = TOKENS_PER_QUERY if method == "whole_word" else 1
     for start in range(word.start, word.stop, step):
         targets = range(start, min(start + step, word.stop))
@@ -92,7 +98,7 @@ def _targets_and_masked(method: Method, word: range) -> Iterator[tuple[range, ra
 
 
 class _Sentence:
-    """A text on its way to its score. Tokens are counted without the special ones."""
+    """A text on its way to its score. Its tokens are numbered without the special ones."""
 
     def __init__(self, text: EncodedText, encoder: TextEncoder, method: Method) -> None:
         self.text = text
@@ -100,12 +106,12 @@ class _Sentence:
         self.method = method
         self.ids = text.input_ids[len(encoder.prefix) : len(text.input_ids) - len(encoder.suffix)]  # [tokens]
         self.words = divide(text.source, encoder.offsets(text))
-        self.window = min(len(self.ids), encoder.room)
-        self.starts: set[int] = set()
-        self.context: int | None = None
+        self.window = min(len(self.ids), encoder.room)  # tokens of text in a query
+        self.starts: set[int] = set()  # where the windows that were read begin
+        self.context: int | None = None  # as SentenceScore.context
 
     def queries(self) -> Iterator[Query]:
-        """One or more for each word; their targets are the text's tokens, in order."""
+        """One query or more for each word. Their targets, one after the other, are the text's tokens in order."""
         for word in self.words:
             for targets, masked in _targets_and_masked(self.method, word.tokens):
                 yield self._query(targets, masked)
@@ -131,6 +137,7 @@ class _Sentence:
 
     def _query(self, targets: range, masked: range) -> Query:
         start = self._window_start(targets)
+        # A token's number in the text -> its position in the window, which begins with special tokens.
         shift = len(self.encoder.prefix) - start
         return Query(
             input_ids=self._window_ids(start),
@@ -142,10 +149,11 @@ class _Sentence:
         )
 
     def _window_start(self, targets: range) -> int:
-        """Where the window around the predicted tokens begins; notes that it was read, and the context it shows."""
+        """The first token of the window around the predicted tokens. Notes that it is read, and how much it shows."""
         last = len(self.ids) - self.window
         start = max(0, min((targets.start + targets.stop) // 2 - self.window // 2, last))
         self.starts.add(start)
+        # At an end of the text the model sees all there is, so only sides where the text goes on count.
         if start > 0:
             self._note_context(targets.start - start)
         if start < last:

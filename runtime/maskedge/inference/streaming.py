@@ -1,4 +1,4 @@
-"""Answers in the order of what is asked, reading no further ahead than allowed."""
+"""Streams of texts answered in order, some of them read ahead to be batched together."""
 
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
@@ -21,16 +21,20 @@ def check_stream(items: Iterable[object], read_ahead: int) -> None:
 def answer_in_order(
     items: Iterable[In], answer: Callable[[list[In], int], list[Out]], *, read_ahead: int
 ) -> Iterator[Out]:
-    """The answer of each item, read when it is needed and with it at most `read_ahead` - 1 items more.
+    """The answer to each item, in order. Items are read when an answer is needed, `read_ahead` at a time at most.
 
-    `answer` is given some items and the first one's number. An error of it, or of `items`, comes after the answers of
-    all items before the one that caused it.
+    An error of `answer` or of `items` is raised after the answers to all items before the one that caused it.
+
+    Args:
+        items: Of any number.
+        answer: (some items, the number of the first) -> their answers.
+        read_ahead: Most items in a call of `answer`.
     """
     number = 0
     for chunk in _chunks(items, read_ahead):
         try:
             answers: Iterable[Out] = answer(chunk, number)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError):  # of one of the items: each by itself, the others get their answers first
             answers = (answer([item], number + index)[0] for index, item in enumerate(chunk))
         yield from answers
         number += len(chunk)

@@ -1,16 +1,17 @@
-"""What a word is: read off the text, and so the same for every tokenizer.
+"""Words of a text, by a rule that looks at the text alone and so is the same for every tokenizer.
 
-A tokenizer's own words (`Encoding.word_ids`) will not do: SentencePiece's keep the comma in `water,`, some tokenizers
-have one word for a whole text, and counts of theirs cannot be compared. The rule here:
+A tokenizer's own words (`Encoding.word_ids`) cannot be compared with another's: SentencePiece keeps the comma in
+`water,`, and some tokenizers make one word of a whole text. The rule here:
 
 - Blanks and control characters stand between words.
 - Each punctuation mark, symbol and Chinese ideograph is a word of its own, as BERT's tokenizer has it.
 - What is left, letters and digits without a break, is a word: `don't` is `don`, `'`, `t`, as BERT's tokenizer has it.
 - A combining mark or joiner belongs to the character before it.
 
-Tokens go with the word whose characters they stand for. One that stands for characters of several words (`...` or `'t`
-may be one token) makes them one. One that stands for a blank, or for the beginning of a word (`▁`, `Ġ`), goes with the
-word that follows; at the end of a text, with the last one. The tokens of one character's bytes are never divided.
+A token belongs to the word whose characters it stands for. Where a token stands for characters of several words (`...`
+or `'t` may be one token), these words become one. A token that stands for a blank, or for the beginning of a word (`▁`,
+`Ġ`), belongs to the word that follows, and at the end of a text to the last one. Tokens that stand for bytes of the
+same character always belong to the same word.
 """
 
 import unicodedata
@@ -28,9 +29,9 @@ class Word:
     """Some tokens of a text and the characters they stand for."""
 
     tokens: range
-    """Special tokens are not counted."""
+    """The tokens' indices in the text, special tokens not counted."""
     start: int
-    """Its first character's index in the text."""
+    """The index of the word's first character in the text."""
     stop: int
     """The index after its last character."""
 
@@ -39,31 +40,41 @@ class _Kind(Enum):
     BLANK = 0
     LETTER = 1
     ALONE = 2
-    """A word of its own."""
+    """The character is a word of its own."""
     ATTACHED = 3
-    """Belongs to the character before it."""
+    """The character belongs to the one before it."""
 
 
 def count_words(text: str) -> int:
-    """Words of a text; the tokenizer has no part in it."""
+    """How many words a text has. The tokenizer has no part in it."""
     return max(_word_numbers(text), default=-1) + 1
 
 
 def divide(text: str, offsets: Sequence[tuple[int, int]]) -> list[Word]:
-    """The words of a tokenized text; each token is in one of them. `offsets` are the tokens' spans of characters."""
+    """The words of a tokenized text, each token in one of them.
+
+    Args:
+        text: The text that was tokenized.
+        offsets: For each token, special ones left out, the span of characters that it stands for.
+    """
     numbers = list(_word_numbers(text))
     starts = _first_tokens([numbers[start:stop] for start, stop in offsets]) or [0]
     return [_word(text, offsets, range(*pair)) for pair in pairwise([*starts, len(offsets)])]
 
 
 def _first_tokens(covered: list[list[int]]) -> list[int]:
-    """The first token of each word, from the numbers of the text's words that each token's characters belong to."""
-    starts, reach, after_last = [], -1, 0
+    """The first token of each word.
+
+    `covered` has for each token the word numbers of its characters, as `_word_numbers` gives them.
+    """
+    starts: list[int] = []
+    reach = -1  # the last of the text's words that a token stood for so far
+    after_last = 0  # the token after the last one that stood for a word's characters
     for token, numbers in enumerate(covered):
         own = [number for number in numbers if number >= 0]
-        if not own:
+        if not own:  # it stands for blanks or nothing: the word that follows takes it in
             continue
-        if own[0] > reach:
+        if own[0] > reach:  # else the token shares a word with those before, and goes on with it
             starts.append(after_last)
         reach, after_last = max(reach, own[-1]), token + 1
     return starts
@@ -71,12 +82,13 @@ def _first_tokens(covered: list[list[int]]) -> list[int]:
 
 def _word(text: str, offsets: Sequence[tuple[int, int]], tokens: range) -> Word:
     start, stop = offsets[tokens[0]][0], max(offsets[token][1] for token in tokens)
+    # Tokens may stand for blanks as well, which are no part of the word.
     start += len(text[start:stop]) - len(text[start:stop].lstrip())
     return Word(tokens, start, start + len(text[start:stop].rstrip()))
 
 
 def _word_numbers(text: str) -> Iterator[int]:
-    """For each character the number of its word, from 0; -1 for what stands between words."""
+    """For each character the number of its word, from 0; -1 for blanks."""
     number, before = -1, _Kind.BLANK
     for character in text:
         kind = _kind(character)
@@ -86,12 +98,13 @@ def _word_numbers(text: str) -> Iterator[int]:
             continue
         if kind is _Kind.ALONE or before is _Kind.BLANK or (kind is _Kind.LETTER and before is _Kind.ALONE):
             number += 1
+        # A mark or joiner leaves the kind of the character before it as it is; after a blank it begins a word.
         if kind is not _Kind.ATTACHED or before is _Kind.BLANK:
             before = _Kind.ALONE if kind is _Kind.ALONE else _Kind.LETTER
         yield number
 
 
-@lru_cache(4096)  # the characters of a language or two
+@lru_cache(4096)  # enough for the characters of a language or two
 def _kind(character: str) -> _Kind:
     category = unicodedata.category(character)
     if character.isspace() or category == "Cc":
@@ -102,5 +115,6 @@ def _kind(character: str) -> _Kind:
 
 
 def _is_ideograph(character: str) -> bool:
-    """The blocks that BERT's tokenizer sets apart: Unified Ideographs, their extensions, and compatibility forms."""
+    """Whether a character is in a block that BERT's tokenizer divides into characters: unified ideographs, their
+    extensions, or compatibility ideographs."""
     return any(first <= character <= last for first, last in ("㐀䶿", "一鿿", "豈\ufaff", "\U00020000\U0002fa1f"))
