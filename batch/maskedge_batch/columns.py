@@ -1,4 +1,4 @@
-"""Which columns a job reads and which it adds, checked before any work starts."""
+"""The columns that a job reads and those that it adds, checked before any work starts."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -32,8 +32,8 @@ SCORE_FIELDS = pa.schema(
     ]
 )
 
-# The layout of a string column's bytes, without the promise that they are UTF-8: a cast that copies nothing and lets
-# one undecodable row be told from its neighbours.
+# Binary types with the layout of each string type: the cast copies nothing, and bytes that are not UTF-8 then spoil
+# their own row only.
 _BINARY = {
     pa.string(): pa.binary(),
     pa.large_string(): pa.large_binary(),
@@ -46,8 +46,10 @@ class Columns:
     """The columns that a job reads."""
 
     text: str
+    """The column with the texts."""
     target: str | None
-    """Holds one string for one mask, or a list of strings, one per mask; None: no targets are known."""
+    """The column with the targets: one string for one mask, or a list of strings, one for each mask. None: no targets
+    are known."""
 
 
 def choose_columns(schema: pa.Schema, text: str, target: str | None = None) -> Columns:
@@ -75,13 +77,13 @@ def scored_schema(schema: pa.Schema, provenance: bytes | None = None) -> pa.Sche
 
 
 def text_bytes(column: Column) -> list[bytes | None]:
-    """The texts of a string column, not yet decoded."""
+    """The texts of a string column as bytes, since some may not be UTF-8."""
     values: list[bytes | None] = _as_binary(column).to_pylist()
     return values
 
 
 def target_bytes(column: Column) -> list[tuple[bytes | None, ...]]:
-    """The targets of each row, not yet decoded; an empty tuple where a row has none. Empty strings count as null."""
+    """The targets of each row as bytes; an empty tuple where a row has none. Empty strings count as null."""
     rows = _as_binary(column).to_pylist()
     listed = (row if isinstance(row, list) else [row] for row in rows)
     return [tuple(word or None for word in row) if any(row) else () for row in listed]
@@ -93,7 +95,7 @@ def _as_binary(column: Column) -> Column:
 
 
 def _plain_type(kind: Any) -> Any:
-    """The type without its dictionaries."""
+    """The type of the values where they are dictionary-encoded, in lists too; otherwise the type itself."""
     if pat.is_dictionary(kind):
         return kind.value_type
     if _is_list(kind):

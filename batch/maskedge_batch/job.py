@@ -26,7 +26,7 @@ from maskedge_batch.writing import ScoredWriter
 __all__ = ["Job", "OnProgress", "Outcome", "score_file"]
 
 OnProgress = Callable[[int, int], None]
-"""Called with the rows done and the rows there are."""
+"""Called with how many rows are done and how many there are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,25 +34,33 @@ class Job:
     """What to score and where to put the results."""
 
     input: Path
+    """A Parquet file."""
     output: Path | None = None
-    """None: beside the input, as NAME.scored.parquet."""
+    """The scored file, with the reports beside it; None: NAME.scored.parquet beside the input."""
     model: Path | None = None
-    """A bundle; None: the one that maskedge takes by default."""
+    """A bundle's directory; None: the bundled English model."""
     text_column: str = "text"
+    """The column with the texts."""
     target_column: str | None = None
     """None: the column "target" where there is one."""
     top_k: int = 5
+    """How many of the most probable tokens are kept for each mask."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a finished job says and where it left its files."""
+    """A finished job's metrics and files."""
 
     report: Report
+    """The metrics of all rows."""
     output: Path
+    """The scored file."""
     html: Path
+    """The report as a page."""
     markdown: Path
+    """The report as Markdown."""
     json: Path
+    """The report as JSON."""
 
 
 def score_file(
@@ -60,8 +68,20 @@ def score_file(
 ) -> Outcome:
     """Scores a Parquet file into another and reports on it. All four files appear complete, or none of them.
 
-    Raises InputError, OutputError and WriteError, StoppedError where `stop` is asked for on the way, and the
-    BundleErrors of `Predictor.load`.
+    Args:
+        job: What to score and where to put the results.
+        on_progress: Called with how many rows are done and how many there are.
+        stop: Checked before each run of the model and after each batch of rows, so that the job can be asked to stop.
+
+    Returns:
+        The report and the paths of the files.
+
+    Raises:
+        InputError: The input or its columns cannot be used, or `Job.top_k` exceeds the vocabulary.
+        OutputError: The results cannot go where they were asked to go.
+        WriteError: The results could not be written to the end, on a full disk for example.
+        StoppedError: The job was stopped.
+        BundleError: The model's bundle cannot be loaded.
     """
     stop = stop or StopRequest()
 

@@ -14,10 +14,14 @@ __all__ = ["naming_failed_writes", "staged"]
 
 @contextmanager
 def staged(*finals: Path) -> Iterator[tuple[Path, ...]]:
-    """Yields an empty temporary file beside each final path. When the block ends they take the final names, in the
-    given order; when it raises they are removed and what stood under the final names is left as it was.
+    """Yields an empty temporary file beside each final path.
 
-    Raises OutputError where such a file cannot be made, WriteError where it cannot be published.
+    When the block ends, the files take their final names, in the given order. When it raises, they are removed, and
+    files that had the final names stay as they were.
+
+    Raises:
+        OutputError: A temporary file cannot be made.
+        WriteError: A file cannot be given its final name.
     """
     temporaries = tuple(final.with_name(f".{final.name}.{secrets.token_hex(4)}.tmp") for final in finals)
     try:
@@ -61,6 +65,6 @@ def _create(temporary: Path, final: Path) -> None:
 
 
 def _sync(path: Path) -> None:
-    """Brings the bytes to the disk before the name: a crash of the machine must not leave a final name without them."""
+    """Has a file's bytes written to the disk, so that a crash of the machine leaves no final name without them."""
     with path.open("rb") as file:
         os.fsync(file.fileno())

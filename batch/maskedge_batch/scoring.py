@@ -1,4 +1,4 @@
-"""The pure core: record batches in, the same rows with their scores out."""
+"""The pure core: record batches -> the same rows with their scores."""
 
 import math
 from collections.abc import Iterator
@@ -18,15 +18,18 @@ __all__ = ["RowStatus", "score_batches"]
 Item = TypeVar("Item")
 
 PIECE_TOKENS = 65_536
-"""Tokens the model reads between two results: a few seconds of work, so that progress shows."""
+"""Tokens that the model reads for one result: a few seconds of work, so that progress shows."""
 
 
 class RowStatus(StrEnum):
-    """Why a row was set aside, where a `TextStatus` does not say it."""
+    """Why a row was set aside, where no `TextStatus` says it."""
 
     NULL_TEXT = "null_text"
+    """The row has no text."""
     TARGET_NOT_IN_VOCABULARY = "target_not_in_vocabulary"
+    """A target is no single token of the vocabulary."""
     TARGET_COUNT_MISMATCH = "target_count_mismatch"
+    """The row has another number of targets than its text has masks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +53,23 @@ class _Row:
 def score_batches(
     batches: Iterator[pa.RecordBatch], predictor: Predictor, columns: Columns, *, top_k: int = 5
 ) -> Iterator[pa.RecordBatch]:
-    """Yields every row in order with the columns of `SCORE_FIELDS` behind its own. Batches that take the model long
-    come back in several pieces. A row that cannot be scored keeps its place, with nulls and its reason in `mlm_status`.
+    """Yields every row in order with its scores.
 
-    A row's scores do not depend on the batch it came in.
+    A row that cannot be scored keeps its place, with nulls and the reason in `mlm_status`. A row's scores do not depend
+    on the batch that it came in.
+
+    Args:
+        batches: Rows with the columns that `columns` names.
+        predictor: The model.
+        columns: From `maskedge_batch.columns.choose_columns`, which checks that the rows have them.
+        top_k: How many of the most probable tokens are kept for each mask.
+
+    Yields:
+        The rows, with the columns of `maskedge_batch.columns.SCORE_FIELDS` behind their own. A batch that takes the
+            model long comes back in several pieces.
+
+    Raises:
+        ValueError: `top_k` is not from 0 to the vocabulary's size, and a text has a mask.
     """
     for batch, rows in _ahead((batch, _make_ready(batch, predictor, columns)) for batch in batches):
         for start, stop in _pieces(rows, predictor.encoder.max_length):
@@ -61,8 +77,10 @@ def score_batches(
 
 
 def _ahead(items: Iterator[Item]) -> Iterator[Item]:
-    """The same items, each made in a thread of its own while the one before is used: tokenizing takes some 0.1 ms a
-    row on one CPU, which is nothing on two CPUs and as long as the model itself on many."""
+    """The same items, each made in a second thread while the one before it is used.
+
+    Tokenizing takes some 0.1 ms a row on one CPU: little beside the model's time on two CPUs, as much as it on many.
+    """
     with ThreadPoolExecutor(1) as pool:
         upcoming = pool.submit(lambda: next(items, None))
         while (item := upcoming.result()) is not None:
@@ -112,7 +130,7 @@ def _target_id(predictor: Predictor, encoded: EncodedText, mask: int, word: byte
 
 
 def _pieces(rows: list[_Row], max_length: int) -> Iterator[tuple[int, int]]:
-    """Cuts the rows where their cost reaches `PIECE_TOKENS`."""
+    """The beginning and end of each piece of the rows: it ends where its cost reaches `PIECE_TOKENS`."""
     start = cost = 0
     for index, row in enumerate(rows):
         cost += row.cost(max_length)
@@ -136,6 +154,7 @@ def _score(rows: list[_Row], predictor: Predictor, top_k: int) -> list[dict[str,
             targets.append(row.targets)
         else:
             unmasked.append(row.encoded)
+    # The rows with masks and those without go to the model apart; what comes back is taken in the rows' order again.
     fills = iter(predictor.fill_encoded(masked, top_k=top_k, targets=targets) if masked else ())
     sentences = iter(predictor.score_encoded(unmasked) if unmasked else ())
     return [_columns_of(row, fills, sentences) for row in rows]

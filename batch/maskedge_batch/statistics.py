@@ -1,4 +1,4 @@
-"""Figures of a job, gathered batch by batch in memory that does not grow, and merged exactly."""
+"""The statistics of a job, gathered batch by batch in memory that does not grow, and merged without rounding."""
 
 import heapq
 import math
@@ -21,15 +21,18 @@ __all__ = ["BINS_PER_DECADE", "MASK", "Guess", "RowExample", "Statistics", "Tall
 BINS_PER_DECADE = 8
 """Bins of the histograms of row perplexities between 1 and 10, between 10 and 100, and so on."""
 EXAMPLES = 10
+"""Rows that are shown as the hardest, and as the easiest."""
 GUESSES = 3
+"""Predictions that are shown for each mask of such a row."""
 EXCERPT_CHARACTERS = 280
+"""Most characters of such a row's text that are shown."""
 MASK = re.compile("|".join(map(re.escape, MASK_SPELLINGS)))
 """The spellings of a mask in a text."""
 
 
 @dataclass(frozen=True, slots=True)
 class Guess:
-    """A token that the model held likely at a mask."""
+    """One of the most probable tokens at a mask."""
 
     token_str: str
     score: float
@@ -38,7 +41,7 @@ class Guess:
 
 @dataclass(frozen=True, slots=True)
 class RowExample:
-    """A row worth looking at."""
+    """A row that is shown in the report."""
 
     row: int
     """Index in the input; the first row is 0."""
@@ -46,7 +49,7 @@ class RowExample:
     text: str
     """At most `EXCERPT_CHARACTERS` of it, around its first mask."""
     targets: tuple[str | None, ...]
-    """The known words, one per mask."""
+    """The known words, one for each mask."""
     guesses: tuple[tuple[Guess, ...], ...]
     """The most probable tokens of each mask, best first."""
 
@@ -84,18 +87,26 @@ class Tally:
         perplexities: Sequence[tuple[float, int]],
         example: Callable[[float, int], RowExample],
     ) -> None:
-        """Takes in rows by their log-probabilities and by the perplexity and place of each; `example` shows a row."""
+        """Adds rows.
+
+        Args:
+            logprobs: Of each token, or of each row, nats; their sum counts.
+            tokens: How many tokens the rows have.
+            perplexities: Each row's perplexity and its index in the batch.
+            example: Makes what is shown of a row, from those two.
+        """
         self.rows += len(perplexities)
         self.tokens += tokens
         self.logprob += _exact_sum(logprobs)
         self.histogram.update(_bin(value) for value, _ in perplexities)
+        # Only the batch's own extremes can be among the extremes of all rows, so only those are made into examples.
         hardest = heapq.nsmallest(EXAMPLES, perplexities, key=lambda pair: (-pair[0], pair[1]))
         easiest = heapq.nsmallest(EXAMPLES, perplexities)
         self.hardest = _hardest([*self.hardest, *(example(*pair) for pair in hardest)])
         self.easiest = _easiest([*self.easiest, *(example(*pair) for pair in easiest)])
 
     def merge(self, other: "Tally") -> None:
-        """Takes in the figures of other rows."""
+        """Adds the tally of other rows."""
         self.rows += other.rows
         self.tokens += other.tokens
         self.logprob += other.logprob
@@ -106,11 +117,15 @@ class Tally:
 
 @dataclass(slots=True)
 class Statistics:
-    """Accumulates the figures of scored batches that follow one another in a file."""
+    """The statistics of scored batches that follow one another in a file.
+
+    Parts of a file may be counted apart and merged in any order: all sums are exact, and examples are ordered by
+    perplexity and row, so the result is the same as that of one pass.
+    """
 
     columns: Columns
     first_row: int = 0
-    """Index in the input of the first row that `add` will see."""
+    """The index in the input of the first row that is added."""
     rows: int = 0
     statuses: Counter[str] = field(default_factory=Counter)
     masks: int = 0
@@ -125,7 +140,7 @@ class Statistics:
     """All tokens of the texts without masks."""
 
     def add(self, batch: pa.RecordBatch) -> None:
-        """Takes in the next batch that `score_batches` yielded."""
+        """Adds the next batch that `score_batches` yielded."""
         self.statuses.update(_values(batch, "mlm_status"))
         entropies = _flat(batch, "mlm_entropy")
         self.masks += len(entropies)
@@ -137,6 +152,7 @@ class Statistics:
         self.rows += batch.num_rows
 
     def _add_perplexities(self, batch: pa.RecordBatch) -> None:
+        # A row with a pseudo-log-likelihood has no mask; one with a perplexity and none has targets at its masks.
         plls, counts = _values(batch, "mlm_pll"), _values(batch, "mlm_token_count")
         rated = [(value, row) for row, value in enumerate(_values(batch, "mlm_perplexity")) if value is not None]
         logprobs = _flat(batch, "mlm_target_logprob")
@@ -160,7 +176,7 @@ class Statistics:
         )
 
     def merge(self, other: "Statistics") -> None:
-        """Takes in the figures of another part of the same file."""
+        """Adds the statistics of another part of the same file."""
         self.rows += other.rows
         self.statuses += other.statuses
         self.masks += other.masks
@@ -172,10 +188,12 @@ class Statistics:
 
 
 def _exact_sum(values: Iterable[float]) -> Fraction:
+    """The sum without rounding: every float is a fraction, and sums of fractions do not depend on their order."""
     return sum(map(Fraction, values), Fraction())
 
 
 def _bin(value: float) -> int:
+    """The number of the histogram's bin that a perplexity falls into; 0 begins at a perplexity of 1."""
     return max(0, math.floor(math.log10(value) * BINS_PER_DECADE))
 
 
