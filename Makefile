@@ -11,7 +11,7 @@ MASKED ?= examples/masked_sentences.parquet
 CALIBRATION ?= examples/sentences.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help install score export train benchmark docs test test-runtime check fix clean
+.PHONY: help install score export train benchmark docs test test-quick test-runtime check fix clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +42,9 @@ docs: $(VENV)/docs.stamp ## Build the documentation into build/site, and check i
 
 test: $(VENV)/dev.stamp $(OPTIMUM_VENV)/stamp ## Run the whole test suite
 	$(VENV)/bin/pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+
+test-quick: $(VENV)/dev.stamp ## Run what is worth running after each edit, in less than a minute
+	$(VENV)/bin/pytest -m "not slow" --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 test-runtime: $(RUNTIME_VENV)/stamp ## Test the runtime with its base dependencies only
 	$(RUNTIME_VENV)/bin/pytest tests/runtime --ignore=tests/runtime/cli

@@ -11,6 +11,8 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+pytestmark = pytest.mark.slow
+
 WriteInput = Callable[..., Path]
 
 RunCli = Callable[..., "subprocess.CompletedProcess[str]"]

@@ -16,6 +16,8 @@ from maskedge import Predictor
 from maskedge_batch.columns import SCORE_FIELDS
 from maskedge_batch.job import Job, score_file
 
+pytestmark = pytest.mark.slow
+
 WriteInput = Callable[..., Path]
 
 

@@ -8,6 +8,8 @@ import pytest
 
 from maskedge_batch.reading import BATCH_ROWS, open_parquet, read_batches
 
+pytestmark = pytest.mark.slow
+
 WriteInput = Callable[..., Path]
 
 

@@ -13,6 +13,8 @@ import torch
 from guides import blocks, prints_what_is_shown, run_page
 from tiny_families import save_checkpoint
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 BUNDLE = ROOT / "tests" / "tiny_bundle"

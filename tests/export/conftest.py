@@ -13,6 +13,16 @@ from tiny_families import MAX_LENGTH, NATIVE, SENTENCES, make_model, save_checkp
 from maskedge_export.bundles.export import ExportOptions, export_bundle
 from maskedge_export.encoders.checkpoint import Checkpoint, load_checkpoint
 
+EXPORTS = {"fp32_bundle", "int8_bundle", "int8_bundles"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whatever needs an export takes seconds."""
+    for item in items:
+        if EXPORTS & set(getattr(item, "fixturenames", ())):
+            item.add_marker("slow")
+
+
 MakeModel = Callable[..., transformers.PreTrainedModel]
 MakeCheckpoint = Callable[..., Path]
 MaskedIds = Callable[..., tuple[torch.Tensor, torch.Tensor]]

@@ -2,6 +2,7 @@
 
 import signal
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,14 @@ import pytest
 from maskedge_export.errors import StagingError
 from maskedge_export.signals import deferred_signals
 from maskedge_export.staging import staging
+
+
+@pytest.fixture(autouse=True)
+def _ctrl_c() -> Iterator[None]:
+    """As a program starts with it; processes that run tests side by side ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def test_a_stop_right_after_the_directory_was_made_leaves_nothing(

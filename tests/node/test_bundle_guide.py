@@ -10,6 +10,8 @@ import torch
 from guides import run_page
 from tiny_families import SENTENCES, save_checkpoint
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 FEW = 70
 """Texts, of which an export wants 64."""

@@ -11,6 +11,8 @@ import pytest
 
 from maskedge import Predictor
 
+pytestmark = pytest.mark.slow
+
 HERE = Path(__file__).parent
 BUNDLE = HERE.parent / "tiny_bundle"
 TEXTS = ["the [MASK] water", "[MASK] flows from the [MASK] .", "water is a <mask>, and the sea [MASK] from [MASK]."]

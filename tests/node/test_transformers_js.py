@@ -12,6 +12,8 @@ from maskedge import Predictor
 pytest.importorskip("onnx_ir")
 from maskedge_export.graphs.optimum import STANDARD_FILES, save_standard
 
+pytestmark = pytest.mark.slow
+
 HERE = Path(__file__).parent
 BUNDLE = HERE.parent / "tiny_bundle"
 INSTALLED = HERE.parents[1] / "build" / "node"

@@ -27,6 +27,8 @@ from maskedge_export.encoders.checkpoint import load_checkpoint
 from maskedge_export.errors import CalibrationTextError, CheckpointError, ExportError, GateError, StagingError
 from maskedge_export.evaluation.gate import GATE, Limits
 
+pytestmark = pytest.mark.slow
+
 TEXTS = [
     "The {} is known for its black and white stripes.",
     "Regular exercise makes the {} stronger.",

@@ -16,6 +16,8 @@ from maskedge_export.bundles.export import ExportOptions, export_bundle
 from maskedge_export.bundles.inspection import Inspection, inspect_graph
 from maskedge_export.cli.app import app
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def bundle(int8_bundles: Callable[[str], Path]) -> Bundle:

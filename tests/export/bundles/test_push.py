@@ -21,6 +21,8 @@ import pytest
 
 from maskedge import Predictor
 
+pytestmark = pytest.mark.slow
+
 BUNDLE = Path(__file__).parents[2] / "tiny_bundle"
 TOKEN = "hf_of_this_test"
 LFS_FROM = 10_000  # bytes

@@ -87,6 +87,7 @@ def graph_with_weights_at(entry: bytes) -> bytes:
     return bytes(model.SerializeToString() + field(7, field(5, external)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("written", ENTRIES)
 def test_weights_outside_the_bundle_are_refused_however_they_are_named(
     int8_bundles: Callable[[str], Path], tmp_path: Path, written: str

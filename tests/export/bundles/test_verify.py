@@ -18,6 +18,8 @@ from maskedge_export.cli.app import app
 from maskedge_export.errors import CalibrationTextError, CheckpointError
 from maskedge_export.evaluation.gate import GATE, Limits
 
+pytestmark = pytest.mark.slow
+
 LOOSE = {"fp32": GATE["fp32"], "int8": Limits()}
 
 

@@ -9,6 +9,8 @@ import pytest
 
 from maskedge.bundle.format import Bundle
 
+pytestmark = pytest.mark.slow
+
 RunCli = Callable[..., "subprocess.CompletedProcess[str]"]
 
 

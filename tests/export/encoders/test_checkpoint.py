@@ -124,6 +124,7 @@ def padded(tmp_path: Path) -> Path:
     return tmp_path / "padded"
 
 
+@pytest.mark.slow
 def test_padded_rows_keep_their_probability_but_are_never_returned(padded: Path, tmp_path: Path) -> None:
     """transformers' pipeline returns them, as tokens that are no text; what it says of the others stays the same."""
     tokens = len(make_tokenizer("bert"))
@@ -140,6 +141,7 @@ def test_padded_rows_keep_their_probability_but_are_never_returned(padded: Path,
     assert next(iter(actual)) == next(iter(known))
 
 
+@pytest.mark.slow
 def test_added_tokens_far_from_the_others_are_read_and_predicted(tmp_path: Path) -> None:
     """XLM-R's mask stands alone at the end of the vocabulary, with unused ids before it."""
     tokenizer, at = _with_mask_at(make_tokenizer("bert"), 450)
@@ -290,6 +292,7 @@ def test_what_is_neither_a_directory_nor_a_hub_id(name: str) -> None:
     assert refusal(name) == f"{name!r} is neither a directory nor a Hub id such as 'org/name'"
 
 
+@pytest.mark.slow
 def test_hub_id_while_offline() -> None:
     code = "import sys; from maskedge_export.__main__ import main; sys.argv = ['mlm-export', *sys.argv[1:]]; main()"
     arguments = ["bundle", "nobody/no-such-model", "--out", "never-written", "--precision", "fp32"]

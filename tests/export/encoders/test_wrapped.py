@@ -25,6 +25,8 @@ from maskedge_export.graphs.onnx_export import encoder_graph
 from maskedge_export.training.adaptation import adapt, adaptation_recipe
 from maskedge_export.training.trainer import TrainingOptions
 
+pytestmark = pytest.mark.slow
+
 TOLERANCE = 1e-3  # nats
 
 EACH_ITS_OWN_WAY = [

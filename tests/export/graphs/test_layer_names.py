@@ -12,6 +12,8 @@ from maskedge_export.graphs.layer_names import activation_name, weight_name
 from maskedge_export.graphs.matmuls import separate_gemms, weight_matmuls
 from maskedge_export.graphs.onnx_export import encoder_graph
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(params=["bert", "modernbert"])
 def encoder(request: pytest.FixtureRequest, make_model: Callable[..., Any]) -> nn.Module:

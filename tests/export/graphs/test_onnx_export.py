@@ -150,6 +150,7 @@ def test_weights_are_stored_once(onnx_model: onnx.ModelProto, loaded: Checkpoint
     assert sum(sizes) <= parameters + rotary + 32  # and a few constants
 
 
+@pytest.mark.slow
 def test_untied_head_keeps_its_own_weights(
     make_model: Callable[..., Any], masked_ids: Callable[..., Any], tmp_path: Path
 ) -> None:

@@ -28,6 +28,8 @@ from maskedge_export.graphs.onnx_export import encoder_graph
 from maskedge_export.graphs.optimum import save_standard, save_standard_graphs, token_types
 from maskedge_export.graphs.scoring_outputs import add_scoring_outputs
 
+pytestmark = pytest.mark.slow
+
 TEXTS = ["The river flows.", "A novel is longer than a short story, as everybody knows.", "Six"]
 Run = Callable[..., Any]
 

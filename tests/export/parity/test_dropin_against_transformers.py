@@ -23,6 +23,8 @@ from hypothesis import strategies as st
 from maskedge import Predictor, TextError, pipeline
 from maskedge_export.bundles.export import ExportOptions, export_bundle
 
+pytestmark = pytest.mark.slow
+
 EXAMPLES = os.environ.get("MASKEDGE_EXAMPLES")
 TIE = 1e-6
 """Scores so close are one: torch and onnxruntime add in different orders."""

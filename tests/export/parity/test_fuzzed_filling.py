@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 
 from maskedge import Fill, Predictor, TextError
 
+pytestmark = pytest.mark.slow
+
 EXAMPLES = os.environ.get("MASKEDGE_EXAMPLES")
 SECONDS = 60.0
 """An answer that takes longer hangs; a tiny model's takes milliseconds."""

@@ -31,7 +31,10 @@ print(json.dumps(answers))
 """
 TEXTS = ["The {} flows.", "A novel is longer than a short {}, as everybody knows, and dearer too."]
 
-pytestmark = pytest.mark.skipif(not PYTHON.is_file(), reason="no Optimum in build/optimum: make test puts it there")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not PYTHON.is_file(), reason="no Optimum in build/optimum: make test puts it there"),
+]
 
 
 @pytest.mark.parametrize("family", ["bert", "roberta", "modernbert"])

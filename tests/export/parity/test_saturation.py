@@ -13,6 +13,8 @@ from maskedge.bundle.cpu import features_of
 from maskedge.bundle.engine import OnnxGraph
 from maskedge.bundle.golden_vectors import replay
 
+pytestmark = pytest.mark.slow
+
 TINY_BUNDLE = Path(__file__).parents[2] / "tiny_bundle"
 HASWELL = features_of("x86_64", ["avx2", "fma"])
 INT16 = np.iinfo(np.int16)

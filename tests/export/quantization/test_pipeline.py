@@ -31,6 +31,8 @@ from maskedge_export.quantization.pipeline import Calibrated, blocks_graph
 from maskedge_export.quantization.precisions import PRECISIONS, parse_precisions
 from maskedge_export.quantization.qdq import SEVEN_BIT_QMAX, round_weights
 
+pytestmark = pytest.mark.slow
+
 OUTPUTS = ["top_logprobs", "top_ids", "entropy", "target_logprobs", "target_ranks"]
 QUANTIZED = ["int8", "int8-avx2", "int8-weights", "int4-weights"]
 FARTHEST = {"int8": 0.02, "int8-avx2": 0.02, "int8-weights": 0.02, "int4-weights": 0.5}

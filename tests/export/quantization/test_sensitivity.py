@@ -33,6 +33,8 @@ from maskedge_export.quantization.sensitivity import (
     with_second_terms,
 )
 
+pytestmark = pytest.mark.slow
+
 TOO_WIDE = 64
 """How many times wider than needed the spoilt activation's range is made: 6 of its 8 bits are lost."""
 

@@ -23,6 +23,8 @@ from maskedge_export.training.adaptation import Adaptation, adapt, adaptation_re
 from maskedge_export.training.before_after import BeforeAfter, WordCounts, compare_words, count_words_of
 from maskedge_export.training.trainer import TrainingOptions
 
+pytestmark = pytest.mark.slow
+
 STEPS = 30
 
 

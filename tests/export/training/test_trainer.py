@@ -25,6 +25,8 @@ from maskedge_export.errors import ResumeError, TrainingError
 from maskedge_export.recipe import Recipe, ScheduleRecipe, load_recipe
 from maskedge_export.training.trainer import LogEntry, TrainingOptions, TrainingResult, train
 
+pytestmark = pytest.mark.slow
+
 RECIPES = Path(__file__).parents[3] / "recipes"
 RECIPE = """
 [tokenizer]

@@ -16,6 +16,8 @@ import pytest
 from maskedge import BundleCorruptError, BundleNotFoundError, Predictor
 from maskedge.bundle.hub import find_bundle
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("huggingface_hub")
 
 BUNDLE = Path(__file__).parents[2] / "tiny_bundle"

@@ -15,6 +15,8 @@ import pytest
 
 from maskedge import Predictor
 
+pytestmark = pytest.mark.slow
+
 RunMlm = Callable[..., "subprocess.CompletedProcess[str]"]
 Parse = Callable[[str], list[dict[str, Any]]]
 

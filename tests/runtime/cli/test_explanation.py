@@ -17,6 +17,8 @@ from tokenizers import Tokenizer
 from maskedge import Explanation, Predictor, TextError, explain
 from maskedge.bundle.engine import graph_inputs
 
+pytestmark = pytest.mark.slow
+
 RunMlm = Callable[..., Any]
 Distribution = Callable[[list[int], int], npt.NDArray[np.float64]]
 

@@ -13,7 +13,7 @@ RunMlm = Callable[..., "subprocess.CompletedProcess[str]"]
 CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[=>]|\r")
 
 # Python warns of any fork in a process with threads; the child executes another program at once.
-pytestmark = pytest.mark.filterwarnings("ignore:.*use of forkpty.*:DeprecationWarning")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:.*use of forkpty.*:DeprecationWarning")]
 
 
 class Terminal:

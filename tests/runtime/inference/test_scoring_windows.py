@@ -125,6 +125,7 @@ def transient_bytes(predictor: Predictor, texts: list[str], method: Method) -> i
     return peak - kept
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_copies(bundle: Path) -> None:
     """All copies at once, some 1.3 kB each, would be 21 MB."""
     predictor = Predictor.load(bundle, threads=1)
