@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from maskedge.arrays import BoolArray, Int64Array
 from maskedge_export.corpora.token_ends import ANY, INSIDE, NEVER, token_ends
 from maskedge_export.encoders.checkpoint import last_id
 from maskedge_export.recipe import MaskingRecipe
@@ -15,19 +16,16 @@ __all__ = ["IGNORED", "MaskedRows", "Masker", "Vocabulary"]
 IGNORED = -100
 """Target of a position that fills up a row with fewer masks than others: it has no loss."""
 
-IntArray = npt.NDArray[np.int64]
-BoolArray = npt.NDArray[np.bool_]
-
 
 @dataclass(frozen=True, slots=True)
 class MaskedRows:
     """Rows as the model sees them, and what it is to say."""
 
-    input_ids: IntArray
+    input_ids: Int64Array
     """[batch, length]"""
-    mask_positions: IntArray
+    mask_positions: Int64Array
     """[batch, masks]"""
-    targets: IntArray
+    targets: Int64Array
     """[batch, masks]: the ids that stood there, or IGNORED."""
     causal: bool = False
     """Whether a position sees none after it."""
@@ -60,14 +58,14 @@ class Vocabulary:
         left, right = np.array([ends.get(index, (NEVER, NEVER)) for index in ids], np.int8).T
         return cls(tokenizer.mask_token_id, np.array([index in ends for index in ids]), left, right)
 
-    def continues(self, ids: IntArray) -> BoolArray:
+    def continues(self, ids: Int64Array) -> BoolArray:
         """Whether each token of ids [batch, length] belongs to the word of the token before it."""
         joined = np.zeros(ids.shape, np.bool_)
         left, right = self.left[ids[:, 1:]], self._ending(ids[:, :-1])
         joined[:, 1:] = (left != NEVER) & (right != NEVER) & ((left == right) | (right == ANY) | (left == INSIDE))
         return joined
 
-    def _ending(self, ids: IntArray) -> npt.NDArray[np.int8]:
+    def _ending(self, ids: Int64Array) -> npt.NDArray[np.int8]:
         """The kind of character that stands at the end of each token [batch, length]."""
         right = self.right[ids]
         places = np.where(right == INSIDE, 0, np.arange(ids.shape[1]))
@@ -81,7 +79,7 @@ class Masker:
     vocabulary: Vocabulary
     recipe: MaskingRecipe
 
-    def mask(self, rows: IntArray, generator: np.random.Generator, rate: float | None = None) -> MaskedRows:
+    def mask(self, rows: Int64Array, generator: np.random.Generator, rate: float | None = None) -> MaskedRows:
         """Mask a fixed number of each row's tokens [batch, length]; special tokens never. `rate`: the recipe's.
 
         With whole words, one that would exceed that number is left alone, so rows may have fewer.
@@ -94,13 +92,13 @@ class Masker:
         np.put_along_axis(input_ids, positions, seen, 1)
         return MaskedRows(input_ids, positions, targets)
 
-    def next_tokens(self, rows: IntArray) -> MaskedRows:
+    def next_tokens(self, rows: Int64Array) -> MaskedRows:
         """Nothing masked: from each position the ordinary token after it [batch, length - 1]."""
         positions = np.arange(rows.shape[1] - 1)[np.newaxis].repeat(len(rows), 0)
         following = rows[:, 1:]
         return MaskedRows(rows, positions, np.where(self.vocabulary.ordinary[following], following, IGNORED), True)
 
-    def _choose(self, rows: IntArray, count: int, generator: np.random.Generator) -> tuple[IntArray, BoolArray]:
+    def _choose(self, rows: Int64Array, count: int, generator: np.random.Generator) -> tuple[Int64Array, BoolArray]:
         """Positions [batch, count] in random order, and which of them are masks."""
         keys = generator.random(rows.shape)
         words = np.arange(rows.shape[1])[np.newaxis].repeat(len(rows), 0)
@@ -115,7 +113,7 @@ class Masker:
             chosen &= words[:, :count] != words[:, count, np.newaxis]  # a word that goes on beyond the count
         return order[:, :count], chosen
 
-    def _replace(self, tokens: IntArray, chosen: BoolArray, generator: np.random.Generator) -> IntArray:
+    def _replace(self, tokens: Int64Array, chosen: BoolArray, generator: np.random.Generator) -> Int64Array:
         draws = generator.random(tokens.shape)
         others = generator.choice(np.flatnonzero(self.vocabulary.ordinary), tokens.shape)
         is_mask = chosen & (draws < self.recipe.mask_share)

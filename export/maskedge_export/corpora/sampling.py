@@ -7,11 +7,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from maskedge.arrays import Int64Array
 from maskedge_export.errors import CorpusError
 
 __all__ = ["RowSampler"]
-
-IntArray = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +48,7 @@ class RowSampler:
         """Rows until the corpus begins again."""
         return len(self.tokens) // self.room
 
-    def rows(self, first: int, count: int) -> IntArray:
+    def rows(self, first: int, count: int) -> Int64Array:
         """The rows [count, length] that come `first`, `first` + 1, ... since training on this length began."""
         numbers = np.arange(first, first + count)
         epochs = numbers // self.rows_per_epoch
@@ -67,7 +66,7 @@ class RowSampler:
         """Where an epoch's first row begins."""
         return int(np.random.default_rng([self.seed, epoch, 1]).integers(self.room)) if epoch else 0
 
-    def _text_starts(self, starts: IntArray) -> IntArray:
+    def _text_starts(self, starts: Int64Array) -> Int64Array:
         """Where a text begins in the first half of a row, that is where the row begins: as texts do in use."""
         if self.separator is None:
             return starts
@@ -77,5 +76,5 @@ class RowSampler:
 
 
 @lru_cache(maxsize=2)
-def _order(rows: int, seed: int, epoch: int) -> IntArray:
+def _order(rows: int, seed: int, epoch: int) -> Int64Array:
     return np.random.default_rng([seed, epoch]).permutation(rows)

@@ -9,10 +9,9 @@ from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import onnx_ir as ir
 
-from maskedge.arrays import Float32Array, Float64Array
+from maskedge.arrays import BoolArray, Float32Array, Float64Array
 from maskedge.bundle.engine import OnnxGraph
 from maskedge_export.evaluation.gate import Limits
 from maskedge_export.evaluation.logprobs import Logprobs, cached_logprobs, graph_logprobs
@@ -109,7 +108,7 @@ class Divergence:
         others = 1 - same_best.mean()
         return bool(kl.mean() <= GATE_MARGIN * limits.mean_kl and others <= GATE_MARGIN * (1 - limits.top1_agreement))
 
-    def _by_mask(self, plan: Plan) -> tuple[Float64Array, npt.NDArray[np.bool_]]:
+    def _by_mask(self, plan: Plan) -> tuple[Float64Array, BoolArray]:
         """The KL at each mask, and whether its best token is the reference's."""
         release_memory()  # the last candidate's
         candidate = self._candidate_logprobs(plan)(self.reference.batches)
@@ -128,7 +127,7 @@ class Divergence:
             return graph_logprobs(OnnxGraph(path), self.reference.vocab_size)
 
 
-def _compared(p: Float32Array, q: Float64Array) -> tuple[Float64Array, npt.NDArray[np.bool_]]:
+def _compared(p: Float32Array, q: Float64Array) -> tuple[Float64Array, BoolArray]:
     """The KL divergence of q from p at each mask, nats, and whether their best tokens are the same."""
     return (np.exp(p) * (p - q)).sum(-1), p.argmax(-1) == q.argmax(-1)
 

@@ -9,7 +9,7 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from maskedge.arrays import Float64Array
+from maskedge.arrays import BoolArray, Float64Array
 from maskedge.inference.metrics import perplexity
 from maskedge_export.evaluation.bootstrap import Estimate, perplexity_ratio
 from maskedge_export.evaluation.whole_words import MaskedWord, plain_words
@@ -20,8 +20,6 @@ FREQUENCIES = (1000.0, 100.0, 10.0, 1.0)
 """Lower ends of the classes of frequency, occurrences in a million words."""
 MOST_PIECES = 4
 SHOWN_WORDS = 20
-
-BoolArray = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
