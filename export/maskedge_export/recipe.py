@@ -159,7 +159,7 @@ class MaskingRecipe:
     random_share: float = 0.1
     """... and the share that becomes a random ordinary token; the rest stays as it is."""
     whole_word: bool = False
-    """Mask all the pieces of a word together."""
+    """Mask all the pieces of a word together: the words of `mlm score --method whole_word`."""
 
     def __post_init__(self) -> None:
         check_bounds("masking", self, {"rate": PART, "mask_share": SHARE, "random_share": SHARE})

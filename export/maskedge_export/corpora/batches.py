@@ -51,7 +51,7 @@ class Batches:
             return masked
         # as in GPT-BERT (Charpentier & Samuel 2024): one objective, the next token, with and without sight of the rest
         causal = np.random.default_rng([self.seed, OBJECTIVE, step]).random() < self.causal_share
-        return self.masker.next_tokens(rows) if causal else masked.shifted()
+        return self.masker.next_tokens(rows.input_ids) if causal else masked.shifted()
 
 
 def _phases(corpus: PackedCorpus, recipe: Recipe) -> list[_Phase]:
@@ -62,7 +62,7 @@ def _phases(corpus: PackedCorpus, recipe: Recipe) -> list[_Phase]:
     had: Counter[int] = Counter()
     rates = schedule.mask_rates or (recipe.masking.rate,) * len(schedule.lengths)
     for length, rate, (start, end) in zip(schedule.lengths, rates, pairwise(starts), strict=True):
-        sampler = RowSampler(corpus.tokens, length, tuple(prefix), _last(suffix), recipe.run.seed)
+        sampler = RowSampler(corpus.tokens, length, tuple(prefix), _last(suffix), recipe.run.seed, corpus.word_starts)
         phases.append(_Phase(start, recipe.run.batch_tokens // length, rate, sampler, had[length]))
         had[length] += (end - start) * phases[-1].rows_per_step
     return phases

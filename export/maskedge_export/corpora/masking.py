@@ -4,10 +4,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from maskedge.arrays import BoolArray, Int64Array
-from maskedge_export.corpora.token_ends import ANY, INSIDE, NEVER, token_ends
+from maskedge_export.corpora.sampling import Rows
 from maskedge_export.encoders.checkpoint import last_id
 from maskedge_export.recipe import MaskingRecipe
 
@@ -15,6 +14,9 @@ __all__ = ["IGNORED", "MaskedRows", "Masker", "Vocabulary"]
 
 IGNORED = -100
 """Target of a position that fills up a row with fewer masks than others: it has no loss."""
+
+NEVER_CHOSEN = 2.0
+"""A key beyond those that are drawn from [0, 1)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,33 +45,15 @@ class Vocabulary:
     mask_id: int
     ordinary: BoolArray
     """[vocabulary]: a token, and no special one."""
-    left: npt.NDArray[np.int8]
-    """[vocabulary]: the kind of character that a token continues a word with; NEVER where it begins one, INSIDE
-    where it goes on with a character."""
-    right: npt.NDArray[np.int8]
-    """[vocabulary]: the kind of character that it ends with; ANY for a word's space that is a token of its own, INSIDE
-    for bytes of a character that an earlier token began."""
 
     @classmethod
     def of(cls, tokenizer: Any) -> "Vocabulary":
-        """The vocabulary of a transformers fast tokenizer: WordPiece, byte-level BPE, Unigram, or whole words."""
-        ends = token_ends(tokenizer.backend_tokenizer)
-        ids = range(last_id(tokenizer) + 1)
-        left, right = np.array([ends.get(index, (NEVER, NEVER)) for index in ids], np.int8).T
-        return cls(tokenizer.mask_token_id, np.array([index in ends for index in ids]), left, right)
-
-    def continues(self, ids: Int64Array) -> BoolArray:
-        """Whether each token of ids [batch, length] belongs to the word of the token before it."""
-        joined = np.zeros(ids.shape, np.bool_)
-        left, right = self.left[ids[:, 1:]], self._ending(ids[:, :-1])
-        joined[:, 1:] = (left != NEVER) & (right != NEVER) & ((left == right) | (right == ANY) | (left == INSIDE))
-        return joined
-
-    def _ending(self, ids: Int64Array) -> npt.NDArray[np.int8]:
-        """The kind of character that stands at the end of each token [batch, length]."""
-        right = self.right[ids]
-        places = np.where(right == INSIDE, 0, np.arange(ids.shape[1]))
-        return np.take_along_axis(right, np.maximum.accumulate(places, axis=1), 1)
+        """The vocabulary of a transformers fast tokenizer."""
+        backend = tokenizer.backend_tokenizer
+        special = {index for index, token in backend.get_added_tokens_decoder().items() if token.special}
+        ordinary = np.zeros(last_id(tokenizer) + 1, np.bool_)
+        ordinary[[index for index in backend.get_vocab().values() if index not in special]] = True
+        return cls(tokenizer.mask_token_id, ordinary)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,18 +63,19 @@ class Masker:
     vocabulary: Vocabulary
     recipe: MaskingRecipe
 
-    def mask(self, rows: Int64Array, generator: np.random.Generator, rate: float | None = None) -> MaskedRows:
-        """Mask a fixed number of each row's tokens [batch, length]; special tokens never. `rate`: the recipe's.
+    def mask(self, rows: Rows, generator: np.random.Generator, rate: float | None = None) -> MaskedRows:
+        """Mask a fixed number of each row's tokens, all those of a word or none; special tokens never.
 
-        With whole words, one that would exceed that number is left alone, so rows may have fewer.
+        A word that would exceed that number is left alone, so rows may have fewer masks where words have several
+        tokens. `rate` is the share of tokens to mask, the recipe's by default.
         """
-        count = max(1, round((rate or self.recipe.rate) * rows.shape[1]))
+        ids = rows.input_ids
+        count = max(1, round((rate or self.recipe.rate) * ids.shape[1]))
         positions, chosen = self._choose(rows, count, generator)
-        targets = np.where(chosen, np.take_along_axis(rows, positions, 1), IGNORED)
-        seen = self._replace(np.take_along_axis(rows, positions, 1), chosen, generator)
-        input_ids = rows.copy()
-        np.put_along_axis(input_ids, positions, seen, 1)
-        return MaskedRows(input_ids, positions, targets)
+        tokens = np.take_along_axis(ids, positions, 1)
+        input_ids = ids.copy()
+        np.put_along_axis(input_ids, positions, self._replace(tokens, chosen, generator), 1)
+        return MaskedRows(input_ids, positions, np.where(chosen, tokens, IGNORED))
 
     def next_tokens(self, rows: Int64Array) -> MaskedRows:
         """Nothing masked: from each position the ordinary token after it [batch, length - 1]."""
@@ -98,19 +83,19 @@ class Masker:
         following = rows[:, 1:]
         return MaskedRows(rows, positions, np.where(self.vocabulary.ordinary[following], following, IGNORED), True)
 
-    def _choose(self, rows: Int64Array, count: int, generator: np.random.Generator) -> tuple[Int64Array, BoolArray]:
+    def _choose(self, rows: Rows, count: int, generator: np.random.Generator) -> tuple[Int64Array, BoolArray]:
         """Positions [batch, count] in random order, and which of them are masks."""
-        keys = generator.random(rows.shape)
-        words = np.arange(rows.shape[1])[np.newaxis].repeat(len(rows), 0)
-        if self.recipe.whole_word:  # all pieces of a word get its first piece's key
-            words = np.maximum.accumulate(np.where(self.vocabulary.continues(rows), 0, words), axis=1)
-            keys = np.take_along_axis(keys, words, 1)
-        keys = np.where(self.vocabulary.ordinary[rows], keys, 2.0)
+        # each word is named by its first token's place
+        words = np.maximum.accumulate(np.where(rows.word_starts, np.arange(rows.word_starts.shape[1]), 0), axis=1)
+        # a random order of the words: all tokens of a word have its first one's key, special tokens come last
+        keys = np.take_along_axis(generator.random(words.shape), words, 1)
+        keys = np.where(self.vocabulary.ordinary[rows.input_ids], keys, NEVER_CHOSEN)
         order = np.argsort(keys, axis=1, kind="stable")
-        chosen = np.take_along_axis(keys, order, 1)[:, :count] < 2
-        if self.recipe.whole_word and count < rows.shape[1]:
-            words = np.take_along_axis(words, order, 1)
-            chosen &= words[:, :count] != words[:, count, np.newaxis]  # a word that goes on beyond the count
+        keys, words = np.take_along_axis(keys, order, 1), np.take_along_axis(words, order, 1)
+        chosen = keys[:, :count] < NEVER_CHOSEN
+        if count < words.shape[1]:  # the word that goes on beyond the count is left alone
+            goes_on = keys[:, count, np.newaxis] < NEVER_CHOSEN
+            chosen &= ~(goes_on & (words[:, :count] == words[:, count, np.newaxis]))
         return order[:, :count], chosen
 
     def _replace(self, tokens: Int64Array, chosen: BoolArray, generator: np.random.Generator) -> Int64Array:

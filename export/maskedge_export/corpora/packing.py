@@ -4,14 +4,17 @@ import hashlib
 import heapq
 import json
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from maskedge.arrays import BoolArray
 from maskedge.inference.encoding import TextEncoder
+from maskedge.inference.words import divide
 from maskedge_export.corpora.documents import Document, corpus_identity, documents, hash_share
 from maskedge_export.corpora.tokenizer import existing_tokenizer, train_tokenizer
 from maskedge_export.errors import CorpusError, StagingError
@@ -26,7 +29,8 @@ HELD_OUT_TEXTS = 2000
 """Texts kept to measure perplexity on: about that many masks, 2 % standard error."""
 CHARACTERS_PER_BATCH = 10_000_000
 """Of the texts that are in memory at once, however many documents they are; a document is never divided."""
-TOKENS_FILE, HELD_OUT_FILE, META_FILE = "tokens.bin", "held_out.parquet", "meta.json"
+TOKENS_FILE, WORD_STARTS_FILE = "tokens.bin", "word_starts.bin"
+HELD_OUT_FILE, META_FILE = "held_out.parquet", "meta.json"
 
 Progress = Callable[[str], None]
 
@@ -42,7 +46,10 @@ class PackedCorpus:
     tokenizer: Any
     """A transformers fast tokenizer."""
     fingerprint: str
-    """Of the text, the tokenizer, and what is held out."""
+    """Of the text, the tokenizer, what is held out, and whether word starts are noted."""
+    word_starts: BoolArray | None = None
+    """[tokens], memory-mapped: whether a word begins with the token, by the runtime's rule, so that training masks the
+    words that scoring means; special tokens are words of their own. None where the recipe masks token by token."""
 
 
 def prepare_corpus(recipe: Recipe, cache: Path, progress: Progress = lambda step: None) -> PackedCorpus:
@@ -53,12 +60,13 @@ def prepare_corpus(recipe: Recipe, cache: Path, progress: Progress = lambda step
     """
     identity = corpus_identity(recipe.corpus)
     tokenizer = _tokenizer(recipe, identity, cache, progress)
-    fingerprint = _fingerprint(identity, tokenizer.backend_tokenizer.to_str())
+    noted = ["word starts"] if recipe.masking.whole_word else []
+    fingerprint = _fingerprint(identity, tokenizer.backend_tokenizer.to_str(), *noted)
     directory = cache / f"tokens-{fingerprint}"
     if not directory.is_dir():
         progress("Packing the corpus")
         corpus = _split(recipe, held_out=None)
-        _fill(directory, lambda partial: _pack(corpus, tokenizer, recipe.corpus.held_out, partial))
+        _fill(directory, lambda partial: _pack(corpus, tokenizer, recipe, partial))
     return _open(directory, tokenizer, fingerprint)
 
 
@@ -119,22 +127,22 @@ def _split(recipe: Recipe, held_out: bool | None) -> Iterator[tuple[Document, bo
         )
 
 
-def _pack(corpus: Iterator[tuple[Document, bool]], tokenizer: Any, share: float, directory: Path) -> None:
+def _pack(corpus: Iterator[tuple[Document, bool]], tokenizer: Any, recipe: Recipe, directory: Path) -> None:
     kept: list[tuple[float, str]] = []
     """The held-out texts with the smallest hash shares: a fair sample of all of them."""
-    dtype: type[np.unsignedinteger[Any]] = np.uint16 if len(tokenizer) <= 1 << 16 else np.uint32
     count = 0
-    with (directory / TOKENS_FILE).open("wb") as stream:
+    with _TokenWriter(directory, tokenizer, word_starts=recipe.masking.whole_word) as writer:
         for batch in _batches(corpus):
             held_out = (text for document, out in batch if out for text in document)
             kept = heapq.nsmallest(
                 HELD_OUT_TEXTS, {*kept, *((hash_share((text,), "evaluation"), text) for text in held_out)}
             )
-            count += _write(stream, (text for document, out in batch if not out for text in document), tokenizer, dtype)
+            count += writer.write([text for document, out in batch if not out for text in document])
     if not count:
+        share = recipe.corpus.held_out
         raise CorpusError(f"corpus.held_out {share} leaves no document to train on; lower it, or give more text")
     _write_held_out(directory / HELD_OUT_FILE, [text for _, text in kept])
-    meta = {"dtype": np.dtype(dtype).name, "tokens": count}
+    meta = {"dtype": np.dtype(writer.dtype).name, "tokens": count}
     (directory / META_FILE).write_text(json.dumps(meta), encoding="utf-8")
 
 
@@ -151,16 +159,36 @@ def _batches(corpus: Iterable[tuple[Document, bool]]) -> Iterator[list[tuple[Doc
         yield batch
 
 
-def _write(stream: IO[bytes], texts: Iterable[str], tokenizer: Any, dtype: type[np.unsignedinteger[Any]]) -> int:
-    """Tokens written."""
-    batch = list(texts)
-    if not batch:
-        return 0
-    suffix = special_tokens_around(tokenizer)[1]
-    encodings = tokenizer.backend_tokenizer.encode_batch_fast(batch, add_special_tokens=False)
-    ids = np.fromiter((token for encoding in encodings for token in (*encoding.ids, *suffix)), dtype)
-    stream.write(ids.tobytes())
-    return len(ids)
+class _TokenWriter(ExitStack):
+    """Writes texts' ids, and where words begin among them if that is asked for, each into a file of its own."""
+
+    def __init__(self, directory: Path, tokenizer: Any, *, word_starts: bool) -> None:
+        super().__init__()
+        self.backend = tokenizer.backend_tokenizer
+        self.suffix = special_tokens_around(tokenizer)[1]
+        self.dtype: type[np.unsignedinteger[Any]] = np.uint16 if len(tokenizer) <= 1 << 16 else np.uint32
+        self.ids = self.enter_context((directory / TOKENS_FILE).open("wb"))
+        self.word_starts = self.enter_context((directory / WORD_STARTS_FILE).open("wb")) if word_starts else None
+
+    def write(self, texts: list[str]) -> int:
+        """Tokens written, those that follow each text included."""
+        # words are found by the offsets of tokens, which the fast call leaves out
+        encode = self.backend.encode_batch if self.word_starts else self.backend.encode_batch_fast
+        encodings = encode(texts, add_special_tokens=False)
+        ids = np.fromiter((token for encoding in encodings for token in (*encoding.ids, *self.suffix)), self.dtype)
+        self.ids.write(ids.tobytes())
+        if self.word_starts:
+            for text, encoding in zip(texts, encodings, strict=True):
+                self.word_starts.write(_word_starts(text, encoding.offsets, len(self.suffix)).tobytes())
+        return len(ids)
+
+
+def _word_starts(text: str, offsets: list[tuple[int, int]], suffix: int) -> BoolArray:
+    """Whether a word begins with each token of a text [tokens + suffix], special ones behind it included."""
+    starts = np.zeros(len(offsets) + suffix, np.bool_)
+    starts[[word.tokens.start for word in divide(text, offsets)]] = True
+    starts[len(offsets) :] = True
+    return starts
 
 
 def _write_held_out(file: Path, texts: list[str]) -> None:
@@ -174,6 +202,9 @@ def _open(directory: Path, tokenizer: Any, fingerprint: str) -> PackedCorpus:
     import pyarrow.parquet as pq
 
     meta = json.loads((directory / META_FILE).read_text(encoding="utf-8"))
-    tokens = np.memmap(directory / TOKENS_FILE, dtype=meta["dtype"], mode="r", shape=(meta["tokens"],))
+    shape = (meta["tokens"],)
+    tokens = np.memmap(directory / TOKENS_FILE, dtype=meta["dtype"], mode="r", shape=shape)
+    file = directory / WORD_STARTS_FILE
+    word_starts = np.memmap(file, dtype=np.bool_, mode="r", shape=shape) if file.is_file() else None
     held_out = pq.read_table(directory / HELD_OUT_FILE)["text"].to_pylist()
-    return PackedCorpus(tokens, [text for text in held_out if text], tokenizer, fingerprint)
+    return PackedCorpus(tokens, [text for text in held_out if text], tokenizer, fingerprint, word_starts)

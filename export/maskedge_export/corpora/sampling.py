@@ -7,10 +7,20 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from maskedge.arrays import Int64Array
+from maskedge.arrays import BoolArray, Int64Array
 from maskedge_export.errors import CorpusError
 
-__all__ = ["RowSampler"]
+__all__ = ["RowSampler", "Rows"]
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Rows of the corpus, special tokens included."""
+
+    input_ids: Int64Array
+    """[batch, length]"""
+    word_starts: BoolArray
+    """[batch, length]: where a word begins, which is masked as a whole; everywhere if tokens are masked one by one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +40,8 @@ class RowSampler:
     separator: int | None
     """What follows each text."""
     seed: int
+    word_starts: BoolArray | None = None
+    """[tokens]: where a word begins; None to have every token be one."""
 
     def __post_init__(self) -> None:
         if len(self.tokens) < self.room:
@@ -48,7 +60,7 @@ class RowSampler:
         """Rows until the corpus begins again."""
         return len(self.tokens) // self.room
 
-    def rows(self, first: int, count: int) -> Int64Array:
+    def rows(self, first: int, count: int) -> Rows:
         """The rows [count, length] that come `first`, `first` + 1, ... since training on this length began."""
         numbers = np.arange(first, first + count)
         epochs = numbers // self.rows_per_epoch
@@ -58,9 +70,17 @@ class RowSampler:
         )
         offsets = np.array([self._offset(int(epoch)) for epoch in epochs])
         starts = self._text_starts(np.minimum(blocks * self.room + offsets, len(self.tokens) - self.room))
-        body = self.tokens[starts[:, np.newaxis] + np.arange(self.room)].astype(np.int64)
+        places = starts[:, np.newaxis] + np.arange(self.room)  # [count, room]
         prefix = np.tile(np.array(self.prefix, np.int64), (count, 1))
-        return np.concatenate([prefix, body], axis=1)
+        input_ids = np.concatenate([prefix, self.tokens[places].astype(np.int64)], axis=1)
+        return Rows(input_ids, self._word_starts(places))
+
+    def _word_starts(self, places: Int64Array) -> BoolArray:
+        """Where words begin in rows [count, length] that have the corpus's tokens at `places` [count, room]."""
+        word_starts = np.ones((len(places), self.length), np.bool_)
+        if self.word_starts is not None:  # what a row has of a word that began before it is a word there
+            word_starts[:, len(self.prefix) + 1 :] = self.word_starts[places[:, 1:]]
+        return word_starts
 
     def _offset(self, epoch: int) -> int:
         """Where an epoch's first row begins."""

@@ -69,7 +69,7 @@ def plain_words(sentence: str) -> list[tuple[int, int]]:
     Words are what the runtime divides a text into, if each character is a token.
     """
     offsets = [(index, index + 1) for index in range(len(sentence))]
-    words = divide(sentence, offsets) if sentence else []
+    words = divide(sentence, offsets)
     return [(word.start, word.stop) for word in words if _is_spelled(sentence[word.start : word.stop])]
 
 

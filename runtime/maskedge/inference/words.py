@@ -57,6 +57,8 @@ def divide(text: str, offsets: Sequence[tuple[int, int]]) -> list[Word]:
         text: The text that was tokenized.
         offsets: For each token, special ones left out, the span of characters that it stands for.
     """
+    if not offsets:
+        return []
     numbers = list(_word_numbers(text))
     starts = _first_tokens([numbers[start:stop] for start, stop in offsets]) or [0]
     return [_word(text, offsets, range(*pair)) for pair in pairwise([*starts, len(offsets)])]

@@ -216,17 +216,20 @@ def test_an_empty_corpus_is_refused(tmp_path: Path) -> None:
 def test_an_epoch_s_rows_are_the_whole_corpus_once() -> None:
     sampler = RowSampler(np.arange(103, dtype=np.uint16), 11, (500,), None, seed=3)
     assert sampler.rows_per_epoch == 10
-    rows = sampler.rows(0, 10)
+    rows = sampler.rows(0, 10).input_ids
     assert (rows[:, 0] == 500).all()
     assert sorted(rows[:, 1:].ravel().tolist()) == list(range(100))
-    assert rows.tolist() != sampler.rows(10, 10).tolist()
-    assert np.concatenate([sampler.rows(7, 5), sampler.rows(12, 9)]).tolist() == sampler.rows(7, 14).tolist()
+    assert rows.tolist() != sampler.rows(10, 10).input_ids.tolist()
+    assert (
+        np.concatenate([sampler.rows(7, 5).input_ids, sampler.rows(12, 9).input_ids]).tolist()
+        == sampler.rows(7, 14).input_ids.tolist()
+    )
 
 
 def test_a_row_begins_with_a_text_where_one_begins_in_its_first_half() -> None:
     tokens = np.arange(1, 41, dtype=np.uint16)
     tokens[[3, 18]] = 0  # rows of 10: in the first half of the first row, in the second half of the second
-    rows = RowSampler(tokens, 10, (), 0, seed=0).rows(0, 4)
+    rows = RowSampler(tokens, 10, (), 0, seed=0).rows(0, 4).input_ids
     assert sorted(rows[:, 0].tolist()) == [5, 11, 21, 31]
     assert (np.diff(rows, axis=1)[rows[:, 1:] * rows[:, :-1] > 0] == 1).all()
 
@@ -235,9 +238,9 @@ def test_over_several_epochs_every_token_is_read() -> None:
     tokens = np.arange(1, 1004)
     tokens[19::20] = 0  # texts of 19 tokens: a row of 30 begins with one, and leaves out what stands before it
     sampler = RowSampler(tokens.astype(np.uint16), 30, (), 0, seed=0)
-    once = set(sampler.rows(0, sampler.rows_per_epoch).ravel().tolist())
+    once = set(sampler.rows(0, sampler.rows_per_epoch).input_ids.ravel().tolist())
     assert set(tokens.tolist()) - once
-    often = set(sampler.rows(0, 12 * sampler.rows_per_epoch).ravel().tolist())
+    often = set(sampler.rows(0, 12 * sampler.rows_per_epoch).input_ids.ravel().tolist())
     assert often == set(tokens.tolist())
 
 

@@ -32,7 +32,7 @@ def test_the_words_of_a_text(text: str, words: list[str]) -> None:
     """One token a character: then the words are those of the text."""
     assert count_words(text) == len(words)
     each_character = [(index, index + 1) for index in range(len(text))]
-    found = divide(text, each_character) if text else []
+    found = divide(text, each_character)
     assert [text[word.start : word.stop].strip("\x00") for word in found if word.start < word.stop] == words
 
 
