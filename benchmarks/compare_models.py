@@ -15,7 +15,6 @@ import numpy as np
 import torch
 import typer
 
-from maskedge.inference.encoding import TextEncoder
 from maskedge_export.encoders.checkpoint import Checkpoint, load_checkpoint
 from maskedge_export.evaluation.bootstrap import estimate, perplexity_ratio
 from maskedge_export.evaluation.texts import read_texts
@@ -68,7 +67,7 @@ def main(
 
 def losses_by_word(model: Checkpoint, texts: list[str]) -> dict[tuple[str, int], float]:
     """-log p of each word, nats, by its sentence and place."""
-    encoder = TextEncoder(model.tokenizer.backend_tokenizer, model.tokenizer.mask_token, model.max_length)
+    encoder = model.text_encoder
     words = masked_words(texts, encoder)
     losses = word_losses(model.native(), words, encoder.mask_id)
     return {place(word): loss for word, loss in zip(words, losses, strict=True)}

@@ -21,7 +21,6 @@ import numpy as np
 import torch
 import typer
 
-from maskedge.inference.encoding import TextEncoder
 from maskedge_export.corpora.packing import prepare_corpus
 from maskedge_export.encoders.checkpoint import load_checkpoint
 from maskedge_export.encoders.encoder import Encoder
@@ -116,9 +115,8 @@ def measure(recipe: Recipe, steps: int, cache: Path, scratch: Path) -> dict[str,
     trained = train(timed(recipe, steps), TrainingOptions(scratch, cache=cache))
     assert trained
     checkpoint = load_checkpoint(str(trained.model))
-    tokenizer = checkpoint.tokenizer
     held_out = prepare_corpus(recipe, cache).held_out
-    encoder = TextEncoder(tokenizer.backend_tokenizer, tokenizer.mask_token, checkpoint.max_length)
+    encoder = checkpoint.text_encoder
     words = masked_words(held_out, encoder)
     assert isinstance(checkpoint.encoder, Encoder)  # as all that is trained here
     losses = word_losses(checkpoint.encoder, words, encoder.mask_id)

@@ -17,6 +17,7 @@ from maskedge.inference.encoding import TextEncoder
 from maskedge.inference.words import divide
 from maskedge_export.corpora.documents import Document, corpus_identity, documents, hash_share
 from maskedge_export.corpora.tokenizer import existing_tokenizer, train_tokenizer
+from maskedge_export.encoders.checkpoint import text_encoder
 from maskedge_export.errors import CorpusError, StagingError
 from maskedge_export.recipe import Recipe
 from maskedge_export.staging import staging
@@ -51,6 +52,11 @@ class PackedCorpus:
     """[tokens], memory-mapped: whether a word begins with the token, by the runtime's rule, so that training masks the
     words that scoring means; special tokens are words of their own. None where the recipe masks token by token."""
 
+    @property
+    def text_encoder(self) -> TextEncoder:
+        """What made the tokens of the texts."""
+        return text_encoder(self.tokenizer)
+
 
 def prepare_corpus(recipe: Recipe, cache: Path, progress: Progress = lambda step: None) -> PackedCorpus:
     """The recipe's tokenizer and packed corpus, from `cache` where they are there already.
@@ -82,7 +88,7 @@ def _fill(directory: Path, write: Callable[[Path], object]) -> None:
 
 def special_tokens_around(tokenizer: Any) -> tuple[list[int], list[int]]:
     """The special tokens that stand before a text and after it; what separates texts is never nothing if it can be."""
-    encoder = TextEncoder(tokenizer.backend_tokenizer, tokenizer.mask_token, tokenizer.model_max_length)
+    encoder = text_encoder(tokenizer)
     separator = [] if tokenizer.sep_token_id is None else [tokenizer.sep_token_id]
     return encoder.prefix, encoder.suffix or separator
 

@@ -10,6 +10,7 @@ from torch import nn
 
 from maskedge.bundle.format import file_sha256
 from maskedge.bundle.hub import looks_like_path
+from maskedge.inference.encoding import TextEncoder
 from maskedge_export.encoders.configuration import check_config
 from maskedge_export.encoders.encoder import Encoder
 from maskedge_export.encoders.families import native_encoder
@@ -20,7 +21,7 @@ from maskedge_export.encoders.wrapped import WrappedEncoder
 from maskedge_export.errors import CheckpointError, UnsupportedModelError
 from maskedge_export.memory import release_memory
 
-__all__ = ["Checkpoint", "find_checkpoint", "last_id", "load_checkpoint", "load_tokenizer"]
+__all__ = ["Checkpoint", "find_checkpoint", "last_id", "load_checkpoint", "load_tokenizer", "text_encoder"]
 
 SAFE_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "README.md"]
 TOKENIZER_FILES = ["tokenizer.json", "vocab.txt", "vocab.json", "*.model"]
@@ -84,6 +85,11 @@ class Checkpoint:
         return min(self.encoder.config.max_length, int(self.tokenizer.model_max_length))
 
     @property
+    def text_encoder(self) -> TextEncoder:
+        """What makes token ids of texts for this model."""
+        return text_encoder(self.tokenizer, self.max_length)
+
+    @property
     def card(self) -> Path:
         """The checkpoint's model card; need not exist."""
         return self.path / "README.md"
@@ -124,6 +130,13 @@ def _check_vocabulary(checkpoint: Checkpoint) -> None:
             f"the tokenizer of {checkpoint.path} has the id {last} ({token!r}), but the model only {rows} rows; add "
             f"rows with model.resize_token_embeddings({last + 1}), and train them"
         )
+
+
+def text_encoder(tokenizer: Any, max_length: int | None = None) -> TextEncoder:
+    """The runtime's encoder of texts with a transformers fast tokenizer, for texts of at most `max_length` tokens,
+    special ones included; by default as many as the tokenizer takes."""
+    length = int(tokenizer.model_max_length) if max_length is None else max_length
+    return TextEncoder(tokenizer.backend_tokenizer, tokenizer.mask_token, length)
 
 
 def last_id(tokenizer: Any) -> int:

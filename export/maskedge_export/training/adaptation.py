@@ -6,7 +6,6 @@ from pathlib import Path
 
 from lightning_fabric.utilities.rank_zero import rank_zero_only
 
-from maskedge.inference.encoding import TextEncoder
 from maskedge_export.corpora.packing import PackedCorpus, prepare_corpus, training_documents
 from maskedge_export.encoders.checkpoint import Checkpoint, load_checkpoint
 from maskedge_export.errors import CorpusError, RecipeError
@@ -81,7 +80,7 @@ def adapt(checkpoint: str, recipe: Recipe, options: TrainingOptions, *, steps: i
     recipe = _of_checkpoint(recipe, source)
     corpus = prepare_corpus(recipe, options.cache or options.out / "corpus", options.on_stage)
     recipe = replace(recipe, schedule=_schedule(recipe, corpus, steps))
-    encoder = TextEncoder(corpus.tokenizer.backend_tokenizer, corpus.tokenizer.mask_token, source.max_length)
+    encoder = source.text_encoder
     words = masked_words(corpus.held_out, encoder)
     _check_enough(words, recipe)
     result = train(recipe, replace(options, start=source))

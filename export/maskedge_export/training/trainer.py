@@ -12,7 +12,6 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from maskedge.inference.encoding import TextEncoder
 from maskedge_export.corpora.batches import Batches
 from maskedge_export.corpora.masking import IGNORED, MaskedRows
 from maskedge_export.corpora.packing import PackedCorpus, prepare_corpus
@@ -288,6 +287,4 @@ def held_out_batches(corpus: PackedCorpus) -> list[MaskedBatch]:
     """One masked token of a sentence of each held-out text: the same ones for every model with this tokenizer."""
     if not corpus.held_out:
         return []
-    tokenizer = corpus.tokenizer
-    encoder = TextEncoder(tokenizer.backend_tokenizer, tokenizer.mask_token, tokenizer.model_max_length)
-    return masked_batches(corpus.held_out, encoder)
+    return masked_batches(corpus.held_out, corpus.text_encoder)

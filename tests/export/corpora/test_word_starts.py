@@ -59,9 +59,8 @@ def corpus(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> PackedCo
 def words(corpus: PackedCorpus, texts: list[str]) -> Int64Array:
     """[tokens]: the number of the word that each of the corpus's tokens is masked with while its text is scored; each
     special token has a number of its own."""
-    tokenizer = corpus.tokenizer
-    encoder = TextEncoder(tokenizer.backend_tokenizer, tokenizer.mask_token, 512)
-    suffix = len(special_tokens_around(tokenizer)[1])
+    encoder = corpus.text_encoder
+    suffix = len(special_tokens_around(corpus.tokenizer)[1])
     numbers: list[int] = []
     for text in texts:
         start, first = len(numbers), len(numbers)

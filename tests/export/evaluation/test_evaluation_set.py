@@ -18,8 +18,7 @@ TEXTS = [f"The {word} man sleeps here" for word in WORDS]
 
 @pytest.fixture(scope="module")
 def encoder(checkpoints: Callable[[str], Path]) -> TextEncoder:
-    source = load_checkpoint(str(checkpoints("bert")))
-    return TextEncoder(source.tokenizer.backend_tokenizer, "[MASK]", source.max_length)
+    return load_checkpoint(str(checkpoints("bert"))).text_encoder
 
 
 def longest(batches: list[MaskedBatch]) -> int:

@@ -21,7 +21,7 @@ def checkpoint(checkpoints: Callable[[str], Path]) -> Checkpoint:
 
 @pytest.fixture(scope="module")
 def encoder(checkpoint: Checkpoint) -> TextEncoder:
-    return TextEncoder(checkpoint.tokenizer.backend_tokenizer, "[MASK]", checkpoint.max_length)
+    return checkpoint.text_encoder
 
 
 def sentence_of(sentence: MaskedBatch, checkpoint: Checkpoint) -> str:

@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from maskedge.inference.encoding import TextEncoder
 from maskedge_export.encoders.checkpoint import Checkpoint, load_checkpoint
 from maskedge_export.encoders.encoder import Encoder
 from maskedge_export.evaluation.whole_words import MaskedWord, masked_words, plain_words, word_losses
@@ -20,8 +19,7 @@ def texts(sentences: Path) -> list[str]:
 
 
 def words_of(checkpoint: Checkpoint, texts: list[str]) -> list[MaskedWord]:
-    tokenizer = checkpoint.tokenizer
-    return masked_words(texts, TextEncoder(tokenizer.backend_tokenizer, tokenizer.mask_token, checkpoint.max_length))
+    return masked_words(texts, checkpoint.text_encoder)
 
 
 def places(words: list[MaskedWord]) -> set[tuple[str, int, int]]:

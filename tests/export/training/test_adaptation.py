@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 import torch
 
-from maskedge.inference.encoding import TextEncoder
 from maskedge_export.encoders.checkpoint import load_checkpoint
 from maskedge_export.encoders.encoder import Encoder
 from maskedge_export.errors import CheckpointError, CorpusError, RecipeError, ResumeError
@@ -74,7 +73,7 @@ def test_before_is_the_source_and_after_the_new_model_on_the_same_words(
         (adapted.model, adapted.before_after.overall.after),
     ):
         checkpoint = load_checkpoint(str(path))
-        encoder = TextEncoder(checkpoint.tokenizer.backend_tokenizer, "[MASK]", checkpoint.max_length)
+        encoder = checkpoint.text_encoder
         assert isinstance(checkpoint.encoder, Encoder)
         losses = word_losses(checkpoint.encoder, masked_words(texts, encoder), encoder.mask_id)
         assert np.exp(losses.mean()) == pytest.approx(perplexity, rel=1e-9)
