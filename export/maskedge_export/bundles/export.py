@@ -1,7 +1,7 @@
 """Checkpoint -> verified bundle on disk: every step of an export, in order."""
 
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -44,14 +44,13 @@ from maskedge_export.graphs.optimum import (
 )
 from maskedge_export.graphs.scoring_outputs import add_scoring_outputs
 from maskedge_export.memory import release_memory
+from maskedge_export.progress import Progress
 from maskedge_export.quantization.pipeline import quantized_graphs
 from maskedge_export.quantization.precisions import parse_precisions
 from maskedge_export.quantization.sensitivity import ReferenceLogprobs
 from maskedge_export.staging import staging
 
 __all__ = ["ExportOptions", "compare_standard_graphs", "export_bundle"]
-
-Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """The proof repeated: a bundle's graphs compared with the checkpoint that they say they come from."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,10 +20,9 @@ from maskedge_export.evaluation.logprobs import (
     standard_reference,
 )
 from maskedge_export.evaluation.texts import read_texts, split_texts, too_few
+from maskedge_export.progress import Progress
 
 __all__ = ["Proof", "verify_bundle"]
-
-Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)

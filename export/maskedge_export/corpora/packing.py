@@ -19,6 +19,7 @@ from maskedge_export.corpora.documents import Document, corpus_identity, documen
 from maskedge_export.corpora.tokenizer import existing_tokenizer, train_tokenizer
 from maskedge_export.encoders.checkpoint import text_encoder
 from maskedge_export.errors import CorpusError, StagingError
+from maskedge_export.progress import Progress
 from maskedge_export.recipe import Recipe
 from maskedge_export.staging import staging
 
@@ -32,8 +33,6 @@ CHARACTERS_PER_BATCH = 10_000_000
 """Of the texts that are in memory at once, however many documents they are; a document is never divided."""
 TOKENS_FILE, WORD_STARTS_FILE = "tokens.bin", "word_starts.bin"
 HELD_OUT_FILE, META_FILE = "held_out.parquet", "meta.json"
-
-Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """A checkpoint -> its quantized graphs: smooth, observe, round, refine; one graph for each precision."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -18,6 +18,7 @@ from maskedge_export.graphs.editing import constant_array
 from maskedge_export.graphs.matmuls import matmul_inputs, separate_gemms, token_table, weight_matmuls
 from maskedge_export.graphs.onnx_export import drop_weights, encoder_graph
 from maskedge_export.memory import release_memory
+from maskedge_export.progress import Progress
 from maskedge_export.quantization.fisher import embedding_fisher
 from maskedge_export.quantization.gptq import BlockWeight, blockwise
 from maskedge_export.quantization.observers import ActivationObserver, run_observers, wants_per_token_scales
@@ -47,8 +48,6 @@ BATCH_STRIDE = 4
 
 HESSIAN_BYTES = 64 * 2**20
 """Most memory, in bytes, of the Hessians of activations that are observed together."""
-
-Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)

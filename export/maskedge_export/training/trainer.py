@@ -21,6 +21,7 @@ from maskedge_export.encoders.pretrained import TrainedModel, new_model, trainab
 from maskedge_export.errors import TrainingError
 from maskedge_export.evaluation.masked_tokens import MaskedBatch, masked_batches
 from maskedge_export.evaluation.perplexity import Evaluation, evaluate
+from maskedge_export.progress import Progress
 from maskedge_export.recipe import Recipe
 from maskedge_export.staging import staging
 from maskedge_export.training.loss_plot import plot_loss
@@ -60,7 +61,7 @@ class TrainingOptions:
     """Where tokenizer and packed corpus are kept, for other runs too; in `out` by default."""
     start: Checkpoint | None = None
     """What to train on from; a new model of the recipe's size by default."""
-    on_stage: Callable[[str], None] = lambda stage: None
+    on_stage: Progress = lambda stage: None
     """Told what begins."""
     on_log: Callable[[LogEntry], None] = lambda entry: None
     """Told each line of the log."""
