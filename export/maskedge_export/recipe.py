@@ -3,10 +3,10 @@
 import difflib
 import math
 import tomllib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 from maskedge_export.errors import RecipeError
 
@@ -20,6 +20,7 @@ __all__ = [
     "RunRecipe",
     "ScheduleRecipe",
     "TokenizerRecipe",
+    "check_bound",
     "check_bounds",
     "load_recipe",
 ]
@@ -47,14 +48,19 @@ class Bounds:
         return f"{'above ' if self.above else ''}{self.lowest:g} to {'below ' if self.below else ''}{self.highest:g}"
 
 
-def check_bounds(section: str, options: object, bounds: Mapping[str, Bounds]) -> None:
-    """Raises RecipeError, naming the key, its value and what is allowed, for an option outside its bounds, or a list of
-    which one is."""
-    for key, allowed in bounds.items():
-        value = getattr(options, key)
-        for number in value if isinstance(value, tuple) else (value,):
-            if not allowed.hold(number):
-                raise RecipeError(f"{section}.{key} is {number}; give {allowed}")
+def check_bounds(section: str, options: object) -> None:
+    """Raises RecipeError, naming the key, its value and what is allowed, for an option outside the Bounds that its
+    field is annotated with, or a list of which one is."""
+    for key, hint in get_type_hints(type(options), include_extras=True).items():
+        for allowed in getattr(hint, "__metadata__", ()):
+            check_bound(f"{section}.{key}", getattr(options, key), allowed)
+
+
+def check_bound(name: str, value: Any, allowed: Bounds) -> None:
+    """Raises RecipeError for a number that is not allowed, or a tuple with one."""
+    for number in value if isinstance(value, tuple) else (value,):
+        if not allowed.hold(number):
+            raise RecipeError(f"{name} is {number}; give {allowed}")
 
 
 SHORTEST = 3
@@ -62,7 +68,7 @@ SHORTEST = 3
 POSITIVE, NOT_NEGATIVE = Bounds(1), Bounds(0)
 SHARE, PART = Bounds(0, 1), Bounds(0, 1, above=True, below=True)
 FACTOR = Bounds(0, 1, below=True)
-RATE = Bounds(0, math.inf, below=True)
+RATE, SCALE = Bounds(0, math.inf, below=True), Bounds(0, math.inf, above=True, below=True)
 
 
 def _check(allowed: bool, message: str) -> None:
@@ -76,19 +82,18 @@ class TokenizerRecipe:
 
     kind: Literal["wordpiece", "bpe", "word"] = "wordpiece"
     """WordPiece as BERT's, byte-level BPE as RoBERTa's, or whole words."""
-    vocab_size: int = 12_288
+    vocab_size: Annotated[int, POSITIVE] = 12_288
     """Entries, special tokens included."""
     lowercase: bool = True
-    min_frequency: int = 2
+    min_frequency: Annotated[int, NOT_NEGATIVE] = 2
     """A piece or word seen less often in the corpus gets no entry."""
-    sample: float = 1.0
+    sample: Annotated[float, Bounds(0, 1, above=True)] = 1.0
     """Share of the documents that the tokenizer is trained on."""
     existing: str = ""
     """A directory or Hub id whose tokenizer is used as it is, instead of training one."""
 
     def __post_init__(self) -> None:
-        bounds = {"vocab_size": POSITIVE, "min_frequency": NOT_NEGATIVE, "sample": Bounds(0, 1, above=True)}
-        check_bounds("tokenizer", self, bounds)
+        check_bounds("tokenizer", self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,11 +112,11 @@ class CorpusRecipe:
     """The data set's branch, tag or commit."""
     text_column: str = "text"
     """Where Parquet, JSONL and data sets hold a text; a column `document` beside it says which belong together."""
-    held_out: float = 0.005
+    held_out: Annotated[float, FACTOR] = 0.005
     """Share of the documents that is kept out of training to measure perplexity on."""
 
     def __post_init__(self) -> None:
-        check_bounds("corpus", self, {"held_out": FACTOR})
+        check_bounds("corpus", self)
         _check(not (self.files and self.dataset), "corpus.files and corpus.dataset exclude each other; give one")
 
 
@@ -121,21 +126,19 @@ class ModelRecipe:
 
     layout: Literal["modernbert", "bert"] = "modernbert"
     """ModernBERT: pre-norm, rotary positions, gated MLP, no biases. BERT: post-norm, learned positions, biases."""
-    hidden_size: int = 384
-    num_layers: int = 6
-    num_heads: int = 6
-    intermediate_size: int = 768
-    max_length: int = 512
+    hidden_size: Annotated[int, POSITIVE] = 384
+    num_layers: Annotated[int, POSITIVE] = 6
+    num_heads: Annotated[int, POSITIVE] = 6
+    intermediate_size: Annotated[int, POSITIVE] = 768
+    max_length: Annotated[int, Bounds(SHORTEST)] = 512
     """Longest text in tokens that the model takes."""
-    rope_theta: float = 10_000.0
+    rope_theta: Annotated[float, SCALE] = 10_000.0
     """Base of ModernBERT's rotary frequencies."""
-    initializer_range: float = 0.02
+    initializer_range: Annotated[float, SCALE] = 0.02
     """Standard deviation of the weights at the start."""
 
     def __post_init__(self) -> None:
-        sizes = dict.fromkeys(("hidden_size", "num_layers", "num_heads", "intermediate_size"), POSITIVE)
-        scales = {"rope_theta": Bounds(0, math.inf, True, True), "initializer_range": Bounds(0, math.inf, True, True)}
-        check_bounds("model", self, {**sizes, "max_length": Bounds(SHORTEST), **scales})
+        check_bounds("model", self)
         _check(
             self.hidden_size % self.num_heads == 0,
             f"model.hidden_size {self.hidden_size} is no multiple of model.num_heads {self.num_heads}",
@@ -152,17 +155,17 @@ class ModelRecipe:
 class MaskingRecipe:
     """[masking]"""
 
-    rate: float = 0.3
+    rate: Annotated[float, PART] = 0.3
     """Share of a row's tokens that are to be predicted."""
-    mask_share: float = 0.8
+    mask_share: Annotated[float, SHARE] = 0.8
     """Of those, the share that becomes the mask token ..."""
-    random_share: float = 0.1
+    random_share: Annotated[float, SHARE] = 0.1
     """... and the share that becomes a random ordinary token; the rest stays as it is."""
     whole_word: bool = False
     """Mask all the pieces of a word together: the words of `mlm score --method whole_word`."""
 
     def __post_init__(self) -> None:
-        check_bounds("masking", self, {"rate": PART, "mask_share": SHARE, "random_share": SHARE})
+        check_bounds("masking", self)
         _check(
             self.mask_share + self.random_share <= 1 + 1e-9,
             f"masking.mask_share {self.mask_share} and masking.random_share {self.random_share} "
@@ -176,22 +179,21 @@ class OptimizerRecipe:
 
     name: Literal["muon", "adamw"] = "muon"
     """Muon trains the layers' matrices and AdamW everything else, or AdamW trains all."""
-    learning_rate: float = 1e-3
+    learning_rate: Annotated[float, RATE] = 1e-3
     """AdamW's, at the top of the schedule."""
-    muon_learning_rate: float = 0.02
+    muon_learning_rate: Annotated[float, RATE] = 0.02
     """Muon's, at the top of the schedule."""
-    weight_decay: float = 0.01
+    weight_decay: Annotated[float, RATE] = 0.01
     """Of matrices; norms and biases have none."""
-    betas: tuple[float, ...] = (0.9, 0.98)
+    betas: Annotated[tuple[float, ...], FACTOR] = (0.9, 0.98)
     """AdamW's two averages."""
-    momentum: float = 0.95
+    momentum: Annotated[float, FACTOR] = 0.95
     """Muon's."""
-    clip: float = 1.0
+    clip: Annotated[float, RATE] = 1.0
     """Largest norm of the gradient; 0 never clips."""
 
     def __post_init__(self) -> None:
-        rates = dict.fromkeys(("learning_rate", "muon_learning_rate", "weight_decay", "clip"), RATE)
-        check_bounds("optimizer", self, {**rates, "betas": FACTOR, "momentum": FACTOR})
+        check_bounds("optimizer", self)
         _check(len(self.betas) == 2, f"optimizer.betas has {len(self.betas)} numbers; give 2")
 
 
@@ -199,29 +201,28 @@ class OptimizerRecipe:
 class ScheduleRecipe:
     """[schedule]"""
 
-    steps: int = 10_000
+    steps: Annotated[int, POSITIVE] = 10_000
     """Optimizer steps of the whole run."""
     warmup: int = 100
-    """Steps in which the learning rate rises from 0."""
+    """Steps in which the learning rate rises from 0; no more than there are."""
     decay: Literal["cosine", "linear", "trapezoidal"] = "trapezoidal"
     """How it falls to 0 again; trapezoidal: constant first, then linear."""
-    decay_share: float = 0.3
+    decay_share: Annotated[float, SHARE] = 0.3
     """Share of the steps in which a trapezoidal schedule falls."""
-    lengths: tuple[int, ...] = (128,)
+    lengths: Annotated[tuple[int, ...], Bounds(SHORTEST)] = (128,)
     """Row lengths in tokens, one phase of training after another."""
-    length_shares: tuple[float, ...] = (1.0,)
+    length_shares: Annotated[tuple[float, ...], SHARE] = (1.0,)
     """Share of the steps that each phase has."""
-    mask_rates: tuple[float, ...] = ()
+    mask_rates: Annotated[tuple[float, ...], PART] = ()
     """Share of the tokens to predict in each phase; empty: masking.rate in all."""
-    warm_start: float = 0.0
+    warm_start: Annotated[float, SHARE] = 0.0
     """Share of the steps, the first ones, in which a token is predicted from the position before it ..."""
-    causal_share: float = 0.5
+    causal_share: Annotated[float, SHARE] = 0.5
     """... and the share of those in which nothing is masked and each next token is predicted from those before it."""
 
     def __post_init__(self) -> None:
-        shares = dict.fromkeys(("decay_share", "length_shares", "warm_start", "causal_share"), SHARE)
-        numbers = {"steps": POSITIVE, "warmup": Bounds(0, max(0, self.steps)), "lengths": Bounds(SHORTEST)}
-        check_bounds("schedule", self, {**numbers, "mask_rates": PART, **shares})
+        check_bounds("schedule", self)
+        check_bound("schedule.warmup", self.warmup, Bounds(0, self.steps))
         _check(
             len(self.mask_rates) in (0, len(self.lengths)),
             f"schedule.mask_rates is {list(self.mask_rates)}; give one for each phase, or none",
@@ -236,11 +237,11 @@ class ScheduleRecipe:
 class RunRecipe:
     """[run]"""
 
-    seed: int = 0
+    seed: Annotated[int, NOT_NEGATIVE] = 0
     """Of the first weights, the order of the rows and the masks."""
-    batch_tokens: int = 8192
+    batch_tokens: Annotated[int, POSITIVE] = 8192
     """Tokens of one optimizer step, over all devices."""
-    micro_batches: int = 1
+    micro_batches: Annotated[int, POSITIVE] = 1
     """Parts that a device works through before a step: less memory, the same result."""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     """auto: bf16 where the hardware multiplies it, fp32 elsewhere."""
@@ -248,19 +249,18 @@ class RunRecipe:
     """What the model at the end is stored as; float16 is half as large, and loaded as float32 all the same."""
     compile: bool = False
     """Compile the model first: about a minute, then faster."""
-    devices: int = 1
-    threads: int = 0
+    devices: Annotated[int, POSITIVE] = 1
+    threads: Annotated[int, NOT_NEGATIVE] = 0
     """CPU threads of a device; 0: as many as torch takes. A tiny model is faster on one."""
-    log_every: int = 20
+    log_every: Annotated[int, POSITIVE] = 20
     """Steps between lines of the log."""
-    evaluate_every: int = 500
+    evaluate_every: Annotated[int, POSITIVE] = 500
     """Steps between measurements of the held-out perplexity."""
-    save_every: int = 500
+    save_every: Annotated[int, POSITIVE] = 500
     """Steps between checkpoints."""
 
     def __post_init__(self) -> None:
-        counts = ("batch_tokens", "micro_batches", "devices", "log_every", "evaluate_every", "save_every")
-        check_bounds("run", self, {**dict.fromkeys(counts, POSITIVE), "seed": NOT_NEGATIVE, "threads": NOT_NEGATIVE})
+        check_bounds("run", self)
 
 
 @dataclass(frozen=True, slots=True)
