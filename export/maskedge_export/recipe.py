@@ -299,8 +299,12 @@ DEFAULTS = Recipe()
 
 
 def load_recipe(path: Path, base: Recipe = DEFAULTS, ignored: Collection[str] = ()) -> Recipe:
-    """The recipe of a TOML file; its corpus files are made absolute. What it leaves out is as in `base`, and so are the
-    sections `ignored`, whatever it says of them.
+    """The recipe of a TOML file.
+
+    Args:
+        path: The file. The corpus files that it names are relative to its directory, and made absolute.
+        base: What the options are that it leaves out.
+        ignored: Sections that are as in `base`, whatever the file says of them.
 
     Raises RecipeError, naming the key, for a file that is missing or no TOML, an unknown section or key (with the
     closest known one), and a value of the wrong type or out of range.

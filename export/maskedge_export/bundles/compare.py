@@ -16,7 +16,12 @@ __all__ = ["compare_bundles"]
 
 
 def compare_bundles(candidate: Bundle, reference: Bundle, paths: Sequence[Path]) -> dict[str, Comparison]:
-    """For each precision that both have, the comparison on the held-out half of the text.
+    """For each precision that both have, the comparison on the held-out part of the text.
+
+    Args:
+        candidate: The bundle whose predictions are measured.
+        reference: The bundle that they are held against; its tokenizer reads the text.
+        paths: Text, JSONL and Parquet files, or globs of them.
 
     Raises ExportError where the bundles have different vocabularies or no precision in common.
     """

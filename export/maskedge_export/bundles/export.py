@@ -60,8 +60,10 @@ class ExportOptions:
     precision: str = "int8"
     """One of PRECISIONS, or several with commas; the first is the bundle's default."""
     calibration: tuple[Path, ...] = ()
-    """Text and Parquet files: quantized graphs are calibrated on some of their texts, and verified on others."""
+    """Text, JSONL and Parquet files, or globs of them: quantized graphs are calibrated on some of their texts, and
+    verified on others."""
     limits: Gate = field(default_factory=lambda: GATE)
+    """How far each precision's graph may be from what it is compared with."""
     gate: bool = True
     """False writes a bundle that failed, and says so in its manifest and card."""
     name: str | None = None
@@ -69,6 +71,7 @@ class ExportOptions:
     revision: str | None = None
     """Of a Hub checkpoint."""
     overwrite: bool = False
+    """Replace the bundle at the place where this one goes."""
     few_texts: bool = False
     """Accept too few texts to divide: int8 is calibrated on all their tokens and verified on the same ones, and the
     proof says so. For a model that knows no more text than this."""
@@ -93,7 +96,16 @@ class _Text:
 def export_bundle(
     checkpoint: str, out: Path, options: ExportOptions, progress: Progress = lambda step: None
 ) -> Manifest:
-    """Export a checkpoint directory or Hub id, prove it, and publish the bundle at `out` in one step.
+    """Export a checkpoint, prove it, and publish the bundle in one step.
+
+    Args:
+        checkpoint: A directory or a Hub id.
+        out: The bundle's directory, which appears when all is proved; it must not exist, unless it is a bundle and
+            `options.overwrite` is set.
+        options: Precisions, text, limits and names.
+        progress: Called with each step's name.
+
+    Returns the bundle's manifest.
 
     Raises ExportError, or one of its kinds, with nothing written: for options or text that cannot be used, a checkpoint
     that cannot be loaded, a place that cannot be written, or (GateError) an export outside its limits.

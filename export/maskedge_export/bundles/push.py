@@ -14,7 +14,13 @@ def push_bundle(
 ) -> str:
     """Put the files that the bundle's manifest lists, and no others, into a repository, and return the commit's URL.
 
-    The repository and the branch `revision` are made where they do not exist; `private` is only for a new repository.
+    Args:
+        bundle: The bundle.
+        repo_id: The repository, `user/name` or `organization/name`; made where there is none.
+        private: Make a new repository private.
+        revision: The branch, made where there is none; the repository's main one by default.
+        message: The commit's message.
+
     Raises BundleCorruptError where a file is not what the manifest says, before anything is sent, and PushError where
     the Hub refuses or cannot be reached.
     """

@@ -49,7 +49,18 @@ def verify_bundle(
     """Every graph of the bundle, the standard ones padded, compared with the checkpoint's model in PyTorch.
 
     The masked tokens are those of the text that an export with this text holds out; all of them where it is too short
-    to divide. Raises CheckpointError where the checkpoint is another than the bundle was made of, unless
+    to divide.
+
+    Args:
+        bundle: The bundle.
+        checkpoint: What it was made of: a directory or a Hub id.
+        paths: Text, JSONL and Parquet files, or globs of them.
+        gate: The limits of each precision.
+        revision: Of a Hub checkpoint: a branch, tag or commit.
+        other_checkpoint: Accept a checkpoint of another fingerprint than the manifest's.
+        progress: Called with each step's name.
+
+    Raises CheckpointError where the checkpoint is another than the bundle was made of, unless
     `other_checkpoint` allows it, and CalibrationTextError for text that cannot be used.
     """
     texts = read_texts(paths)

@@ -34,7 +34,10 @@ class Batches:
     """The batches of a run."""
 
     def __init__(self, corpus: PackedCorpus, recipe: Recipe) -> None:
-        """Raises CorpusError where the corpus has fewer tokens than a row."""
+        """The batches that the recipe makes of a corpus packed with it.
+
+        Raises CorpusError where the corpus has fewer tokens than a row.
+        """
         self.seed = recipe.run.seed
         self.masker = Masker(Vocabulary.of(corpus.tokenizer), recipe.masking)
         self.phases = _phases(corpus, recipe)
@@ -43,13 +46,16 @@ class Batches:
 
     def batch(self, step: int) -> MaskedRows:
         """The masked rows of a step, counted from 0: the same ones however often it is asked."""
+        # the rows that follow those of the phase's earlier steps, and of earlier phases of this length
         phase = next(phase for phase in reversed(self.phases) if phase.first_step <= step)
         first_row = phase.first_row + (step - phase.first_step) * phase.rows_per_step
         rows = phase.sampler.rows(first_row, phase.rows_per_step)
+        # masked with random numbers of the step's own
         masked = self.masker.mask(rows, np.random.default_rng([self.seed, MASKS, step]), phase.mask_rate)
         if step >= self.warm_steps:
             return masked
-        # as in GPT-BERT (Charpentier & Samuel 2024): one objective, the next token, with and without sight of the rest
+        # in a warm start, as in GPT-BERT (Charpentier & Samuel 2024): one objective, the next token, with and without
+        # sight of the rest
         causal = np.random.default_rng([self.seed, OBJECTIVE, step]).random() < self.causal_share
         return self.masker.next_tokens(rows.input_ids) if causal else masked.shifted()
 

@@ -67,7 +67,12 @@ class Masker:
         """Mask a fixed number of each row's tokens, all those of a word or none; special tokens never.
 
         A word that would exceed that number is left alone, so rows may have fewer masks where words have several
-        tokens. `rate` is the share of tokens to mask, the recipe's by default.
+        tokens.
+
+        Args:
+            rows: [batch, length]
+            generator: What draws the words and what stands in their place.
+            rate: Share of a row's tokens to mask; the recipe's by default.
         """
         ids = rows.input_ids
         count = max(1, round((rate or self.recipe.rate) * ids.shape[1]))
@@ -78,27 +83,31 @@ class Masker:
         return MaskedRows(input_ids, positions, np.where(chosen, tokens, IGNORED))
 
     def next_tokens(self, rows: Int64Array) -> MaskedRows:
-        """Nothing masked: from each position the ordinary token after it [batch, length - 1]."""
+        """Rows of ids [batch, length] with nothing masked: each position but the last predicts the token after it,
+        special tokens ignored."""
         positions = np.arange(rows.shape[1] - 1)[np.newaxis].repeat(len(rows), 0)
         following = rows[:, 1:]
         return MaskedRows(rows, positions, np.where(self.vocabulary.ordinary[following], following, IGNORED), True)
 
     def _choose(self, rows: Rows, count: int, generator: np.random.Generator) -> tuple[Int64Array, BoolArray]:
         """Positions [batch, count] in random order, and which of them are masks."""
-        # each word is named by its first token's place
+        # name each word by the place of its first token
         words = np.maximum.accumulate(np.where(rows.word_starts, np.arange(rows.word_starts.shape[1]), 0), axis=1)
-        # a random order of the words: all tokens of a word have its first one's key, special tokens come last
+        # put the words into random order: all tokens of a word get its first one's key, special tokens come last
         keys = np.take_along_axis(generator.random(words.shape), words, 1)
         keys = np.where(self.vocabulary.ordinary[rows.input_ids], keys, NEVER_CHOSEN)
         order = np.argsort(keys, axis=1, kind="stable")
         keys, words = np.take_along_axis(keys, order, 1), np.take_along_axis(words, order, 1)
+        # take as many tokens as are to be masked, but leave the word alone that goes on beyond them
         chosen = keys[:, :count] < NEVER_CHOSEN
-        if count < words.shape[1]:  # the word that goes on beyond the count is left alone
+        if count < words.shape[1]:
             goes_on = keys[:, count, np.newaxis] < NEVER_CHOSEN
             chosen &= ~(goes_on & (words[:, :count] == words[:, count, np.newaxis]))
         return order[:, :count], chosen
 
     def _replace(self, tokens: Int64Array, chosen: BoolArray, generator: np.random.Generator) -> Int64Array:
+        """What the model sees in place of tokens [batch, count]: for those chosen the mask, a random ordinary token, or
+        the token itself; the others stay."""
         draws = generator.random(tokens.shape)
         others = generator.choice(np.flatnonzero(self.vocabulary.ordinary), tokens.shape)
         is_mask = chosen & (draws < self.recipe.mask_share)

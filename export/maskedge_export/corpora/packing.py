@@ -60,6 +60,12 @@ class PackedCorpus:
 def prepare_corpus(recipe: Recipe, cache: Path, progress: Progress = lambda step: None) -> PackedCorpus:
     """The recipe's tokenizer and packed corpus, from `cache` where they are there already.
 
+    Args:
+        recipe: What says which text and tokenizer; of `model` only the length counts, of `masking` whether words are
+            masked as a whole.
+        cache: A directory, made where there is none; runs may share it.
+        progress: Called with each step's name.
+
     Raises CorpusError for a corpus that is empty, cannot be read, or is too small for the vocabulary, and StagingError
     for a cache that cannot be written.
     """

@@ -27,8 +27,9 @@ class Rows:
 class RowSampler:
     """Rows of one length in an order that depends on the seed alone, about as many an epoch as the corpus holds.
 
-    A row begins where a text does, if one begins in its first half, and goes as far into the next row's part as it was
-    moved: a few percent of the corpus are read twice, and as many not at all. Each epoch divides it elsewhere.
+    Each epoch cuts the corpus into blocks of a row's length, at other places than the epoch before, and reads them in
+    random order. A row whose first half holds the beginning of a text is moved to begin there, and reads as far into
+    the next block: a few percent of the corpus are read twice in an epoch, and as many not at all.
     """
 
     tokens: npt.NDArray[np.unsignedinteger[Any]]
@@ -61,15 +62,18 @@ class RowSampler:
         return len(self.tokens) // self.room
 
     def rows(self, first: int, count: int) -> Rows:
-        """The rows [count, length] that come `first`, `first` + 1, ... since training on this length began."""
+        """The `count` rows that follow the `first` ones since training on this length began."""
+        # which epoch each row belongs to, and which block of the corpus it is there
         numbers = np.arange(first, first + count)
         epochs = numbers // self.rows_per_epoch
         within = numbers % self.rows_per_epoch
         blocks = np.concatenate(
             [_order(self.rows_per_epoch, self.seed, int(epoch))[within[epochs == epoch]] for epoch in np.unique(epochs)]
         )
+        # where the block begins, or the text that begins in its first half
         offsets = np.array([self._offset(int(epoch)) for epoch in epochs])
         starts = self._text_starts(np.minimum(blocks * self.room + offsets, len(self.tokens) - self.room))
+        # the tokens there, with what every row begins with before them
         places = starts[:, np.newaxis] + np.arange(self.room)  # [count, room]
         prefix = np.tile(np.array(self.prefix, np.int64), (count, 1))
         input_ids = np.concatenate([prefix, self.tokens[places].astype(np.int64)], axis=1)
@@ -83,11 +87,12 @@ class RowSampler:
         return word_starts
 
     def _offset(self, epoch: int) -> int:
-        """Where an epoch's first row begins."""
+        """Where an epoch's first block begins."""
         return int(np.random.default_rng([self.seed, epoch, 1]).integers(self.room)) if epoch else 0
 
     def _text_starts(self, starts: Int64Array) -> Int64Array:
-        """Where a text begins in the first half of a row, that is where the row begins: as texts do in use."""
+        """Rows' starts [count], moved to where a text begins in a row's first half: in use too, the model reads texts
+        from their beginning."""
         if self.separator is None:
             return starts
         ends = self.tokens[starts[:, np.newaxis] + np.arange(self.room // 2)] == self.separator
@@ -97,4 +102,5 @@ class RowSampler:
 
 @lru_cache(maxsize=2)
 def _order(rows: int, seed: int, epoch: int) -> Int64Array:
+    """The blocks [rows] in the order in which an epoch reads them."""
     return np.random.default_rng([seed, epoch]).permutation(rows)

@@ -52,8 +52,12 @@ KINDS = {
 def train_tokenizer(read: Callable[[], Iterable[Document]], recipe: TokenizerRecipe, max_length: int) -> Any:
     """A transformers fast tokenizer, trained on a sample of the documents: of the same ones always the same.
 
-    `read` begins them anew at each call. Raises CorpusError where they are too few for a vocabulary of the recipe's
-    size.
+    Args:
+        read: Begins the documents anew at each call.
+        recipe: The tokenizer's kind and size, and the share of the documents in the sample.
+        max_length: Longest text, tokens, special ones included; noted in the tokenizer.
+
+    Raises CorpusError where the documents are too few for a vocabulary of the recipe's size.
     """
     from transformers import PreTrainedTokenizerFast
 

@@ -22,11 +22,19 @@ CONTINUING = "##"
 
 
 def train_word_piece(read: Callable[[], Iterable[str]], recipe: TokenizerRecipe, specials: list[Any]) -> Tokenizer:
-    """BERT's tokenizer, trained on the texts; they are read twice, the first time for their alphabet."""
+    """BERT's tokenizer, trained on texts.
+
+    Args:
+        read: Begins the texts anew at each call; they are read twice.
+        recipe: The size of the vocabulary, letter case, and how often a piece must occur.
+        specials: The special tokens, in the order of their ids, which come first.
+    """
+    # read once for the alphabet: which characters there are, and which of them continue a word
     characters: Counter[str] = Counter()
     pieces = _vocabulary(_counted(read(), characters), recipe, vocab_size=0)  # single characters are in it all the same
     alphabet = sorted(_most_frequent(characters, recipe))
     continuing = [piece for piece in (f"{CONTINUING}{character}" for character in alphabet) if piece in pieces]
+    # read again for the pieces, with the alphabet's ids given in advance, so that ties are broken the same each time
     vocabulary = _vocabulary(
         read(),
         recipe,
@@ -59,6 +67,7 @@ def _vocabulary(texts: Iterable[str], recipe: TokenizerRecipe, **options: Any) -
 
 
 def _counted(texts: Iterable[str], characters: Counter[str]) -> Iterator[str]:
+    """The texts as they are; what passes by is counted in `characters`."""
     for text in texts:
         characters.update(text)
         yield text

@@ -98,6 +98,10 @@ class Checkpoint:
 def load_checkpoint(name_or_path: str, *, revision: str | None = None) -> Checkpoint:
     """The checkpoint in a directory, or of a Hub id.
 
+    Args:
+        name_or_path: A directory that `save_pretrained` wrote, or `organization/name`.
+        revision: Of a Hub checkpoint: a branch, tag or commit; the main branch by default.
+
     Raises CheckpointError for one that is missing, unsafe, without a tokenizer with a mask token, or whose head is not
     trained, and UnsupportedModelError for an architecture that cannot be exported.
     """

@@ -67,8 +67,13 @@ def adapt(checkpoint: str, recipe: Recipe, options: TrainingOptions, *, steps: i
     """Train a checkpoint on with the recipe's text, and write it to `out/model` beside `out/adaptation.json`, `.md` and
     `.png`: how much better than before it predicts words of that text that it was not trained on.
 
-    The recipe's tokenizer and model are the checkpoint's. `steps` None: three passes over the text, but no more steps
-    than the recipe has. Of several devices' processes, only the first returns what became of it.
+    Args:
+        checkpoint: A directory or a Hub id.
+        recipe: The text, and how to train on it; its tokenizer and model are the checkpoint's, whatever it says.
+        options: Where the run is, and who is told about it; `start` is the checkpoint.
+        steps: Steps of training; None for three passes over the text, but no more steps than the recipe has.
+
+    Of several devices' processes, only the first returns what became of it.
 
     Raises CheckpointError or UnsupportedModelError for a checkpoint that cannot be trained, RecipeError for rows longer
     than it takes, and TrainingError, or one of its kinds, for a corpus or directory that cannot be used.

@@ -94,7 +94,14 @@ def _words_of(chunk: str) -> tuple[str, ...]:
 def compare_words(
     words: Sequence[MaskedWord], before: Float64Array, after: Float64Array, counts: WordCounts
 ) -> BeforeAfter:
-    """The comparison of words whose losses (nats) were `before` and are `after`, both [words]."""
+    """The comparison of words before and after a training.
+
+    Args:
+        words: Held-out words, one in a sentence.
+        before: Their losses before the training [words], nats.
+        after: And after it [words], nats.
+        counts: How often they stand in the text trained on.
+    """
     frequency = np.array([counts.per_million(word.word) for word in words])
     pieces = np.array([min(len(word.pieces), MOST_PIECES) for word in words])
     by_pieces = {_pieces_name(count): pieces == count for count in range(1, MOST_PIECES + 1)}

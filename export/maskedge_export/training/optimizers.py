@@ -12,11 +12,20 @@ __all__ = ["learning_rate_factor", "make_optimizers", "set_learning_rate"]
 
 def make_optimizers(model: nn.Module, recipe: OptimizerRecipe) -> list[torch.optim.Optimizer]:
     """AdamW (Loshchilov & Hutter 2019) for all weights, or Muon (Jordan 2024) for the layers' matrices and AdamW for
-    embeddings, head and norms. Only matrices decay."""
+    embeddings, head and norms. Only matrices decay.
+
+    Muon's step is the matrix nearest to the momentum whose singular values are all alike, found by Newton-Schulz
+    iterations: all directions of a matrix change as much. That means something between hidden units, and nothing for
+    the rows of a token table, most of which no token of a batch touches.
+
+    Returns AdamW first, then Muon where it has something to train.
+    """
+    # divide the weights: matrices between hidden units, and the rest
     named = list(model.named_parameters())  # a tied weight comes once, by its embedding's name
     hidden = [parameter for name, parameter in named if recipe.name == "muon" and _is_hidden(name, parameter)]
     taken = set(map(id, hidden))
     others = [parameter for _, parameter in named if id(parameter) not in taken]
+    # AdamW, without decay for norms and biases
     optimizers: list[torch.optim.Optimizer] = [
         torch.optim.AdamW(
             [
@@ -28,12 +37,14 @@ def make_optimizers(model: nn.Module, recipe: OptimizerRecipe) -> list[torch.opt
             fused=True,
         )
     ]
+    # Muon for what was kept for it
     if hidden:
         optimizers.append(
             torch.optim.Muon(
                 hidden, lr=recipe.muon_learning_rate, weight_decay=recipe.weight_decay, momentum=recipe.momentum
             )
         )
+    # the tops that a schedule takes its shares of
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             group["initial_lr"] = group["lr"]
@@ -46,7 +57,8 @@ def _is_hidden(name: str, parameter: Tensor) -> bool:
 
 
 def learning_rate_factor(step: int, recipe: ScheduleRecipe) -> float:
-    """The learning rate of a step, counted from 0, as a share of its top."""
+    """The learning rate of a step, counted from 0, as a share of its top: it rises through the warm-up, and falls to 0
+    in the last steps (trapezoidal) or in all that are left (linear, cosine)."""
     if step < recipe.warmup:
         return (step + 1) / recipe.warmup
     falling = recipe.steps - recipe.warmup

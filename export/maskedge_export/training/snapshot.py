@@ -27,12 +27,16 @@ NAME = re.compile(r"step-(\d+)")
 def write_snapshot(
     directory: Path, step: int, model: TrainedModel, optimizers: Sequence[torch.optim.Optimizer]
 ) -> None:
-    """Publish the state after `step` steps as `directory/step-N` in one rename; then delete all but the last two."""
+    """Write the state after `step` steps as `directory/step-N`, and delete all but the last two.
+
+    It appears in one rename, so whoever is killed leaves whole checkpoints, and hidden left-overs beside them.
+    """
     with staging(directory / f"step-{step:08}", overwrite=True) as partial:
         model.save(partial)
         (partial / STATE_DIRECTORY).mkdir()
         save_file(_tensors(optimizers), partial / STATE_DIRECTORY / OPTIMIZERS_FILE)
         (partial / STATE_DIRECTORY / "state.json").write_text(json.dumps({"step": step}), encoding="utf-8")
+    # only now that the new one is there
     for _, old in _snapshots(directory)[:-KEPT]:
         shutil.rmtree(old)
 
@@ -50,9 +54,11 @@ def remove_partial_snapshots(directory: Path) -> None:
 
 
 def restore_optimizers(snapshot: Path, optimizers: Sequence[torch.optim.Optimizer]) -> None:
-    """Give the optimizers the states that the checkpoint's had."""
+    """Give the optimizers the states that they had when the checkpoint was written. Their learning rates stay: the
+    schedule sets them at each step."""
     tensors = load_file(snapshot / STATE_DIRECTORY / OPTIMIZERS_FILE)
     for number, optimizer in enumerate(optimizers):
+        # this optimizer's tensors, by the number of the weight that they belong to
         state: dict[int, dict[str, torch.Tensor]] = {}
         for name, tensor in tensors.items():
             owner, parameter, key = name.split(".", 2)
@@ -62,11 +68,13 @@ def restore_optimizers(snapshot: Path, optimizers: Sequence[torch.optim.Optimize
 
 
 def _snapshots(directory: Path) -> list[tuple[int, Path]]:
+    """Complete checkpoints and their steps, the oldest first."""
     found = ((NAME.fullmatch(path.name), path) for path in directory.glob("step-*"))
     return sorted((int(match[1]), path) for match, path in found if match)
 
 
 def _tensors(optimizers: Sequence[torch.optim.Optimizer]) -> dict[str, torch.Tensor]:
+    """All optimizers' tensors: which optimizer's, which weight's, and what they are, by name."""
     return {
         f"{number}.{parameter}.{key}": tensor.contiguous()
         for number, optimizer in enumerate(optimizers)

@@ -38,12 +38,15 @@ class LogEntry:
     """A line of the log."""
 
     step: int
+    """Steps done."""
     steps: int
+    """Of the whole run."""
     loss: float
     """Mean masked cross-entropy of the steps since the line before, nats."""
     accuracy: float
     """Share of their masked tokens that were predicted."""
     learning_rate: float
+    """AdamW's, of the last step."""
     tokens_per_second: float
     seconds_left: float
     held_out_perplexity: float | None
@@ -55,6 +58,7 @@ class TrainingOptions:
     """Where a run is, and who is told about it."""
 
     out: Path
+    """The run's directory: log, loss curve, checkpoints, and at the end the model."""
     resume: bool = False
     """Go on from the last checkpoint in `out`."""
     cache: Path | None = None
@@ -81,6 +85,10 @@ class TrainingResult:
 
 def train(recipe: Recipe, options: TrainingOptions) -> TrainingResult | None:
     """Train a model, or go on training one, and write it to `out/model` with `log.jsonl` and `loss.png` beside it.
+
+    Args:
+        recipe: What is trained on what, and how, as `load_recipe` reads it.
+        options: Where the run is, whether it goes on from its last checkpoint, and who is told about it.
 
     Of several devices' processes, only the first tells and returns what became of the run.
 
