@@ -1,5 +1,6 @@
 """Results as a person reads them at the prompt."""
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from maskedge_export.training.before_after import BeforeAfter
     from maskedge_export.training.trainer import TrainingResult
 
-__all__ = ["before_after_table", "inspection_tables", "proof_table", "training_summary"]
+__all__ = ["before_after_table", "inspection_tables", "proof_table", "training_table"]
 
 BESIDE = 2
 """Comparisons that 80 columns have room for."""
@@ -99,14 +100,17 @@ def before_after_table(comparison: "BeforeAfter") -> Table:
     return table
 
 
-def training_summary(result: "TrainingResult") -> str:
-    """The last figures of a training, as lines of markup."""
-    lines = [f"[bold]{result.model}[/]"]
-    if result.last:
-        lines.append(f"training loss {result.last.loss:.4f}, accuracy {result.last.accuracy:.1%}")
-    if result.held_out:
-        lines.append(
-            f"held out: perplexity {result.held_out.perplexity:.2f}, accuracy {result.held_out.accuracy:.1%}, "
-            f"{result.held_out.masked_tokens:,} masked tokens"
+def training_table(result: "TrainingResult") -> Table:
+    """How a training ended: by the last line of its log, and on text kept out of it."""
+    table = Table(box=box.SIMPLE, pad_edge=False)
+    table.add_column("")
+    for heading in ("loss, nats", "perplexity", "accuracy", "masked tokens"):
+        table.add_column(heading, justify="right")
+    if last := result.last:
+        table.add_row("training", f"{last.loss:.4f}", "", f"{last.accuracy:.1%}", "")
+    if held_out := result.held_out:
+        loss, count = math.log(held_out.perplexity), held_out.masked_tokens
+        table.add_row(
+            "held out", f"{loss:.4f}", f"{held_out.perplexity:,.2f}", f"{held_out.accuracy:.1%}", f"{count:,}"
         )
-    return "\n".join(lines)
+    return table

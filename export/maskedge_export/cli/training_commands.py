@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 
 from maskedge_export.cli.progress import Steps, TrainingMeter
-from maskedge_export.cli.tables import before_after_table, training_summary
+from maskedge_export.cli.tables import before_after_table, training_table
 from maskedge_export.recipe import Recipe, load_recipe
 
 __all__ = ["adapt", "train"]
@@ -35,7 +35,9 @@ def train(
         meter = TrainingMeter(steps)
         result = train_model(options, TrainingOptions(out, resume, cache, None, steps.begin, meter.show))
     if result:
-        Console().print(training_summary(result), highlight=False, soft_wrap=True)
+        console = Console()
+        console.print(training_table(result))
+        console.print(f"[bold]{result.model}[/]", highlight=False, soft_wrap=True)
 
 
 def adapt(

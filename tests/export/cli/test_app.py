@@ -1,5 +1,6 @@
 """`mlm-export`: what it prints, where, and with which exit code."""
 
+import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -113,7 +114,10 @@ def test_train_takes_text_that_is_given_instead_of_the_recipe_s(mlm_export: RunC
     )
     result = mlm_export("train", "tiny.toml", "--text", "[ab].txt", "--out", "run")
     assert result.returncode == 0, result.stderr
-    assert result.stdout.startswith("run/model\ntraining loss ")
+    *table, model = result.stdout.splitlines()
+    last = json.loads((tmp_path / "run" / "log.jsonl").read_text().splitlines()[-1])
+    assert ["training", f"{last['loss']:.4f}", f"{last['accuracy']:.1%}"] in [line.split() for line in table]
+    assert model == "run/model"
     assert "step 3 of 3   loss " in result.stderr
     assert "tokens/s   0:00:00 left" in result.stderr
     assert len((tmp_path / "run" / "log.jsonl").read_text().splitlines()) == 3

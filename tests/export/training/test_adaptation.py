@@ -154,12 +154,18 @@ def test_a_checkpoint_without_a_trained_head_is_refused(
         adapt(str(headless), recipe, TrainingOptions(tmp_path / "run"))
 
 
-def cell(word: str, pieces: int = 1) -> MaskedWord:
+def masked_word(word: str, pieces: int = 1) -> MaskedWord:
     return MaskedWord(word, 0, len(word), tuple(range(pieces)), range(pieces))
 
 
 def test_words_are_grouped_by_frequency_and_pieces_and_ordered_by_gain() -> None:
-    words = [cell("the"), cell("The"), cell("whale", 2), cell("harpoon", 5), cell("sea")]
+    words = [
+        masked_word("the"),
+        masked_word("The"),
+        masked_word("whale", 2),
+        masked_word("harpoon", 5),
+        masked_word("sea"),
+    ]
     before, after = np.array([1.0, 1.0, 5.0, 6.0, 2.0]), np.array([0.5, 0.5, 2.0, 6.5, 2.0])
     counts = WordCounts(Counter(the=5000, whale=50, sea=1), 1_000_000)
     found: BeforeAfter = compare_words(words, before, after, counts)
@@ -194,7 +200,7 @@ def test_words_are_counted_as_they_are_divided_in_every_script() -> None:
 
 
 def test_a_perplexity_too_long_to_write_out_is_shortened_at_the_prompt_too() -> None:
-    found = compare_words([cell("sea")], np.array([30.0]), np.array([2.0]), WordCounts(Counter(), 1))
+    found = compare_words([masked_word("sea")], np.array([30.0]), np.array([2.0]), WordCounts(Counter(), 1))
     assert found.overall.row() == ("all", "1", "1.1e+13", "7.4", "0.000")
 
 
