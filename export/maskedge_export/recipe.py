@@ -162,7 +162,8 @@ class MaskingRecipe:
     random_share: Annotated[float, SHARE] = 0.1
     """... and the share that becomes a random ordinary token; the rest stays as it is."""
     whole_word: bool = False
-    """Mask all the pieces of a word together: the words of `mlm score --method whole_word`."""
+    """Mask all the pieces of a word together: the words of `mlm score --method whole_word`. They are found while the
+    corpus is packed, which takes four times as long (0.6 million characters a second)."""
 
     def __post_init__(self) -> None:
         check_bounds("masking", self)

@@ -83,7 +83,11 @@ class Inspection:
 
 
 def inspect_graph(bundle: Bundle, precision: str | None = None) -> Inspection:
-    """The graph of a precision, the bundle's default where None, run a few times on one thread.
+    """What a bundle's graph is made of, and where its time goes when it is run a few times on one thread.
+
+    Args:
+        bundle: The bundle.
+        precision: Which of its graphs; the bundle's default where None.
 
     Raises BundleNotFoundError for a precision that the bundle does not hold.
     """

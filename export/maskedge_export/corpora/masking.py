@@ -21,7 +21,7 @@ NEVER_CHOSEN = 2.0
 
 @dataclass(frozen=True, slots=True)
 class MaskedRows:
-    """Rows as the model sees them, and what it is to say."""
+    """Rows as the model sees them, and what it is to predict."""
 
     input_ids: Int64Array
     """[batch, length]"""

@@ -66,21 +66,21 @@ class TrainingOptions:
     start: Checkpoint | None = None
     """What to train on from; a new model of the recipe's size by default."""
     on_stage: Progress = lambda stage: None
-    """Told what begins."""
+    """Called with the name of each stage as it begins."""
     on_log: Callable[[LogEntry], None] = lambda entry: None
-    """Told each line of the log."""
+    """Called with each line of the log."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingResult:
-    """What became of a run."""
+    """Where a run's model is, and how good it is."""
 
     model: Path
     """A Hugging Face checkpoint."""
     last: LogEntry | None
     """The last line of the log; None where a run had ended before."""
     held_out: Evaluation | None
-    """None where no text was held out."""
+    """How well the model predicts masked tokens of held-out text; None where no text was held out."""
 
 
 def train(recipe: Recipe, options: TrainingOptions) -> TrainingResult | None:
@@ -210,10 +210,11 @@ class _Run:
         return entry
 
     def _step(self, batch: MaskedRows) -> tuple[Tensor, Tensor, int, int]:
-        """One change of the weights; this device's share of the mean loss and of the hits, masks and tokens of all."""
+        """Change the weights once; return this device's summed loss (nats) and hits, all devices' masks and tokens."""
         parts = self.recipe.run.micro_batches
         masks = int((batch.targets != IGNORED).sum())
         losses, hits = [], []
+        # add up the gradients of the batch's parts
         for part in range(parts):
             with self.fabric.no_backward_sync(self.objective, enabled=part < parts - 1):
                 loss, hit = self.objective(*self._share(batch, part), batch.causal)
@@ -221,6 +222,7 @@ class _Run:
                 self.fabric.backward(loss * (self.fabric.world_size / max(1, masks)))
             losses.append(loss.detach())
             hits.append(hit)
+        # shorten a gradient that is too long, and step
         if self.recipe.optimizer.clip:
             nn.utils.clip_grad_norm_(self.model.encoder.parameters(), self.recipe.optimizer.clip)
         for optimizer in self.optimizers:
