@@ -48,8 +48,7 @@ class Columns:
     text: str
     """The column with the texts."""
     target: str | None
-    """The column with the targets: one string for one mask, or a list of strings, one for each mask. None: no targets
-    are known."""
+    """Holds one string for one mask, or a list of strings, one per mask; None: no targets are known."""
 
 
 def choose_columns(schema: pa.Schema, text: str, target: str | None = None) -> Columns:

@@ -193,7 +193,6 @@ def _exact_sum(values: Iterable[float]) -> Fraction:
 
 
 def _bin(value: float) -> int:
-    """The number of the histogram's bin that a perplexity falls into; 0 begins at a perplexity of 1."""
     return max(0, math.floor(math.log10(value) * BINS_PER_DECADE))
 
 

@@ -113,10 +113,9 @@ def _token_budget(queries: Sequence[Query], threads: int) -> int:
 
 
 def _batches(queries: Sequence[Query], token_budget: int) -> Iterator[list[int]]:
-    """The indices of each batch's queries. Batches of the longest texts come first, so that threads finish together."""
-    # What is equal in length and number of masks can be stacked without padding.
+    """Indices of the queries of each batch, the longest texts first so that the threads finish together."""
     groups: defaultdict[tuple[int, int], list[int]] = defaultdict(list)
-    for index, query in enumerate(queries):
+    for index, query in enumerate(queries):  # what has equal lengths and masks is stacked without padding
         groups[len(query.input_ids), len(query.mask_positions)].append(index)
     for (length, masks), group in sorted(groups.items(), reverse=True):
         size = max(1, min(token_budget // length, MASKS_PER_BATCH // masks))
