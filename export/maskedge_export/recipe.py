@@ -114,9 +114,18 @@ class CorpusRecipe:
     """Where Parquet, JSONL and data sets hold a text; a column `document` beside it says which belong together."""
     held_out: Annotated[float, FACTOR] = 0.005
     """Share of the documents that is kept out of training to measure perplexity on."""
+    shares: Annotated[tuple[float, ...], RATE] = ()
+    """How often each entry of `files`, or of the command's --text, is read: 3 three times, 0.4 two documents in five;
+    empty: all once."""
 
     def __post_init__(self) -> None:
         check_bounds("corpus", self)
+        _check(not (self.shares and self.dataset), "corpus.shares are of corpus.files, and exclude corpus.dataset")
+        _check(
+            not self.files or len(self.shares) in (0, len(self.files)),
+            f"corpus.shares has {len(self.shares)} numbers for {len(self.files)} files or globs of text; give one for "
+            "each, or none",
+        )
         _check(not (self.files and self.dataset), "corpus.files and corpus.dataset exclude each other; give one")
 
 
@@ -136,6 +145,9 @@ class ModelRecipe:
     """Base of ModernBERT's rotary frequencies."""
     initializer_range: Annotated[float, SCALE] = 0.02
     """Standard deviation of the weights at the start."""
+    start: str = ""
+    """An encoder's checkpoint to train on, a directory (relative to the recipe) or a Hub id, instead of random weights:
+    tokenizer, layout and sizes are its own, and a masked-language-model head that it lacks is made anew."""
 
     def __post_init__(self) -> None:
         check_bounds("model", self)
@@ -164,9 +176,15 @@ class MaskingRecipe:
     whole_word: bool = False
     """Mask all the pieces of a word together: the words of `mlm score --method whole_word`. They are found while the
     corpus is packed, which takes four times as long (0.6 million characters a second)."""
+    word_ends: bool = False
+    """Of a whole word, mask only the pieces from one drawn at random to the last: what is asked of a model that scores
+    or fills a word piece by piece."""
 
     def __post_init__(self) -> None:
         check_bounds("masking", self)
+        _check(
+            self.whole_word or not self.word_ends, "masking.word_ends are of whole words; set masking.whole_word too"
+        )
         _check(
             self.mask_share + self.random_share <= 1 + 1e-9,
             f"masking.mask_share {self.mask_share} and masking.random_share {self.random_share} "
@@ -279,7 +297,7 @@ class Recipe:
     def __post_init__(self) -> None:
         longest = max(self.schedule.lengths)
         _check(
-            longest <= self.model.max_length,
+            bool(self.model.start) or longest <= self.model.max_length,
             f"schedule.lengths has {longest}, longer than model.max_length {self.model.max_length}",
         )
         parts = self.run.micro_batches * self.run.devices
@@ -303,7 +321,7 @@ def load_recipe(path: Path, base: Recipe = DEFAULTS, ignored: Collection[str] = 
     """The recipe of a TOML file.
 
     Args:
-        path: The file. The corpus files that it names are relative to its directory, and made absolute.
+        path: The file. The corpus files and the start that it names are relative to its directory, and made absolute.
         base: What the options are that it leaves out.
         ignored: Sections that are as in `base`, whatever the file says of them.
 
@@ -327,11 +345,28 @@ def _recipe(tables: dict[str, Any], directory: Path, base: Recipe, ignored: Coll
     for name, table in tables.items():
         _known(name, sections, "section")
         _check(isinstance(table, dict), f"{name!r} stands outside a section; sections are {', '.join(sections)}")
+    _check_start(tables)
     options = {name: _section(getattr(base, name), name, table) for name, table in tables.items()}
+    if "start" in tables.get("model", {}):
+        options["model"] = replace(options["model"], start=_located(options["model"].start, directory))
     if "files" in tables.get("corpus", {}):
         files = tuple(str((directory / file).absolute()) for file in options["corpus"].files)
         options["corpus"] = replace(options["corpus"], files=files)
     return replace(base, **{name: section for name, section in options.items() if name not in ignored})
+
+
+def _located(checkpoint: str, directory: Path) -> str:
+    """A directory's absolute path; what is no directory is a Hub id."""
+    found = directory / checkpoint
+    return str(found.absolute()) if checkpoint and found.is_dir() else checkpoint
+
+
+def _check_start(tables: dict[str, Any]) -> None:
+    """Nothing else may be said of what a start brings along."""
+    model = tables.get("model", {})
+    if "start" in model:
+        others = [f"model.{key}" for key in model if key != "start"] + ["[tokenizer]"] * ("tokenizer" in tables)
+        _check(not others, f"model.start brings its own tokenizer, layout and sizes; leave out {', '.join(others)}")
 
 
 def _section(base: Any, name: str, table: dict[str, Any]) -> Any:

@@ -1,5 +1,6 @@
 """Recipes: what is read, and what a mistake in one is answered with."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,20 @@ def test_corpus_files_are_relative_to_the_recipe(tmp_path: Path) -> None:
     assert load('[corpus]\nfiles = ["a/*.txt"]\n', tmp_path).corpus.files == (str(tmp_path / "a/*.txt"),)
 
 
+def test_a_start_is_relative_to_the_recipe_where_it_is_a_directory(tmp_path: Path) -> None:
+    (tmp_path / "recipes").mkdir()
+    (tmp_path / "encoder").mkdir()
+    assert load('[model]\nstart = "../encoder"\n', tmp_path / "recipes").model.start.endswith("recipes/../encoder")
+    assert load('[model]\nstart = "org/name"\n', tmp_path / "recipes").model.start == "org/name"
+
+
+def test_shares_wait_for_the_command_s_text(tmp_path: Path) -> None:
+    corpus = load("[corpus]\nshares = [1.0, 0.5]\n", tmp_path).corpus
+    assert replace(corpus, files=("a", "b")).shares == (1.0, 0.5)
+    with pytest.raises(RecipeError, match=r"corpus\.shares has 2 numbers for 1 files or globs of text"):
+        replace(corpus, files=("a",))
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -62,6 +77,7 @@ def test_corpus_files_are_relative_to_the_recipe(tmp_path: Path) -> None:
         ("[schedule]\nlengths = [64, 128]", "one entry a phase"),
         ("[schedule]\nlengths = [1024]", r"schedule.lengths has 1024, longer than model.max_length 512"),
         ("[masking]\nmask_share = 0.9\nrandom_share = 0.2", "add up to at most 1"),
+        ("[masking]\nword_ends = true", "masking.word_ends are of whole words; set masking.whole_word too"),
         ("[model]\nnum_heads = 7", "hidden_size 384 is no multiple of model.num_heads 7"),
         ("[run]\nbatch_tokens = 300\nmicro_batches = 3", "give a multiple of 384"),
         ('[corpus]\nfiles = ["a"]\ndataset = "b"', "exclude each other"),
@@ -84,6 +100,12 @@ def test_corpus_files_are_relative_to_the_recipe(tmp_path: Path) -> None:
         ("[run]\nmicro_batches = 0", "run.micro_batches is 0; give at least 1"),
         ("[masking]\nrate = 1.0", "masking.rate is 1.0; give above 0 to below 1"),
         ("[tokenizer]\nsample = 0.0", "tokenizer.sample is 0.0; give above 0 to 1"),
+        ('[corpus]\nfiles = ["a", "b"]\nshares = [1]', "corpus.shares has 1 numbers for 2 files or globs of text"),
+        ('[corpus]\ndataset = "a"\nshares = [1]', "corpus.shares are of corpus.files, and exclude corpus.dataset"),
+        ('[corpus]\nfiles = ["a"]\nshares = [-1]', "corpus.shares is -1.0; give at least 0"),
+        ('[model]\nstart = "a/b"\nnum_layers = 3', "model.start brings its own .*; leave out model.num_layers"),
+        ('[model]\nstart = "a/b"\n[tokenizer]', r"model.start brings its own .*; leave out \[tokenizer\]"),
+        ("[model]\nstart = 3", "model.start is 3; give a string"),
         ("[corpus]\nheld_out = 1.0", "corpus.held_out is 1.0; give 0 to below 1"),
     ],
 )

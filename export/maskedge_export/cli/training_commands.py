@@ -21,6 +21,10 @@ def train(
         list[str] | None,
         typer.Option(help="Text, JSONL or Parquet to train on instead of the recipe's; globs; may be repeated."),
     ] = None,
+    start: Annotated[
+        str | None,
+        typer.Option(help="Encoder to train on, whatever the recipe's [model] says: a directory or a Hub id."),
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run at --out.")] = False,
     cache: Annotated[
         Path | None, typer.Option(help="Where tokenizer and packed text are kept for other runs; in --out by default.")
@@ -28,6 +32,8 @@ def train(
 ) -> None:
     """Train a masked language model; what it writes is a Hugging Face checkpoint."""
     options = _with_text(load_recipe(recipe), text)
+    if start:
+        options = replace(options, model=replace(options.model, start=start))
     from maskedge_export.training.trainer import TrainingOptions  # takes seconds to import
     from maskedge_export.training.trainer import train as train_model
 

@@ -1,6 +1,7 @@
 """Where the text to train on comes from: files, globs or a data set -> documents, streamed."""
 
 import hashlib
+import math
 from collections.abc import Iterable, Iterator
 from itertools import groupby
 from pathlib import Path
@@ -22,7 +23,16 @@ def documents(recipe: CorpusRecipe) -> Iterator[Document]:
 
     Raises CorpusError, naming file and place, for text that cannot be read.
     """
-    rows = _dataset_rows(recipe) if recipe.dataset else _file_rows(recipe)
+    if recipe.dataset:
+        yield from _grouped(_dataset_rows(recipe))
+        return
+    for file, share in _file_shares(recipe).items():  # file by file: two files' documents are never one
+        for time in range(math.ceil(share)):
+            read = _grouped(read_rows(file, recipe.text_column))
+            yield from (document for document in read if hash_share(document, "share") < share - time)
+
+
+def _grouped(rows: Iterable[Row]) -> Iterator[Document]:
     for _, group in groupby(enumerate(rows), key=_owner):
         texts = tuple(text for _, (_, text) in group if text.strip())
         if texts:
@@ -36,9 +46,17 @@ def _owner(numbered: tuple[int, Row]) -> tuple[bool, object]:
 
 def corpus_files(recipe: CorpusRecipe) -> list[Path]:
     """The files that the recipe's names and globs stand for, sorted within each. Raises CorpusError for none."""
+    return list(_file_shares(recipe))
+
+
+def _file_shares(recipe: CorpusRecipe) -> dict[Path, float]:
+    """The corpus's files, and how often each is read: as the first entry says that stands for it."""
     if not recipe.files:
         raise CorpusError("no text to train on: give --text FILES, or corpus.files or corpus.dataset in the recipe")
-    return find_text_files(recipe.files)
+    shares: dict[Path, float] = {}
+    for name, share in zip(recipe.files, recipe.shares or [1.0] * len(recipe.files), strict=True):
+        shares |= {file: shares.get(file, share) for file in find_text_files([name])}
+    return shares
 
 
 def corpus_identity(recipe: CorpusRecipe) -> dict[str, Any]:
@@ -48,6 +66,8 @@ def corpus_identity(recipe: CorpusRecipe) -> dict[str, Any]:
         source: Any = [recipe.dataset, recipe.configuration, recipe.revision, recipe.split, _hashes(recipe.dataset)]
     else:
         source = [file_sha256(file) for file in corpus_files(recipe)]
+        if recipe.shares:
+            source = list(zip(source, _file_shares(recipe).values(), strict=True))
     return {"source": source, "text_column": recipe.text_column, "held_out": recipe.held_out}
 
 
@@ -65,12 +85,6 @@ def hash_share(document: Document, purpose: str) -> float:
     """
     digest = hashlib.blake2b("\n".join(document).encode(), digest_size=8, key=purpose.encode()).digest()
     return int.from_bytes(digest, "big") / 2**64
-
-
-def _file_rows(recipe: CorpusRecipe) -> Iterator[Row]:
-    for file in corpus_files(recipe):
-        for document, text in read_rows(file, recipe.text_column):
-            yield (None if document is None else (file, document)), text  # two files' documents are never one
 
 
 def _dataset_rows(recipe: CorpusRecipe) -> Iterator[Row]:

@@ -64,7 +64,8 @@ class Masker:
     recipe: MaskingRecipe
 
     def mask(self, rows: Rows, generator: np.random.Generator, rate: float | None = None) -> MaskedRows:
-        """Mask a fixed number of each row's tokens, all those of a word or none; special tokens never.
+        """Mask a fixed number of each row's tokens, all those of a word (with `word_ends`, of its end) or none; special
+        tokens never.
 
         A word that would exceed that number is left alone, so rows may have fewer masks where words have several
         tokens.
@@ -96,6 +97,8 @@ class Masker:
         # put the words into random order: all tokens of a word get its first one's key, special tokens come last
         keys = np.take_along_axis(generator.random(words.shape), words, 1)
         keys = np.where(self.vocabulary.ordinary[rows.input_ids], keys, NEVER_CHOSEN)
+        if self.recipe.word_ends:
+            keys = np.where(_beginnings(words, generator), NEVER_CHOSEN, keys)
         order = np.argsort(keys, axis=1, kind="stable")
         keys, words = np.take_along_axis(keys, order, 1), np.take_along_axis(words, order, 1)
         # take as many tokens as are to be masked, but leave the word alone that goes on beyond them
@@ -113,3 +116,14 @@ class Masker:
         is_mask = chosen & (draws < self.recipe.mask_share)
         is_random = chosen & ~is_mask & (draws < self.recipe.mask_share + self.recipe.random_share)
         return np.where(is_mask, self.vocabulary.mask_id, np.where(is_random, others, tokens))
+
+
+def _beginnings(words: Int64Array, generator: np.random.Generator) -> BoolArray:
+    """The tokens before one of their word's that is drawn at random [batch, length]; `words` says where the words
+    begin."""
+    rows, length = words.shape
+    flat = words + length * np.arange(rows)[:, np.newaxis]
+    tokens = np.bincount(flat.ravel(), minlength=flat.size)[flat]
+    first = np.floor(np.take_along_axis(generator.random(words.shape), words, 1) * tokens)
+    beginnings: BoolArray = np.arange(length) - words < first
+    return beginnings

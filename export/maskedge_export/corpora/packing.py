@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from maskedge.arrays import BoolArray
+from maskedge.arrays import BoolArray, Int64Array
 from maskedge.inference.encoding import TextEncoder
 from maskedge.inference.words import divide
 from maskedge_export.corpora.documents import Document, corpus_identity, documents, hash_share
@@ -31,6 +31,7 @@ HELD_OUT_TEXTS = 2000
 """Texts kept to measure perplexity on: about that many masks, 2 % standard error."""
 CHARACTERS_PER_BATCH = 10_000_000
 """Of the texts that are in memory at once, however many documents they are; a document is never divided."""
+TOKENS_COUNTED_AT_ONCE = 1 << 20
 TOKENS_FILE, WORD_STARTS_FILE = "tokens.bin", "word_starts.bin"
 HELD_OUT_FILE, META_FILE = "held_out.parquet", "meta.json"
 
@@ -50,6 +51,13 @@ class PackedCorpus:
     word_starts: BoolArray | None = None
     """[tokens], memory-mapped: whether a word begins with the token, by the runtime's rule, so that training masks the
     words that scoring means; special tokens are words of their own. None where the recipe masks token by token."""
+
+    def token_counts(self, vocab_size: int) -> Int64Array:
+        """How often each token occurs [vocab_size]."""
+        counts = np.zeros(vocab_size, np.int64)
+        for start in range(0, len(self.tokens), TOKENS_COUNTED_AT_ONCE):  # bincount makes 8 bytes of each token's 2
+            counts += np.bincount(self.tokens[start : start + TOKENS_COUNTED_AT_ONCE], minlength=vocab_size)
+        return counts
 
     @property
     def text_encoder(self) -> TextEncoder:

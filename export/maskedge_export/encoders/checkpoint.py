@@ -21,7 +21,15 @@ from maskedge_export.encoders.wrapped import WrappedEncoder
 from maskedge_export.errors import CheckpointError, UnsupportedModelError
 from maskedge_export.memory import release_memory
 
-__all__ = ["Checkpoint", "find_checkpoint", "last_id", "load_checkpoint", "load_tokenizer", "text_encoder"]
+__all__ = [
+    "Checkpoint",
+    "find_checkpoint",
+    "last_id",
+    "load_checkpoint",
+    "load_encoder",
+    "load_tokenizer",
+    "text_encoder",
+]
 
 SAFE_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "README.md"]
 TOKENIZER_FILES = ["tokenizer.json", "vocab.txt", "vocab.json", "*.model"]
@@ -44,6 +52,8 @@ class Checkpoint:
     """SHA-256 over the configuration's and the weights' hashes."""
     notes: tuple[str, ...] = ()
     """What whoever exports it should know of it, a line each."""
+    lacks_head: bool = False
+    """Whether the files lack weights of its head, which is random then."""
 
     @property
     def model_type(self) -> str:
@@ -105,13 +115,33 @@ def load_checkpoint(name_or_path: str, *, revision: str | None = None) -> Checkp
     Raises CheckpointError for one that is missing, unsafe, without a tokenizer with a mask token, or whose head is not
     trained, and UnsupportedModelError for an architecture that cannot be exported.
     """
+    return _load(name_or_path, revision, headless=False)
+
+
+def load_encoder(name_or_path: str) -> Checkpoint:
+    """The checkpoint of any encoder that has a native form: a sentence encoder, a classifier, a masked language model.
+
+    Args:
+        name_or_path: A directory that `save_pretrained` wrote, or `organization/name`.
+
+    Raises CheckpointError for what `load_checkpoint` refuses but for the head, and UnsupportedModelError for an
+    architecture without a native encoder.
+    """
+    checkpoint = _load(name_or_path, None, headless=True)
+    checkpoint.native()  # refuses what has none
+    return checkpoint
+
+
+def _load(name_or_path: str, revision: str | None, *, headless: bool) -> Checkpoint:
     path = find_checkpoint(name_or_path, revision=revision)
     _check_files(path)
     check_config(path)
-    loaded = load_model(path)
+    loaded = load_model(path, headless=headless)
     name = name_or_path if not Path(name_or_path).is_dir() else path.resolve().name
-    tokenizer, fingerprint = load_tokenizer(path), _fingerprint(path)
-    checkpoint = Checkpoint(name, path, loaded.model, _encoder(loaded.model), tokenizer, fingerprint, loaded.notes)
+    tokenizer, fingerprint, encoder = load_tokenizer(path), _fingerprint(path), _encoder(loaded.model)
+    checkpoint = Checkpoint(
+        name, path, loaded.model, encoder, tokenizer, fingerprint, loaded.notes, lacks_head=loaded.lacks_head
+    )
     _check_vocabulary(checkpoint)
     return checkpoint
 

@@ -11,6 +11,7 @@ from torch import nn
 
 from maskedge_export.encoders.accounting import Account, account
 from maskedge_export.encoders.configuration import load_config
+from maskedge_export.encoders.families import FAMILIES
 from maskedge_export.encoders.stored_weights import StoredWeight, check_stored, renamings, stored_weights, unwrapped
 from maskedge_export.encoders.ties import restore_ties, tie_notes
 from maskedge_export.encoders.trial import trial_ids, try_out
@@ -26,10 +27,13 @@ class LoadedModel:
     model: nn.Module
     notes: tuple[str, ...]
     """What whoever exports it should know of its checkpoint, a line each."""
+    lacks_head: bool = False
+    """Whether the checkpoint lacks weights of the head, which are random then."""
 
 
-def load_model(path: Path) -> LoadedModel:
-    """The masked language model of a directory whose config.json passed `check_config`.
+def load_model(path: Path, *, headless: bool = False) -> LoadedModel:
+    """The masked language model of a directory whose config.json passed `check_config`. A `headless` one may lack
+    weights of its head.
 
     Raises CheckpointError for weights that cannot be read, are quantized, are an adapter's, or are too few, and
     UnsupportedModelError for a model that transformers itself cannot run, or that leaves some of its weights unread.
@@ -41,9 +45,9 @@ def load_model(path: Path) -> LoadedModel:
     prefix = _common_prefix(path, books.missing, map(unwrapped, stored), model)
     if prefix:
         model, books = _load(path, config, stored, prefix)
-    _check(path, books)
+    _check(path, books, model, headless)
     notes = (*_other_files(path, stored), *_prefix_notes(stored, prefix), *_left_out(books), *tie_notes(model))
-    return LoadedModel(model, notes)
+    return LoadedModel(model, notes, lacks_head=bool(books.missing))
 
 
 def _stored(path: Path, config: Any) -> dict[str, StoredWeight]:
@@ -128,11 +132,14 @@ def _common_prefix(path: Path, missing: Iterable[str], names: Iterable[str], mod
     return found[0] if found else ""
 
 
-def _check(path: Path, books: Account) -> None:
-    if books.missing:
+def _check(path: Path, books: Account, model: Any, headless: bool) -> None:
+    trunk = [name for name in books.missing if name.startswith(f"{model.base_model_prefix}.")]
+    if missing := trunk if headless else books.missing:
+        trainable = model.config.model_type in FAMILIES and not trunk
         raise CheckpointError(
-            f"{path} lacks {len(books.missing)} weights of a masked language model, {books.missing[0]} among them, "
+            f"{path} lacks {len(missing)} weights of a masked language model, {missing[0]} among them, "
             "which would be random; give a checkpoint saved with its masked-language-model head and its own config.json"
+            + (f", or train a head: mlm-export train RECIPE --start {path}" if trainable else "")
         )
     if books.unread:
         from transformers import __version__

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from maskedge_export.encoders.checkpoint import Checkpoint
 from maskedge_export.encoders.encoder import Encoder
@@ -13,7 +13,7 @@ from maskedge_export.encoders.families import checkpoint_weights, family_of
 from maskedge_export.encoders.ties import biases_in_two
 from maskedge_export.recipe import ModelRecipe
 
-__all__ = ["TrainedModel", "new_model", "tie", "trainable"]
+__all__ = ["TrainedModel", "begin_head", "new_model", "tie", "trainable"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +76,28 @@ def trainable(checkpoint: Checkpoint) -> TrainedModel:
     if config.tie_word_embeddings:
         tie(checkpoint.native())
     return TrainedModel(checkpoint.native(), config, checkpoint.tokenizer)
+
+
+@torch.no_grad()
+def begin_head(model: TrainedModel, counts: Tensor) -> None:
+    """Give a model a new head, in place: tied to the embedding, and such that a hidden vector speaks for the tokens
+    whose vectors it resembles, each as often as it is met: `counts` [vocabulary] says how often that is.
+
+    all-MiniLM-L6-v2 begins so at 7.4 nats, about what the frequencies alone give, instead of 10.3, and finds 9 % of the
+    masked tokens.
+    """
+    encoder, head = model.encoder, model.encoder.head
+    model.config.tie_word_embeddings = True
+    tie(encoder)
+    project = encoder.embedding.project
+    identity = torch.eye(encoder.config.hidden_size)
+    head.dense.weight.copy_(torch.linalg.pinv(project.weight) if isinstance(project, nn.Linear) else identity)
+    head.norm.weight.fill_(1.0)
+    for bias in (head.dense.bias, head.norm.bias):
+        if bias is not None:
+            bias.zero_()
+    if head.decoder.bias is not None:
+        head.decoder.bias.copy_(((counts + 1) / (counts + 1).sum()).log())
 
 
 def tie(encoder: Encoder) -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 from lightning_fabric.utilities.rank_zero import rank_zero_only
 
 from maskedge_export.corpora.packing import PackedCorpus, prepare_corpus, training_documents
-from maskedge_export.encoders.checkpoint import Checkpoint, load_checkpoint
-from maskedge_export.errors import CorpusError, RecipeError
+from maskedge_export.encoders.checkpoint import load_checkpoint
+from maskedge_export.errors import CorpusError
 from maskedge_export.evaluation.whole_words import MaskedWord, masked_words, word_losses
 from maskedge_export.recipe import (
     CorpusRecipe,
@@ -17,13 +17,12 @@ from maskedge_export.recipe import (
     Recipe,
     RunRecipe,
     ScheduleRecipe,
-    TokenizerRecipe,
     load_recipe,
 )
 from maskedge_export.training.adaptation_report import write_report
 from maskedge_export.training.before_after import BeforeAfter, compare_words, count_words_of
 from maskedge_export.training.run_directory import RunDirectory
-from maskedge_export.training.trainer import TrainingOptions, train
+from maskedge_export.training.trainer import TrainingOptions, of_checkpoint, train
 
 __all__ = ["Adaptation", "adapt", "adaptation_recipe", "load_adaptation_recipe"]
 
@@ -82,7 +81,9 @@ def adapt(checkpoint: str, recipe: Recipe, options: TrainingOptions, *, steps: i
         RunDirectory(options.out).check(resume=options.resume)
     source = load_checkpoint(checkpoint)
     source.native()  # refuses what cannot be trained before the corpus is read
-    recipe = _of_checkpoint(recipe, source)
+    if recipe.schedule.lengths == (LENGTH,):
+        recipe = replace(recipe, schedule=replace(recipe.schedule, lengths=(min(source.max_length, LENGTH),)))
+    recipe = of_checkpoint(recipe, source)
     corpus = prepare_corpus(recipe, options.cache or options.out / "corpus", options.on_stage)
     recipe = replace(recipe, schedule=_schedule(recipe, corpus, steps))
     encoder = source.text_encoder
@@ -108,23 +109,6 @@ def _check_enough(words: Sequence[MaskedWord], recipe: Recipe) -> None:
             f"the text kept out of training has {len(words)} sentences to compare on; at least {FEWEST_WORDS} are "
             f"needed: give more text, or raise corpus.held_out, now {recipe.corpus.held_out:g}"
         )
-
-
-def _of_checkpoint(recipe: Recipe, checkpoint: Checkpoint) -> Recipe:
-    """The recipe with the checkpoint's tokenizer and length in place of its own. Raises RecipeError."""
-    length, lengths = checkpoint.max_length, recipe.schedule.lengths
-    if lengths == (LENGTH,):
-        lengths = (min(length, LENGTH),)
-    if max(lengths) > length:
-        raise RecipeError(
-            f"schedule.lengths has {max(lengths)}, longer than the {length} tokens that {checkpoint.name} takes"
-        )
-    return replace(
-        recipe,
-        tokenizer=TokenizerRecipe(existing=str(checkpoint.path)),
-        model=ModelRecipe(max_length=length),
-        schedule=replace(recipe.schedule, lengths=lengths),
-    )
 
 
 def _schedule(recipe: Recipe, corpus: PackedCorpus, steps: int | None) -> ScheduleRecipe:

@@ -55,7 +55,7 @@ def write_model_card(
         heads=config.num_heads,
         weights=sum(weight.numel() for weight in model.encoder.parameters()) / 1e6,
         vocabulary=config.vocab_size,
-        origin=f"From `{start.name}`" if start else "From random weights",
+        origin=_from(start) if start else "From random weights",
         steps=schedule.steps,
         batch=recipe.run.batch_tokens,
         million=schedule.steps * recipe.run.batch_tokens / 1e6,
@@ -75,6 +75,10 @@ def training_seconds(recipe: Recipe, entries: Iterable[dict[str, Any]]) -> float
         seconds += (entry["step"] - step) * recipe.run.batch_tokens / entry["tokens_per_second"]
         step = entry["step"]
     return seconds
+
+
+def _from(start: Checkpoint) -> str:
+    return f"From `{start.name}`, with a new head" if start.lacks_head else f"From `{start.name}`"
 
 
 def _listed(items: Iterable[str]) -> str:

@@ -43,7 +43,7 @@ class RunDirectory:
 
     @property
     def identity(self) -> Path:
-        """The recipe and the corpus's fingerprint."""
+        """The recipe, and the fingerprints of the corpus and of what it started from."""
         return self.path / "run.json"
 
     def check(self, *, resume: bool) -> None:
@@ -53,10 +53,11 @@ class RunDirectory:
         if resume and not self.identity.is_file():
             raise ResumeError(f"{self.path} holds no run to resume; start one without --resume")
 
-    def begin(self, recipe: Recipe, fingerprint: str) -> None:
+    def begin(self, recipe: Recipe, corpus: str, start: str) -> None:
         """Record what the run is; or, where it began before, that it still is, and forget what its next checkpoint
-        will not know of. Raises ResumeError where recipe or text are not what they were."""
-        new = {"recipe": _comparable(recipe), "corpus": fingerprint}
+        will not know of. `corpus` and `start` are the fingerprints of the text and of the checkpoint that it goes on
+        from, empty for none. Raises ResumeError where any of them is not what it was."""
+        new = {"recipe": _comparable(recipe), "corpus": corpus, "start": start}
         if not self.identity.is_file():
             self.path.mkdir(parents=True, exist_ok=True)
             self.identity.write_text(json.dumps(new, indent=1), encoding="utf-8")
@@ -89,7 +90,8 @@ def _comparable(recipe: Recipe) -> dict[str, Any]:
     sections = recipe.as_dict()
     for key in FREE_KEYS:
         del sections["run"][key]
-    del sections["corpus"]["files"]  # their content counts, and stands in the fingerprint
+    # their content counts, and stands in the fingerprint
+    del sections["corpus"]["files"], sections["tokenizer"]["existing"], sections["model"]["start"]
     return sections
 
 
@@ -101,4 +103,5 @@ def _changes(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
         for key, value in options.items()
         if old["recipe"].get(section, {}).get(key, defaults[section][key]) != value
     ]
-    return changes + (["corpus"] if old["corpus"] != new["corpus"] and not changes else [])
+    files = {"corpus": "corpus", "start": "model.start"}
+    return changes or [name for key, name in files.items() if old.get(key, "") != new[key]]

@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -15,14 +15,14 @@ from torch.nn import functional as F
 from maskedge_export.corpora.batches import Batches
 from maskedge_export.corpora.masking import IGNORED, MaskedRows
 from maskedge_export.corpora.packing import PackedCorpus, prepare_corpus
-from maskedge_export.encoders.checkpoint import Checkpoint, load_checkpoint
+from maskedge_export.encoders.checkpoint import Checkpoint, load_checkpoint, load_encoder
 from maskedge_export.encoders.encoder import Encoder
-from maskedge_export.encoders.pretrained import TrainedModel, new_model, trainable
-from maskedge_export.errors import TrainingError
+from maskedge_export.encoders.pretrained import TrainedModel, begin_head, new_model, trainable
+from maskedge_export.errors import RecipeError, TrainingError
 from maskedge_export.evaluation.masked_tokens import MaskedBatch, masked_batches
 from maskedge_export.evaluation.perplexity import Evaluation, evaluate
 from maskedge_export.progress import Progress
-from maskedge_export.recipe import Recipe
+from maskedge_export.recipe import ModelRecipe, Recipe, TokenizerRecipe
 from maskedge_export.staging import staging
 from maskedge_export.training.loss_plot import plot_loss
 from maskedge_export.training.model_card import write_model_card
@@ -30,7 +30,7 @@ from maskedge_export.training.optimizers import learning_rate_factor, make_optim
 from maskedge_export.training.run_directory import RunDirectory
 from maskedge_export.training.snapshot import restore_optimizers, write_snapshot
 
-__all__ = ["LogEntry", "TrainingOptions", "TrainingResult", "train"]
+__all__ = ["LogEntry", "TrainingOptions", "TrainingResult", "of_checkpoint", "train"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ class TrainingOptions:
     cache: Path | None = None
     """Where tokenizer and packed corpus are kept, for other runs too; in `out` by default."""
     start: Checkpoint | None = None
-    """What to train on from; a new model of the recipe's size by default."""
+    """What to train on from; by default the recipe's `model.start`, or a new model of its size."""
     on_stage: Progress = lambda stage: None
     """Called with the name of each stage as it begins."""
     on_log: Callable[[LogEntry], None] = lambda entry: None
@@ -104,13 +104,29 @@ def train(recipe: Recipe, options: TrainingOptions) -> TrainingResult | None:
     fabric.launch()
     if not fabric.is_global_zero:
         options = TrainingOptions(options.out, options.resume, options.cache, options.start)
+    if recipe.model.start:
+        start = load_encoder(recipe.model.start)
+        recipe, options = of_checkpoint(recipe, start), replace(options, start=start)
     with fabric.rank_zero_first():  # the others find what it has prepared
         cache = options.cache or options.out / "corpus"
         corpus = prepare_corpus(recipe, cache, options.on_stage)
         if fabric.is_global_zero:
-            start = [options.start.fingerprint] if options.start else []
-            directory.begin(recipe, " ".join([corpus.fingerprint, *start]))
+            directory.begin(recipe, corpus.fingerprint, options.start.fingerprint if options.start else "")
     return _Run(recipe, options, directory, fabric, corpus).finish()
+
+
+def of_checkpoint(recipe: Recipe, checkpoint: Checkpoint) -> Recipe:
+    """The recipe with the checkpoint's tokenizer and length in place of its own. Raises RecipeError."""
+    length, longest = checkpoint.max_length, max(recipe.schedule.lengths)
+    if longest > length:
+        raise RecipeError(
+            f"schedule.lengths has {longest}, longer than the {length} tokens that {checkpoint.name} takes"
+        )
+    return replace(
+        recipe,
+        tokenizer=TokenizerRecipe(existing=str(checkpoint.path)),
+        model=ModelRecipe(max_length=length),
+    )
 
 
 def _precision(name: str) -> Literal["bf16-mixed", "32-true"]:
@@ -169,9 +185,15 @@ class _Run:
         if latest:
             return latest[0], trainable(load_checkpoint(str(latest[1])))
         if self.options.start:
-            return 0, trainable(self.options.start)
+            return 0, self._started(self.options.start, corpus)
         torch.manual_seed(self.recipe.run.seed)
         return 0, new_model(self.recipe.model, corpus.tokenizer)
+
+    def _started(self, start: Checkpoint, corpus: PackedCorpus) -> TrainedModel:
+        model = trainable(start)
+        if start.lacks_head:
+            begin_head(model, torch.from_numpy(corpus.token_counts(model.encoder.config.vocab_size)))
+        return model
 
     def finish(self) -> TrainingResult | None:
         """Train to the end and publish the model."""

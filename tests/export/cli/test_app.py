@@ -123,6 +123,19 @@ def test_train_takes_text_that_is_given_instead_of_the_recipe_s(mlm_export: RunC
     assert len((tmp_path / "run" / "log.jsonl").read_text().splitlines()) == 3
 
 
+def test_train_starts_from_the_encoder_that_is_given_instead_of_the_recipe_s(
+    mlm_export: RunCli, checkpoints: Callable[[str], Path], sentences: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "tiny.toml").write_text(
+        '[corpus]\nheld_out = 0\n[model]\nstart = "missing"\n[schedule]\nsteps = 1\nwarmup = 0\nlengths = [8]\n'
+        "[run]\nbatch_tokens = 64\n"
+    )
+    start = checkpoints("bert")
+    result = mlm_export("train", "tiny.toml", "--start", start, "--text", sentences, "--out", "run")
+    assert result.returncode == 0, result.stderr
+    assert f"From `{start.name}`, 1 steps" in (tmp_path / "run" / "model" / "README.md").read_text()
+
+
 def test_train_with_a_misspelt_key_is_one_line_that_names_it(mlm_export: RunCli, tmp_path: Path) -> None:
     (tmp_path / "typo.toml").write_text("[schedule]\nstep = 3\n")
     result = mlm_export("train", "typo.toml", "--out", "run")

@@ -1,6 +1,7 @@
 """The text to train on: how it is read, divided, turned into tokens, and refused."""
 
 import json
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,35 @@ def test_a_glob_stands_for_its_files_in_order_and_each_counts_once(tmp_path: Pat
     for name in ("b", "a", "c"):
         (tmp_path / f"{name}.txt").write_text(name)
     assert read(tmp_path / "c.txt", tmp_path / "*.txt") == [("c",), ("a",), ("b",)]
+
+
+def test_files_are_read_as_often_as_their_share_says(tmp_path: Path) -> None:
+    for name in ("a", "b", "c"):
+        (tmp_path / f"{name}.txt").write_text("\n".join(f"{name} {number}" for number in range(400)))
+    once = read(tmp_path / "a.txt")
+    shared = read(tmp_path / "a.txt", tmp_path / "[bc].txt", shares=(2.25, 0.5))
+    counts = Counter(shared)
+    assert {counts[document] for document in once} == {2, 3}
+    assert shared[:800] == once * 2
+    assert sum(counts[document] == 3 for document in once) == pytest.approx(100, abs=35)
+    half = [document for document in counts if document not in once]
+    assert len(half) == pytest.approx(400, abs=60)
+    assert {counts[document] for document in half} == {1}
+    identities = [
+        corpus_identity(CorpusRecipe(files=(str(tmp_path / "a.txt"),), shares=shares))
+        for shares in ((), (1.0,), (2.0,))
+    ]
+    assert identities[1] != identities[2]
+
+
+def test_a_document_that_is_read_twice_is_held_out_both_times(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("\n".join(f"Sentence number {number}." for number in range(200)))
+    corpus = CorpusRecipe(files=(str(tmp_path / "a.txt"),), shares=(3.0,), held_out=0.3)
+    recipe = Recipe(tokenizer=TokenizerRecipe("word", 100, min_frequency=1), corpus=corpus)
+    packed = prepare_corpus(recipe, tmp_path / "cache")
+    assert len(packed.held_out) == len(set(packed.held_out)) == pytest.approx(60, abs=25)
+    decoded = packed.tokenizer.decode(packed.tokens).lower()
+    assert not [text for text in packed.held_out if f" {text.split()[2].strip('.')} " in decoded]
 
 
 def test_a_data_set_is_read_by_the_datasets_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

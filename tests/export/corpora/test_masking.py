@@ -1,6 +1,7 @@
 """Masking: what is masked, by what, how often; words whole; the same masks for the same step."""
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -96,6 +97,35 @@ def test_rows_of_few_ordinary_tokens_are_filled_up_with_ignored_targets(tokenize
     assert sorted(masked.targets[0].tolist()) == [IGNORED] * 4 + [50]
     assert (masked.targets[1] == IGNORED).all()
     assert (masked.input_ids[1] == tokenizer.sep_token_id).all()
+
+
+def test_ends_of_words_are_masked_from_any_of_their_tokens(tokenizer: Any, rows: Rows) -> None:
+    ends = MaskingRecipe(rate=0.3, mask_share=1, random_share=0, whole_word=True, word_ends=True)
+    masker = Masker(Vocabulary.of(tokenizer), ends)
+    word_starts = np.random.default_rng(1).random(rows.input_ids.shape) < 0.5
+    word_starts |= np.isin(rows.input_ids, tokenizer.all_special_ids)
+    word_starts[:, 0] = True
+    seen: Counter[tuple[int, int]] = Counter()
+    for step in range(30):
+        masked = masker.mask(Rows(rows.input_ids, word_starts), generator(step))
+        is_mask = masked.input_ids == tokenizer.mask_token_id
+        for row, starts in zip(is_mask, word_starts, strict=True):
+            for word in np.split(row, np.flatnonzero(starts)[1:]):
+                assert word.tolist() == sorted(word.tolist())  # no token is seen behind one that is masked
+                seen[len(word), int(word.sum())] += 1
+    for tokens in (2, 3, 4):
+        counts = [seen[tokens, masks] for masks in range(1, tokens + 1)]
+        assert sum(counts) > 200
+        assert min(counts) > 0.7 * sum(counts) / tokens
+
+
+def test_the_end_of_a_row_s_only_word_is_masked_even_where_it_is_less_than_the_share(tokenizer: Any) -> None:
+    ends = MaskingRecipe(rate=0.9, mask_share=1, random_share=0, whole_word=True, word_ends=True)
+    masker = Masker(Vocabulary.of(tokenizer), ends)
+    ids = np.array([[50, 51, 52, *[tokenizer.sep_token_id] * 7]])
+    for step in range(20):
+        masked = masker.mask(Rows(ids, np.array([[True, False, False, *[True] * 7]])), generator(step))
+        assert masked.input_ids[0, 2] == tokenizer.mask_token_id
 
 
 def test_words_are_masked_as_a_whole_and_in_turn(tokenizer: Any, rows: Rows) -> None:
