@@ -1,19 +1,22 @@
 """Short trainings at equal time, one choice of the recipe changed in each: what to spend a long run on.
 
-    .venv/bin/python benchmarks/recipes.py run --text 'TEXT*.parquet' --minutes 6 --out build/recipes [VARIANT ...]
-    .venv/bin/python benchmarks/recipes.py table build/recipes
+    .venv/bin/python benchmarks/recipes.py run scratch --text 'TEXT*.parquet' --minutes 6 [VARIANT ...]
+    .venv/bin/python benchmarks/recipes.py run warm --start ENCODER --text WIKIPEDIA --text FICTION ... [VARIANT ...]
+    .venv/bin/python benchmarks/recipes.py table
 
-`run` trains the base for as many steps as it makes in the given minutes, and each variant (all, where none is named)
-for as many as it makes in the same time, and measures -log p of the same held-out words, whatever the vocabulary.
-Variants whose result is in --out already are left alone. A variant's steps are timed beside the base's, on one thread
-and in processor time, so that other work on the machine hardly matters. `table` writes docs/results/recipes.json.
+There are two comparisons: of models that begin with random weights, and of those that begin from an encoder, whose text
+is given in the order of `recipes/english.toml`. `run` trains the base for as many steps as it makes in the given
+minutes, and each variant (all, where none is named) for as many as it makes in the same time, and measures -log p of
+the same held-out words, whatever the vocabulary. Variants whose result is in --out already are left alone. A variant's
+steps are timed beside the base's, on one thread and in processor time, so that other work on the machine hardly
+matters. `table` writes docs/results/recipes.json, which keeps what it has of a comparison without results in --out.
 """
 
 import json
 import math
 import shutil
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -30,35 +33,107 @@ from maskedge_export.recipe import Recipe, load_recipe
 from maskedge_export.training.trainer import TrainingOptions, train
 
 ROOT = Path(__file__).parents[1]
-BASE = ROOT / "recipes" / "english_small.toml"
 PROBE_STEPS, UNTIMED_STEPS = 12, 4
 
-VARIANTS: dict[str, tuple[str, dict[str, dict[str, Any]]]] = {
-    "base": ("384 wide, 6 layers, 12,288 entries, 30 % masked, Muon, 4,096 tokens a step, rows of 64", {}),
-    "vocabulary-8k": ("8,192 entries", {"tokenizer": {"vocab_size": 8192}}),
-    "vocabulary-16k": ("16,384 entries", {"tokenizer": {"vocab_size": 16384}}),
-    "wider": (
-        "4 layers of 512",
-        {"model": {"hidden_size": 512, "num_layers": 4, "num_heads": 8, "intermediate_size": 768}},
+Changes = dict[str, dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """A base and its variants."""
+
+    recipe: str
+    """The recipe in recipes/ that the comparison was for."""
+    base: Changes
+    """What the base has otherwise, because the trainings are short."""
+    variants: dict[str, tuple[str, Changes]]
+    """Name -> what changes, in words and options."""
+
+    def options(self, name: str, files: tuple[str, ...], start: str) -> Recipe:
+        """A variant's recipe."""
+        recipe = load_recipe(ROOT / "recipes" / self.recipe)
+        given: Changes = {"corpus": {"files": files}, "model": {"start": start}}
+        for changes in (self.base, given, self.variants[name][1]):
+            for section, options in changes.items():
+                recipe = replace(recipe, **{section: replace(getattr(recipe, section), **options)})
+        return recipe
+
+
+ONE_PHASE = {"length_shares": (1.0,), "mask_rates": (), "warm_start": 0.0}
+
+COMPARISONS = {
+    "scratch": Comparison(
+        recipe="english_small.toml",
+        base={
+            "tokenizer": {"vocab_size": 12288},
+            "schedule": {"lengths": (64,), **ONE_PHASE},
+            "run": {"batch_tokens": 4096},
+        },
+        variants={
+            "base": ("384 wide, 6 layers, 12,288 entries, 30 % masked, Muon, 4,096 tokens a step, rows of 64", {}),
+            "vocabulary-8k": ("8,192 entries", {"tokenizer": {"vocab_size": 8192}}),
+            "vocabulary-16k": ("16,384 entries", {"tokenizer": {"vocab_size": 16384}}),
+            "wider": (
+                "4 layers of 512",
+                {"model": {"hidden_size": 512, "num_layers": 4, "num_heads": 8, "intermediate_size": 768}},
+            ),
+            "deeper": (
+                "12 layers of 256",
+                {"model": {"hidden_size": 256, "num_layers": 12, "num_heads": 4, "intermediate_size": 512}},
+            ),
+            "mask-15": ("15 % masked", {"masking": {"rate": 0.15}}),
+            "mask-45": ("45 % masked", {"masking": {"rate": 0.45}}),
+            "mask-only": (
+                "every target becomes [MASK], none a random token",
+                {"masking": {"mask_share": 1.0, "random_share": 0.0}},
+            ),
+            "bert-layout": (
+                "post-norm, learned positions, no gate",
+                {"model": {"layout": "bert", "intermediate_size": 1152}},
+            ),
+            "adamw": ("AdamW for all weights", {"optimizer": {"name": "adamw"}}),
+            "batch-8k": ("8,192 tokens a step", {"run": {"batch_tokens": 8192}}),
+            "batch-2k": ("2,048 tokens a step", {"run": {"batch_tokens": 2048}}),
+            "rate-half": (
+                "half the learning rates",
+                {"optimizer": {"learning_rate": 1e-3, "muon_learning_rate": 0.01}},
+            ),
+            "rate-double": (
+                "twice the learning rates",
+                {"optimizer": {"learning_rate": 4e-3, "muon_learning_rate": 0.04}},
+            ),
+            "length-128": ("rows of 128 tokens", {"schedule": {"lengths": (128,)}}),
+            "causal-start": ("GPT-BERT's objectives for the first half", {"schedule": {"warm_start": 0.5}}),
+        },
     ),
-    "deeper": (
-        "12 layers of 256",
-        {"model": {"hidden_size": 256, "num_layers": 12, "num_heads": 4, "intermediate_size": 512}},
+    "warm": Comparison(
+        recipe="english.toml",
+        base={
+            "optimizer": {"learning_rate": 3e-4, "muon_learning_rate": 0.004},
+            "schedule": {"decay_share": 0.3},
+            "run": {"batch_tokens": 4096, "micro_batches": 1, "threads": 1},
+        },
+        variants={
+            "base": (
+                "all-MiniLM-L6-v2, ends of words, 30 % masked, Muon 0.004, AdamW 3e-4, 4,096 tokens a step of 128",
+                {},
+            ),
+            "tokens": (
+                "tokens masked one by one, whatever word they are of",
+                {"masking": {"whole_word": False, "word_ends": False}},
+            ),
+            "whole-words": ("whole words masked, never their ends alone", {"masking": {"word_ends": False}}),
+            "adamw": ("AdamW for all weights", {"optimizer": {"name": "adamw"}}),
+            "rate-double": (
+                "twice the learning rates",
+                {"optimizer": {"learning_rate": 6e-4, "muon_learning_rate": 0.008}},
+            ),
+            "mask-15": ("15 % masked", {"masking": {"rate": 0.15}}),
+            "length-64": ("rows of 64 tokens", {"schedule": {"lengths": (64,)}}),
+            "no-fiction": ("no fiction", {"corpus": {"shares": (1.0, 0.0, 1.0, 6.0, 4.0)}}),
+            "batch-8k": ("8,192 tokens a step", {"run": {"batch_tokens": 8192}}),
+        },
     ),
-    "mask-15": ("15 % masked", {"masking": {"rate": 0.15}}),
-    "mask-45": ("45 % masked", {"masking": {"rate": 0.45}}),
-    "mask-only": (
-        "every target becomes [MASK], none a random token",
-        {"masking": {"mask_share": 1.0, "random_share": 0.0}},
-    ),
-    "bert-layout": ("post-norm, learned positions, no gate", {"model": {"layout": "bert", "intermediate_size": 1152}}),
-    "adamw": ("AdamW for all weights", {"optimizer": {"name": "adamw"}}),
-    "batch-8k": ("8,192 tokens a step", {"run": {"batch_tokens": 8192}}),
-    "batch-2k": ("2,048 tokens a step", {"run": {"batch_tokens": 2048}}),
-    "rate-half": ("half the learning rates", {"optimizer": {"learning_rate": 1e-3, "muon_learning_rate": 0.01}}),
-    "rate-double": ("twice the learning rates", {"optimizer": {"learning_rate": 4e-3, "muon_learning_rate": 0.04}}),
-    "length-128": ("rows of 128 tokens", {"schedule": {"lengths": (128,)}}),
-    "causal-start": ("GPT-BERT's objectives for the first half", {"schedule": {"warm_start": 0.5}}),
 }
 
 app = typer.Typer(add_completion=False)
@@ -66,47 +141,37 @@ app = typer.Typer(add_completion=False)
 
 @app.command()
 def run(
+    comparison: Annotated[str, typer.Argument()],
     variants: Annotated[list[str] | None, typer.Argument()] = None,
     text: Annotated[list[str] | None, typer.Option()] = None,
+    start: Annotated[str, typer.Option()] = "",
     minutes: Annotated[float, typer.Option()] = 6.0,
     out: Annotated[Path, typer.Option()] = ROOT / "build" / "recipes",
 ) -> None:
     """Train variants and write a result file for each."""
     torch.set_num_threads(1)  # so that processor time is what an idle machine would take
+    compared, out, cache = COMPARISONS[comparison], out / comparison, out / "cache"
     out.mkdir(parents=True, exist_ok=True)
     files = tuple(text or ())
-    for name in dict.fromkeys(["base", *(variants or VARIANTS)]):
+    for name in dict.fromkeys(["base", *(variants or compared.variants)]):
         result = out / f"{name}.json"
         if not result.exists():
-            recipe, base = variant(name, files), variant("base", files)
-            steps = steps_in(minutes, base, out) if name == "base" else steps_like(base, recipe, out)
-            figures = measure(recipe, steps, out / "cache", out / name)
+            recipe, base = (compared.options(each, files, start) for each in (name, "base"))
+            steps = steps_in(minutes, base, out, cache) if name == "base" else steps_like(base, recipe, out, cache)
+            figures = measure(recipe, steps, cache, out / name)
             result.write_text(json.dumps({"minutes": minutes, **figures}))
             print(name, {key: value for key, value in figures.items() if key != "losses"}, flush=True)
 
 
-def variant(name: str, files: tuple[str, ...]) -> Recipe:
-    """The default recipe without what was chosen by this comparison, and with a variant's changes."""
-    recipe = load_recipe(BASE)
-    tokenizer = replace(recipe.tokenizer, vocab_size=12288)
-    schedule = replace(recipe.schedule, lengths=(64,), length_shares=(1.0,), mask_rates=(), warm_start=0.0)
-    run = replace(recipe.run, batch_tokens=4096)  # many steps in a short time
-    corpus = replace(recipe.corpus, files=files)
-    recipe = replace(recipe, tokenizer=tokenizer, schedule=schedule, run=run, corpus=corpus)
-    for section, changes in VARIANTS[name][1].items():
-        recipe = replace(recipe, **{section: replace(getattr(recipe, section), **changes)})
-    return recipe
-
-
-def steps_in(minutes: float, recipe: Recipe, out: Path) -> int:
+def steps_in(minutes: float, recipe: Recipe, out: Path, cache: Path) -> int:
     """How many steps a recipe makes in so many minutes of one thread."""
-    return round(60 * minutes / step_seconds(recipe, out / "cache", out / "probe"))
+    return round(60 * minutes / step_seconds(recipe, cache, out / "probe"))
 
 
-def steps_like(base: Recipe, recipe: Recipe, out: Path) -> int:
+def steps_like(base: Recipe, recipe: Recipe, out: Path, cache: Path) -> int:
     """How many steps a recipe makes in the time that the base took for its own: both are timed now."""
     base_steps = json.loads((out / "base.json").read_text())["steps"]
-    first, own, last = (step_seconds(each, out / "cache", out / "probe") for each in (base, recipe, base))
+    first, own, last = (step_seconds(each, cache, out / "probe") for each in (base, recipe, base))
     return round(base_steps * (first + last) / 2 / own)
 
 
@@ -159,29 +224,35 @@ def timed(recipe: Recipe, steps: int) -> Recipe:
 
 @app.command()
 def table(
-    results: Path,
+    out: Annotated[Path, typer.Option()] = ROOT / "build" / "recipes",
     json_file: Annotated[Path, typer.Option("--json")] = ROOT / "docs" / "results" / "recipes.json",
 ) -> None:
-    """Write the comparison of all results, on the words that every variant has."""
-    found = {
-        name: json.loads((results / f"{name}.json").read_text())
-        for name in VARIANTS
-        if (results / f"{name}.json").exists()
-    }
+    """Write the comparisons, each on the words that all its variants have."""
+    known = json.loads(json_file.read_text())
+    found = {name: compared_figures(name, out / name) for name in COMPARISONS if (out / name / "base.json").exists()}
+    tables = {name: found.get(name) or known[name] for name in COMPARISONS if name in {**known, **found}}
+    json_file.write_text(json.dumps(tables, indent=1) + "\n")
+
+
+def compared_figures(name: str, results: Path) -> dict[str, Any]:
+    """A comparison's table: every variant that has a result."""
+    variants = COMPARISONS[name].variants
+    files = {variant: results / f"{variant}.json" for variant in variants}
+    found = {variant: json.loads(file.read_text()) for variant, file in files.items() if file.exists()}
     shared = sorted(set.intersection(*(set(result["losses"]) for result in found.values())))
     base = np.array([found["base"]["losses"][key] for key in shared])
-    rows = [figures(name, result, shared, base) for name, result in found.items()]
-    minutes = found["base"]["minutes"]
-    json_file.write_text(json.dumps({"words": len(shared), "minutes": minutes, "variants": rows}, indent=1) + "\n")
+    rows = [
+        {"variant": variant, "change": variants[variant][0], **figures(result, shared, base)}
+        for variant, result in found.items()
+    ]
+    return {"words": len(shared), "minutes": found["base"]["minutes"], "variants": rows}
 
 
-def figures(name: str, result: dict[str, Any], shared: list[str], base: Any) -> dict[str, Any]:
-    """A variant's line: its word perplexity, and the paired 95 % bootstrap interval of its ratio to the base's."""
+def figures(result: dict[str, Any], shared: list[str], base: Any) -> dict[str, Any]:
+    """A variant's word perplexity, and the paired 95 % bootstrap interval of its ratio to the base's."""
     losses = np.array([result["losses"][key] for key in shared])
     ratio = perplexity_ratio(base, losses)
     return {
-        "variant": name,
-        "change": VARIANTS[name][0],
         **{key: value for key, value in result.items() if key not in ("losses", "minutes")},
         "word_perplexity": math.exp(losses.mean()),
         "ratio": ratio.value,
