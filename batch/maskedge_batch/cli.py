@@ -44,6 +44,7 @@ def score(
         str | None,
         typer.Option(help="The column with the masked words.", show_default="target, where there is such a column"),
     ] = None,
+    no_targets: Annotated[bool, typer.Option("--no-targets", help="No column holds masked words.")] = False,
     top_k: Annotated[int, typer.Option(min=0, help="Predictions to keep for each mask.")] = 5,
 ) -> None:
     """Score every row of a Parquet file, and report on it in HTML, Markdown and JSON.
@@ -51,7 +52,9 @@ def score(
     Masks, written [MASK] or <mask>, are filled; with a target column the known words are rated. Texts without a mask
     are given their pseudo-log-likelihood. A row that cannot be scored keeps its place, with the reason in mlm_status.
     """
-    job = Job(source, output, model, text_column, target_column, top_k)
+    if no_targets and target_column is not None:
+        raise typer.BadParameter("--target-column names a column and --no-targets says there is none: give one of them")
+    job = Job(source, output, model, text_column, target_column, top_k, targets=not no_targets)
     console = Console(stderr=True)
     try:
         with ProgressDisplay(console) as display:
@@ -62,6 +65,8 @@ def score(
     except (BatchError, BundleError) as error:
         console.print(f"Error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(FAILURE if isinstance(error, WriteError) else USAGE_ERROR) from None
+    for note in outcome.notes:
+        console.print(f"Note: {note}", style="yellow", markup=False, highlight=False, soft_wrap=True)
     _print_summary(outcome, Console())
 
 

@@ -8,8 +8,17 @@ import pyarrow as pa
 import pyarrow.types as pat
 
 from maskedge_batch.errors import InputError
+from maskedge_batch.spark import SPARK_SCHEMA, with_fields
 
-__all__ = ["SCORE_FIELDS", "Columns", "choose_columns", "scored_schema", "target_bytes", "text_bytes"]
+__all__ = [
+    "SCORE_FIELDS",
+    "Columns",
+    "choose_columns",
+    "scored_schema",
+    "target_bytes",
+    "text_bytes",
+    "unread_target",
+]
 
 DEFAULT_TARGET = "target"
 """The target column that is used without being asked for, where the input has it."""
@@ -49,27 +58,41 @@ class Columns:
     """The column with the texts."""
     target: str | None
     """Holds one string for one mask, or a list of strings, one per mask; None: no targets are known."""
+    asked: bool = True
+    """Whether somebody said which column holds targets, or that none does. Otherwise one holds them for masks, and what
+    stands in it beside a text without a mask is something else, such as a label."""
 
 
-def choose_columns(schema: pa.Schema, text: str, target: str | None = None) -> Columns:
+def choose_columns(schema: pa.Schema, text: str, target: str | None = None, *, targets: bool = True) -> Columns:
     """Returns the columns to read after checking that the input has them, that they hold strings, and that the
-    columns to be added do not exist yet. `target` None takes the column "target" where there is one.
+    columns to be added do not exist yet. `target` None takes the column "target" where there is one that can hold
+    targets, and `targets` False none.
 
     Raises InputError.
     """
     _refuse_ambiguous_names(schema)
-    if target is None and DEFAULT_TARGET in schema.names:
-        target = DEFAULT_TARGET
     _require(schema, text, "text", "--text-column", lists=False)
     if target is not None:
         _require(schema, target, "target", "--target-column", lists=True)
-    return Columns(text, target)
+    if target is not None or not targets:
+        return Columns(text, target)
+    default = DEFAULT_TARGET in schema.names and _holds_targets(schema.field(DEFAULT_TARGET).type)
+    return Columns(text, DEFAULT_TARGET if default else None, asked=False)
+
+
+def unread_target(schema: pa.Schema, columns: Columns) -> str | None:
+    """Says that the column "target", which nobody asked for, holds no targets; None where there is nothing to say."""
+    if columns.asked or columns.target or DEFAULT_TARGET not in schema.names:
+        return None
+    return f"The column {DEFAULT_TARGET!r} holds {schema.field(DEFAULT_TARGET).type}, so it is not read as targets."
 
 
 def scored_schema(schema: pa.Schema, provenance: bytes | None = None) -> pa.Schema:
     """The input's schema with the score columns behind its own and, under the metadata key `maskedge`, the
-    provenance of the scores. The input's own metadata are kept."""
+    provenance of the scores. The input's own metadata are kept, but that Spark's list of columns gets the new ones."""
     metadata: dict[bytes | str, bytes | str] = dict((schema.metadata or {}).items())
+    if SPARK_SCHEMA in metadata:
+        metadata[SPARK_SCHEMA] = with_fields((schema.metadata or {})[SPARK_SCHEMA], SCORE_FIELDS)
     if provenance is not None:
         metadata["maskedge"] = provenance
     return pa.schema([*schema, *SCORE_FIELDS], metadata=metadata)
@@ -103,15 +126,22 @@ def _plain_type(kind: Any) -> Any:
 
 
 def _binary_type(plain: Any) -> Any:
-    return pa.large_list(_BINARY[plain.value_type]) if _is_list(plain) else _BINARY[plain]
+    if _is_list(plain):
+        return pa.large_list(_binary_type(plain.value_type))
+    return _BINARY.get(plain, pa.binary())  # a column of nulls has no type
 
 
 def _is_list(kind: Any) -> bool:
-    return bool(pat.is_list(kind) or pat.is_large_list(kind))
+    return bool(pat.is_list(kind) or pat.is_large_list(kind) or pat.is_fixed_size_list(kind))
 
 
 def _holds_strings(kind: Any) -> bool:
     return not _is_list(kind) and _plain_type(kind) in _BINARY
+
+
+def _holds_targets(kind: Any) -> bool:
+    inner = kind.value_type if _is_list(kind) else kind
+    return _holds_strings(inner) or bool(pat.is_null(inner))
 
 
 def _refuse_ambiguous_names(schema: pa.Schema) -> None:
@@ -135,7 +165,7 @@ def _require(schema: pa.Schema, name: str, role: str, option: str, *, lists: boo
             f"The input has no {role} column {name!r}: name one of its columns with {option}.\n{_listing(schema)}"
         )
     kind = schema.field(name).type
-    if _holds_strings(kind) or (lists and _is_list(kind) and _holds_strings(kind.value_type)):
+    if _holds_targets(kind) if lists else _holds_strings(kind):
         return
     wanted = "strings, or lists of strings with one for each mask," if lists else "strings"
     raise InputError(

@@ -3,22 +3,21 @@
 import json
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-import pyarrow.parquet as pq
-
 from maskedge import Predictor
-from maskedge_batch.columns import Columns, choose_columns, scored_schema
+from maskedge_batch.columns import Columns, choose_columns, scored_schema, unread_target
 from maskedge_batch.errors import InputError, OutputError
+from maskedge_batch.passing_on import check_passed_on, writer_options
 from maskedge_batch.publish import naming_failed_writes, staged
-from maskedge_batch.reading import open_parquet, read_batches
+from maskedge_batch.reading import ParquetInput, open_parquet
 from maskedge_batch.rendering import as_html, as_json, as_markdown
 from maskedge_batch.report import Report, RunFacts, make_report
-from maskedge_batch.scoring import score_batches
+from maskedge_batch.scoring import RowStatus, score_batches
 from maskedge_batch.statistics import Statistics
 from maskedge_batch.stopping import StopRequest
 from maskedge_batch.writing import ScoredWriter
@@ -42,9 +41,11 @@ class Job:
     text_column: str = "text"
     """The column with the texts."""
     target_column: str | None = None
-    """None: the column "target" where there is one."""
+    """None: the column "target" where there is one that can hold targets."""
     top_k: int = 5
     """How many of the most probable tokens are kept for each mask."""
+    targets: bool = True
+    """False: no column holds targets."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,8 @@ class Outcome:
     """The report as Markdown."""
     json: Path
     """The report as JSON."""
+    notes: tuple[str, ...] = ()
+    """What was done with a column that its owner may not expect, a sentence each."""
 
 
 def score_file(
@@ -90,21 +93,36 @@ def score_file(
         stop.check()  # rows that are set aside are many, and never come to the model
 
     clock = _Clock()
-    with open_parquet(job.input) as parquet:
-        columns = choose_columns(parquet.schema_arrow, job.text_column, job.target_column)
+    with open_parquet(job.input) as source:
+        columns = choose_columns(source.schema, job.text_column, job.target_column, targets=job.targets)
         output, *reports = finals = _places(job)
+        source.choose_timestamp_units(stop.check)
+        notes = check_passed_on(source.parquet.schema, scored_schema(source.schema))
         with staged(*finals) as (scored, *drafts):
             predictor = _load(job, stop)
             clock.start_scoring()
-            progress(0, parquet.metadata.num_rows)
-            statistics = _score_into(scored, output, parquet, job, predictor, columns, progress)
+            progress(0, source.num_rows)
+            statistics = _score_into(scored, output, source, job, predictor, columns, progress)
             report = make_report(statistics, _run_facts(job, output, columns, predictor, clock))
             pages = (as_html(report), as_markdown(report), as_json(report))
             for draft, final, page in zip(drafts, reports, pages, strict=True):
                 with naming_failed_writes(final):
                     draft.write_text(page, encoding="utf-8")
             stop.check()
-    return Outcome(report, *finals)
+    return Outcome(report, *finals, notes=(*notes, *_target_notes(source, statistics)))
+
+
+def _target_notes(source: ParquetInput, statistics: Statistics) -> Iterator[str]:
+    """What became of a column of targets that nobody asked for."""
+    columns, statuses = statistics.columns, statistics.statuses
+    if unread := unread_target(source.schema, columns):
+        yield unread
+    elif columns.asked or columns.target is None:
+        return
+    elif statistics.rows and not statistics.masks:
+        yield f"No text has a mask, so the column {columns.target!r} is not read as targets."
+    elif statistics.masks and not statistics.masked.tokens and statuses[RowStatus.TARGET_NOT_IN_VOCABULARY]:
+        yield f"The column {columns.target!r} holds no target that could be rated: --no-targets leaves it alone."
 
 
 def _load(job: Job, stop: StopRequest) -> Predictor:
@@ -142,20 +160,20 @@ def _places(job: Job) -> tuple[Path, Path, Path, Path]:
 def _score_into(
     path: Path,
     final: Path,
-    parquet: pq.ParquetFile,
+    source: ParquetInput,
     job: Job,
     predictor: Predictor,
     columns: Columns,
     on_progress: OnProgress,
 ) -> Statistics:
     statistics = Statistics(columns)
-    schema = scored_schema(parquet.schema_arrow, _provenance(job, columns, predictor))
-    scored = score_batches(read_batches(parquet, job.input), predictor, columns, top_k=job.top_k)
-    with ScoredWriter(path, final, schema) as writer:
+    schema = scored_schema(source.schema, _provenance(job, columns, predictor))
+    scored = score_batches(source.batches(), predictor, columns, top_k=job.top_k)
+    with ScoredWriter(path, final, schema, **writer_options(source.parquet.schema)) as writer:
         for batch in scored:
             writer.write(batch)
             statistics.add(batch)
-            on_progress(statistics.rows, parquet.metadata.num_rows)
+            on_progress(statistics.rows, source.num_rows)
     return statistics
 
 

@@ -1,6 +1,6 @@
 """A report as HTML, Markdown and JSON."""
 
-import json
+import math
 import re
 from dataclasses import asdict
 
@@ -8,7 +8,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from markupsafe import Markup
 
 from maskedge.inference.encoding import MAX_UNMASKED_TOKENS
-from maskedge_batch.chart import histogram_svg
+from maskedge.plain_json import plain_json
+from maskedge_batch.chart import has_rule, histogram_svg
 from maskedge_batch.report import MaskedMetrics, Report, UnmaskedMetrics
 from maskedge_batch.statistics import MASK
 
@@ -21,16 +22,18 @@ REASONS = {
     "null_text": "The text is null.",
     "empty_text": "The text is empty.",
     "invalid_unicode": "The text is not valid UTF-8.",
+    "untokenizable": "The tokenizer cannot write the text, such as a character that its vocabulary has no token for.",
     "mask_lost": "A mask fell away when the text was cut to the model's length.",
     "too_long": f"The text has no mask and more than {MAX_UNMASKED_TOKENS:,} tokens.",
+    "not_a_number": "What the model says of the text is no number (NaN): its weights hold some, or its sums overflow.",
     "target_not_in_vocabulary": "The target is not one token of the model; only the target's scores are null.",
     "target_count_mismatch": "There are not as many targets as masks; only the targets' scores are null.",
 }
 
 
 def as_json(report: Report) -> str:
-    """Every metric under the name of its field."""
-    return json.dumps(asdict(report), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    """Every metric under the name of its field; an infinite one is null, as JSON has no word for it."""
+    return plain_json(asdict(report), indent=2, ensure_ascii=False) + "\n"
 
 
 def as_html(report: Report) -> str:
@@ -55,6 +58,8 @@ def _significant(value: float | None) -> str:
     """Four significant digits, and no exponent as long as a reader can do without."""
     if value is None:
         return NOTHING
+    if math.isinf(value):
+        return "\N{INFINITY}" if value > 0 else "-\N{INFINITY}"
     if abs(value) >= 1e9:
         return f"{value:.3g}"
     return f"{value:,.0f}" if abs(value) >= 999.95 else f"{value:#.4g}"
@@ -83,6 +88,8 @@ _TEMPLATES = Environment(
     lstrip_blocks=True,
     keep_trailing_newline=True,
 )
+
+_TEMPLATES.tests["ruled"] = has_rule
 
 _TEMPLATES.filters |= {
     "number": _number,

@@ -1,10 +1,11 @@
 """A report: every number of a run, as a frozen value."""
 
+import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from maskedge_batch.statistics import BINS_PER_DECADE, RowExample, Statistics, Tally
+from maskedge_batch.statistics import BINS_PER_DECADE, LAST_BIN, RowExample, Statistics, Tally
 
 __all__ = ["Bin", "MaskedMetrics", "Report", "RunFacts", "UnmaskedMetrics", "make_report"]
 
@@ -51,6 +52,7 @@ class Bin:
 
     low: float
     high: float
+    """Infinite in the last bin there can be, which holds infinite perplexities too."""
     rows: int
 
 
@@ -137,7 +139,7 @@ def _unmasked(tally: Tally) -> UnmaskedMetrics:
     return UnmaskedMetrics(
         rows=tally.rows,
         tokens=tally.tokens,
-        pll=float(tally.logprob),
+        pll=tally.logprob,
         pseudo_perplexity=tally.perplexity,
         histogram=_bins(tally.histogram),
         hardest=tuple(tally.hardest),
@@ -150,4 +152,8 @@ def _bins(histogram: Counter[int]) -> tuple[Bin, ...]:
     if not histogram:
         return ()
     edges = range(min(histogram), max(histogram) + 1)
-    return tuple(Bin(10 ** (n / BINS_PER_DECADE), 10 ** ((n + 1) / BINS_PER_DECADE), histogram[n]) for n in edges)
+    return tuple(Bin(_edge(n), _edge(n + 1), histogram[n]) for n in edges)
+
+
+def _edge(n: int) -> float:
+    return 10 ** (n / BINS_PER_DECADE) if n <= LAST_BIN else math.inf

@@ -93,10 +93,10 @@ def _make_ready(batch: pa.RecordBatch, predictor: Predictor, columns: Columns) -
     targets: list[tuple[bytes | None, ...]] = [()] * len(texts)
     if columns.target is not None:
         targets = target_bytes(batch.column(columns.target))
-    return [_encode(predictor, text, words) for text, words in zip(texts, targets, strict=True)]
+    return [_encode(predictor, text, words, columns) for text, words in zip(texts, targets, strict=True)]
 
 
-def _encode(predictor: Predictor, text: bytes | None, words: tuple[bytes | None, ...]) -> _Row:
+def _encode(predictor: Predictor, text: bytes | None, words: tuple[bytes | None, ...], columns: Columns) -> _Row:
     if text is None:
         return _Row(RowStatus.NULL_TEXT)
     try:
@@ -105,6 +105,8 @@ def _encode(predictor: Predictor, text: bytes | None, words: tuple[bytes | None,
         return _Row(TextStatus.INVALID_UNICODE)
     except TextError as error:
         return _Row(error.status)
+    if not (encoded.mask_positions or columns.asked):
+        words = ()  # a label of the text, it may be: it has no place for a target
     return _match_targets(predictor, encoded, words)
 
 
@@ -163,7 +165,10 @@ def _score(rows: list[_Row], predictor: Predictor, top_k: int) -> list[dict[str,
 def _columns_of(row: _Row, fills: Iterator[Fill], sentences: Iterator[SentenceScore]) -> dict[str, Any]:
     if row.encoded is None:
         return {"mlm_status": row.status}
-    scores = _fill_columns(next(fills)) if row.encoded.mask_positions else _sentence_columns(next(sentences))
+    scored: Fill | SentenceScore = next(fills) if row.encoded.mask_positions else next(sentences)
+    if scored.has_nan:
+        return {"mlm_status": TextStatus.NOT_A_NUMBER}
+    scores = _fill_columns(scored) if isinstance(scored, Fill) else _sentence_columns(scored)
     return {"mlm_status": row.status, "mlm_truncated": row.encoded.truncated, **scores}
 
 

@@ -16,10 +16,12 @@ from maskedge.inference.encoding import MASK_SPELLINGS
 from maskedge.inference.metrics import perplexity
 from maskedge_batch.columns import Columns, target_bytes, text_bytes
 
-__all__ = ["BINS_PER_DECADE", "MASK", "Guess", "RowExample", "Statistics", "Tally"]
+__all__ = ["BINS_PER_DECADE", "LAST_BIN", "MASK", "Guess", "RowExample", "Statistics", "Tally"]
 
 BINS_PER_DECADE = 8
 """Bins of the histograms of row perplexities between 1 and 10, between 10 and 100, and so on."""
+LAST_BIN = 12 * BINS_PER_DECADE
+"""All that are greater share it, infinite ones among them: a chart that reached them would show nothing else."""
 EXAMPLES = 10
 """Rows that are shown as the hardest, and as the easiest."""
 GUESSES = 3
@@ -58,27 +60,37 @@ class RowExample:
 class Tally:
     """Log-probabilities of one kind of row: of the targets at masks, or of all tokens of texts without masks.
 
-    Sums are fractions and so exact: the same figures come out in whatever order parts of a job are merged.
+    Sums are fractions and so exact: the same figures come out in whatever order parts of a job are merged. One token
+    of probability 0 makes the sum -infinity, which is no fraction.
     """
 
     rows: int = 0
     tokens: int = 0
-    logprob: Fraction = Fraction()
-    """Sum over all tokens, nats."""
+    finite_logprob: Fraction = Fraction()
+    """Sum over all rows where it is finite, nats."""
+    infinite: int = 0
+    """Log-probabilities, of tokens or whole rows, that are -infinity."""
     histogram: Counter[int] = field(default_factory=Counter)
-    """Rows with a perplexity of 10**(bin / BINS_PER_DECADE) or more, up to the next bin."""
+    """Rows with a perplexity of 10**(bin / BINS_PER_DECADE) or more, up to the next bin; `LAST_BIN` has no end."""
     hardest: list[RowExample] = field(default_factory=list)
     easiest: list[RowExample] = field(default_factory=list)
 
     @property
+    def logprob(self) -> float:
+        """Sum over all tokens, nats."""
+        return -math.inf if self.infinite else float(self.finite_logprob)
+
+    @property
     def cross_entropy(self) -> float | None:
         """-(1/tokens) sum logprob, nats: a micro-average, in which every token counts the same; None without tokens."""
-        return float(-self.logprob / self.tokens) if self.tokens else None
+        if not self.tokens:
+            return None
+        return math.inf if self.infinite else float(-self.finite_logprob / self.tokens)
 
     @property
     def perplexity(self) -> float | None:
         """exp(cross_entropy)."""
-        return perplexity(float(self.logprob), self.tokens) if self.tokens else None
+        return perplexity(self.logprob, self.tokens) if self.tokens else None
 
     def add(
         self,
@@ -97,7 +109,9 @@ class Tally:
         """
         self.rows += len(perplexities)
         self.tokens += tokens
-        self.logprob += _exact_sum(logprobs)
+        finite = [logprob for logprob in logprobs if logprob > -math.inf]
+        self.finite_logprob += _exact_sum(finite)
+        self.infinite += len(logprobs) - len(finite)
         self.histogram.update(_bin(value) for value, _ in perplexities)
         # Only the batch's own extremes can be among the extremes of all rows, so only those are made into examples.
         hardest = heapq.nsmallest(EXAMPLES, perplexities, key=lambda pair: (-pair[0], pair[1]))
@@ -109,7 +123,8 @@ class Tally:
         """Adds the tally of other rows."""
         self.rows += other.rows
         self.tokens += other.tokens
-        self.logprob += other.logprob
+        self.finite_logprob += other.finite_logprob
+        self.infinite += other.infinite
         self.histogram += other.histogram
         self.hardest = _hardest([*self.hardest, *other.hardest])
         self.easiest = _easiest([*self.easiest, *other.easiest])
@@ -193,7 +208,8 @@ def _exact_sum(values: Iterable[float]) -> Fraction:
 
 
 def _bin(value: float) -> int:
-    return max(0, math.floor(math.log10(value) * BINS_PER_DECADE))
+    """The number of the histogram's bin that a perplexity falls into; 0 begins at a perplexity of 1."""
+    return max(0, math.floor(min(math.log10(value) * BINS_PER_DECADE, LAST_BIN)))
 
 
 def _hardest(examples: list[RowExample]) -> list[RowExample]:

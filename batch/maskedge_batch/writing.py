@@ -3,7 +3,7 @@
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -20,13 +20,13 @@ class ScoredWriter:
     """Gathers batches into row groups and writes them with page checksums. As a context manager it writes the footer
     when the block ends."""
 
-    def __init__(self, path: Path, final: Path, schema: pa.Schema) -> None:
-        """Writes to `path`; errors name `final`, the file it is to become."""
+    def __init__(self, path: Path, final: Path, schema: pa.Schema, **options: Any) -> None:
+        """Writes to `path`; errors name `final`, the file it is to become. `options` are pyarrow's own."""
         self._final = final
         self._waiting: list[pa.RecordBatch] = []
         self._rows = self._bytes = 0
         with naming_failed_writes(final):
-            self._writer = pq.ParquetWriter(path, schema, compression="zstd", write_page_checksum=True)
+            self._writer = pq.ParquetWriter(path, schema, compression="zstd", write_page_checksum=True, **options)
 
     def write(self, batch: pa.RecordBatch) -> None:
         """Takes the next rows. Raises WriteError."""

@@ -329,7 +329,7 @@ def load_recipe(path: Path, base: Recipe = DEFAULTS, ignored: Collection[str] = 
     closest known one), and a value of the wrong type or out of range.
     """
     try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+        tables = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise RecipeError(f"recipe {path} cannot be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

@@ -20,6 +20,7 @@ __all__ = [
     "Int8SaturationWarning",
     "MaskedgeError",
     "TextError",
+    "refuse_nan",
 ]
 
 
@@ -45,6 +46,13 @@ class TextError(MaskedgeError, ValueError):
     def __init__(self, status: TextStatus, message: str) -> None:
         super().__init__(message)
         self.status = status
+
+
+def refuse_nan(place: str, has_nan: bool) -> None:
+    """Raises TextError, naming the text's place, where what was found of it is no number."""
+    if has_nan:
+        reason = "its weights hold some that are none, or its sums overflow; export it again from a sound checkpoint"
+        raise TextError(TextStatus.NOT_A_NUMBER, f"{place}: the model's scores are no numbers (NaN): {reason}")
 
 
 class Int8SaturationWarning(RuntimeWarning):

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from maskedge.errors import refuse_nan
 from maskedge.inference.encoding import EncodedText
 from maskedge.predictor import Predictor
 from maskedge.results import Fill, MaskFill, TokenPrediction
@@ -111,10 +112,13 @@ def explain(predictor: Predictor, text: str, *, word: str | None = None, top_k: 
     """
     if top_k < 1:
         raise ValueError(f"top_k is {top_k}; an explanation needs at least 1 candidate")
-    encoded = predictor.encode(text if word is None else _mask_word(predictor, text, word))
-    target = predictor.target_id(encoded, 0, word) if word is not None else None
-    targets = [[target] * len(encoded.mask_positions)]
+    start, stop = (0, 0) if word is None else _place_of(predictor, text, word)
+    stood = text[start:stop]
+    encoded = predictor.encode(text[:start] + predictor.mask_token + text[stop:] if stood else text)
+    pieces = predictor.encoder.pieces_there(encoded, 0, stood)
+    targets = [[pieces[0] if len(pieces) == 1 else None] * len(encoded.mask_positions)]
     (fill,) = predictor.fill_encoded([encoded], top_k=top_k, targets=targets)
+    refuse_nan("the text", fill.has_nan)
     filled_ids = _filled_ids(encoded, fill)
     spans = [_span(predictor, filled_ids, mask.position) for mask in fill.masks]
     return Explanation(
@@ -124,21 +128,22 @@ def explain(predictor: Predictor, text: str, *, word: str | None = None, top_k: 
         mask_token=predictor.mask_token,
         masked_text=encoded.source,
         tokens=tuple(_tokens(predictor, encoded)),
-        masks=tuple(_mask(predictor, mask, span, word) for mask, span in zip(fill.masks, spans, strict=True)),
+        masks=tuple(_mask(predictor, mask, span, stood or None) for mask, span in zip(fill.masks, spans, strict=True)),
         filled_text=_decode(predictor, filled_ids),
         truncated=fill.truncated,
     )
 
 
-def _mask_word(predictor: Predictor, text: str, word: str) -> str:
-    """The text with the word's first occurrence masked: as it is spelled, otherwise in another letter case."""
+def _place_of(predictor: Predictor, text: str, word: str) -> tuple[int, int]:
+    """Where the word first stands in the text: as it is spelled there, otherwise in another letter case. It may be
+    given as a prediction is called."""
     if predictor.encode(text).mask_positions:
         raise ValueError(f"the text {text[:60]!r} holds a mask already; leave the word {word!r} out")
-    pattern = rf"(?<!\w){re.escape(word)}(?!\w)"
-    found = re.search(pattern, text) or re.search(pattern, text, re.IGNORECASE)
-    if not word or found is None:
-        raise ValueError(f"the text {text[:60]!r} does not hold the word {word!r}")
-    return text[: found.start()] + predictor.mask_token + text[found.end() :]
+    for spelling in filter(None, (word, predictor.encoder.surface(word))):
+        pattern = rf"(?<!\w){re.escape(spelling)}(?!\w)"
+        if found := re.search(pattern, text) or re.search(pattern, text, re.IGNORECASE):
+            return found.span()
+    raise ValueError(f"the text {text[:60]!r} does not hold the word {word!r}")
 
 
 def _tokens(predictor: Predictor, encoded: EncodedText) -> Iterator[ExplainedToken]:

@@ -128,8 +128,11 @@ class Predictor:
             TypeError: An argument is unknown.
         """
         options = read_arguments(self.call_defaults, arguments, self.encoder, self.bundle.manifest.vocab_size)
-        size, answer_queries = self.bundle.manifest.vocab_size, self._model.answer_queries
-        return FillMask(self.encoder, self.decoder, size, answer_queries, options)(inputs)
+        model = self._model
+        fill_mask = FillMask(
+            self.encoder, self.decoder, model.vocab_size, model.answer_queries, model.answer_each, options
+        )
+        return fill_mask(inputs)
 
     def with_defaults(self, **arguments: Unpack[CallArguments]) -> "Predictor":
         """A predictor with the same model and other default arguments of calls.
@@ -290,7 +293,7 @@ class Predictor:
             targets: For each text and each of its masks the vocabulary id of a token to rate, or None.
 
         Returns:
-            One result for each text, in order.
+            One result for each text, in order; one of which the model says no number has `has_nan`.
 
         Raises:
             TextError: A text, which the message names, has no mask.
@@ -306,7 +309,7 @@ class Predictor:
             method: As in `score`.
 
         Returns:
-            One result for each text, in order.
+            One result for each text, in order; one of which the model says no number has `has_nan`.
 
         Raises:
             TextError: A text, which the message names, has a mask.

@@ -1,5 +1,6 @@
 """What the predictor returns: frozen dataclasses, log-probabilities in nats."""
 
+import math
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -26,6 +27,9 @@ class TextStatus(StrEnum):
     """It holds no token."""
     INVALID_UNICODE = "invalid_unicode"
     """It holds a lone surrogate, or bytes that are not UTF-8."""
+    UNTOKENIZABLE = "untokenizable"
+    """The tokenizer cannot write it: it holds a character that the vocabulary has no token for, not even an unknown
+    one."""
     NO_MASK = "no_mask"
     """It has no mask to fill."""
     UNEXPECTED_MASK = "unexpected_mask"
@@ -34,6 +38,8 @@ class TextStatus(StrEnum):
     """Its masks are too far apart to be read at once."""
     TOO_LONG = "too_long"
     """It has no mask and more tokens than are scored."""
+    NOT_A_NUMBER = "not_a_number"
+    """What the model says of it is no number (NaN): its weights hold some, or its sums overflow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +84,11 @@ class WholeTarget:
     mean_logprob: float
     """That sum divided by the number of pieces, nats; comparable between words of different length."""
 
+    @property
+    def has_nan(self) -> bool:
+        """Whether one of its figures is no number."""
+        return math.isnan(self.logprob)
+
 
 @dataclass(frozen=True, slots=True)
 class MaskFill:
@@ -94,6 +105,13 @@ class MaskFill:
     targets: tuple[WholeTarget, ...] = ()
     """The ratings of the words that the caller asked about, the greatest `mean_logprob` first."""
 
+    @property
+    def has_nan(self) -> bool:
+        """Whether one of its figures is no number."""
+        rated = [self.target.logprob] if self.target else []
+        figures = [self.entropy, *rated, *(guess.score for guess in self.predictions)]
+        return any(map(math.isnan, figures)) or any(target.has_nan for target in self.targets)
+
 
 @dataclass(frozen=True, slots=True)
 class Fill:
@@ -107,6 +125,11 @@ class Fill:
     """Tokens the model read, special tokens left out."""
     truncated: bool
     """Whether the text was cut to the model's length around its masks."""
+
+    @property
+    def has_nan(self) -> bool:
+        """Whether one of its figures is no number, as where weights are none or sums overflow."""
+        return any(mask.has_nan for mask in self.masks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +151,11 @@ class JointFill:
     """The filled text decoded, special tokens left out."""
     truncated: bool
     """Whether the text was cut to the model's length around its masks."""
+
+    @property
+    def has_nan(self) -> bool:
+        """Whether one of its figures is no number."""
+        return math.isnan(self.logprob)
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,3 +216,8 @@ class SentenceScore:
     context: int | None
     """The fewest tokens that the model saw on one side of a scored token, where the text went on beyond them; None
     where the model saw the whole text."""
+
+    @property
+    def has_nan(self) -> bool:
+        """Whether one of its figures is no number."""
+        return math.isnan(self.pll)

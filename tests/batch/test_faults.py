@@ -85,7 +85,7 @@ def test_a_text_column_that_does_not_hold_strings(write_input: WriteInput, value
 )
 def test_a_target_column_that_does_not_hold_words(write_input: WriteInput, values: list[Any]) -> None:
     path = write_input({"text": ["a"], "target": values})
-    message = refuse(path)
+    message = refuse(path, "--target-column", "target")
     assert f"'target' holds {pq.read_schema(path).field('target').type}" in message
     assert "--target-column" in message
 

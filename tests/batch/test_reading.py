@@ -6,7 +6,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from maskedge_batch.reading import BATCH_ROWS, open_parquet, read_batches
+from maskedge_batch.reading import BATCH_ROWS, open_parquet
 
 pytestmark = pytest.mark.slow
 
@@ -17,17 +17,17 @@ WriteInput = Callable[..., Path]
 def test_ten_thousand_tiny_row_groups_are_joined(write_input: WriteInput, kind: pa.DataType) -> None:
     texts = [f"text {i % 700}" for i in range(20_000)]
     path = write_input({"text": pa.array(texts).cast(kind)}, row_group_size=2)
-    with open_parquet(path) as parquet:
-        assert parquet.num_row_groups == 10_000
-        batches = list(read_batches(parquet, path))
+    with open_parquet(path) as source:
+        assert source.parquet.num_row_groups == 10_000
+        batches = list(source.batches())
     assert len(batches) == 20_000 // BATCH_ROWS
     assert pa.Table.from_batches(batches)["text"].to_pylist() == texts
 
 
 def test_one_huge_row_group_is_divided(write_input: WriteInput) -> None:
     path = write_input({"id": range(50_000)}, row_group_size=50_000)
-    with open_parquet(path) as parquet:
-        sizes = [batch.num_rows for batch in read_batches(parquet, path)]
+    with open_parquet(path) as source:
+        sizes = [batch.num_rows for batch in source.batches()]
     assert max(sizes) <= BATCH_ROWS
     assert sum(sizes) == 50_000
 
@@ -35,8 +35,8 @@ def test_one_huge_row_group_is_divided(write_input: WriteInput) -> None:
 def test_wide_rows_are_read_fewer_at_a_time(write_input: WriteInput) -> None:
     wide = "".join(map(chr, range(33, 127))) * 10_000  # 940 kB
     path = write_input({"text": [f"{i}{wide}" for i in range(200)]}, row_group_size=200, use_dictionary=False)
-    with open_parquet(path) as parquet:
-        assert max(batch.nbytes for batch in read_batches(parquet, path)) < 100 << 20
+    with open_parquet(path) as source:
+        assert max(batch.nbytes for batch in source.batches()) < 100 << 20
 
 
 def test_columns_of_every_kind_pass_through(write_input: WriteInput) -> None:
@@ -49,6 +49,6 @@ def test_columns_of_every_kind_pass_through(write_input: WriteInput) -> None:
         }
     )
     path = write_input(table, row_group_size=1)
-    with open_parquet(path) as parquet:
-        batches = list(read_batches(parquet, path))
+    with open_parquet(path) as source:
+        batches = list(source.batches())
     assert pa.Table.from_batches(batches).to_pylist() == table.to_pylist()

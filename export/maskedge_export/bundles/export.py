@@ -1,5 +1,6 @@
 """Checkpoint -> verified bundle on disk: every step of an export, in order."""
 
+import math
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -276,6 +277,11 @@ def _verification(
     """What a manifest says of a comparison. Raises GateError where it is outside its limits and there is a gate."""
     limits, metrics = options.limits[precision], comparison.as_dict()
     failures = [f"{precision}: {failure}" for failure in limits.failures(comparison)]
+    if math.isnan(comparison.mean_kl.value) and options.gate:
+        raise GateError(
+            f"{precision} says no numbers (NaN) of some text, where {reference} does: its sums overflow. Nothing was "
+            "written. Export another --precision, or write it all the same with --no-gate"
+        )
     if failures and options.gate:
         raise GateError(
             "; ".join(failures) + ". Nothing was written. Give calibration text closer to the model's own, relax the "

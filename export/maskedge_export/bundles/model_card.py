@@ -103,7 +103,7 @@ def _own_card(path: Path) -> tuple[dict[str, Any], str]:
     if not path.is_file():
         return {}, ""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
         if not text.startswith("---"):  # the parser would say so on standard error
             return {}, text
         card = ModelCard(text, ignore_metadata_errors=True)

@@ -1,6 +1,5 @@
 """Commands on bundles: bundle, verify, inspect, push, compare."""
 
-import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -10,6 +9,7 @@ import typer
 from rich.console import Console
 
 from maskedge.bundle.format import Bundle
+from maskedge.plain_json import plain_json
 from maskedge_export.bundles.compare import compare_bundles
 from maskedge_export.bundles.export import ExportOptions, export_bundle
 from maskedge_export.bundles.inspection import inspect_graph
@@ -141,7 +141,7 @@ def _proof_as_json(proof: Proof) -> dict[str, object]:
 
 
 def _print_json(content: object) -> None:
-    sys.stdout.write(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    sys.stdout.write(plain_json(content, indent=1, ensure_ascii=False) + "\n")
 
 
 def inspect(

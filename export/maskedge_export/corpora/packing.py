@@ -3,6 +3,7 @@
 import hashlib
 import heapq
 import json
+import logging
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -11,9 +12,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from tokenizers import Encoding, Tokenizer
 
 from maskedge.arrays import BoolArray, Int64Array
-from maskedge.inference.encoding import TextEncoder
+from maskedge.errors import TextError
+from maskedge.inference.encoding import TextEncoder, tokenize
 from maskedge.inference.words import divide
 from maskedge_export.corpora.documents import Document, corpus_identity, documents, hash_share
 from maskedge_export.corpora.tokenizer import existing_tokenizer, train_tokenizer
@@ -24,6 +27,8 @@ from maskedge_export.recipe import Recipe
 from maskedge_export.staging import staging
 
 __all__ = ["PackedCorpus", "prepare_corpus", "special_tokens_around", "training_documents"]
+
+logger = logging.getLogger(__name__)
 
 FORMAT = 3
 """Raised when what is packed changes."""
@@ -183,7 +188,7 @@ class _TokenWriter(ExitStack):
 
     def __init__(self, directory: Path, tokenizer: Any, *, word_starts: bool) -> None:
         super().__init__()
-        self.backend = tokenizer.backend_tokenizer
+        self.backend: Tokenizer = tokenizer.backend_tokenizer
         self.suffix = special_tokens_around(tokenizer)[1]
         self.dtype: type[np.unsignedinteger[Any]] = np.uint16 if len(tokenizer) <= 1 << 16 else np.uint32
         self.ids = self.enter_context((directory / TOKENS_FILE).open("wb"))
@@ -191,15 +196,27 @@ class _TokenWriter(ExitStack):
 
     def write(self, texts: list[str]) -> int:
         """Tokens written, those that follow each text included."""
-        # words are found by the offsets of tokens, which the fast call leaves out
-        encode = self.backend.encode_batch if self.word_starts else self.backend.encode_batch_fast
-        encodings = encode(texts, add_special_tokens=False)
-        ids = np.fromiter((token for encoding in encodings for token in (*encoding.ids, *self.suffix)), self.dtype)
+        encoded = self._encode(texts)
+        ids = np.fromiter((token for _, encoding in encoded for token in (*encoding.ids, *self.suffix)), self.dtype)
         self.ids.write(ids.tobytes())
         if self.word_starts:
-            for text, encoding in zip(texts, encodings, strict=True):
+            for text, encoding in encoded:
                 self.word_starts.write(_word_starts(text, encoding.offsets, len(self.suffix)).tobytes())
         return len(ids)
+
+    def _encode(self, texts: list[str]) -> list[tuple[str, Encoding]]:
+        """The texts that the tokenizer can write: one without an unknown token stops at what its vocabulary lacks."""
+        # words are found by the offsets of tokens, which the fast call leaves out
+        encode = self.backend.encode_batch if self.word_starts else self.backend.encode_batch_fast
+        try:
+            return list(zip(texts, encode(texts, add_special_tokens=False), strict=True))
+        except Exception:  # tokenizers raises bare exceptions
+            each = [(text, _encoding(text, self.backend)) for text in texts]
+        kept = [(text, encoding) for text, encoding in each if encoding is not None]
+        logger.warning(
+            "%d of %d texts are left out: the tokenizer cannot write them", len(texts) - len(kept), len(texts)
+        )
+        return kept
 
 
 def _word_starts(text: str, offsets: list[tuple[int, int]], suffix: int) -> BoolArray:
@@ -208,6 +225,13 @@ def _word_starts(text: str, offsets: list[tuple[int, int]], suffix: int) -> Bool
     starts[[word.tokens.start for word in divide(text, offsets)]] = True
     starts[len(offsets) :] = True
     return starts
+
+
+def _encoding(text: str, tokenizer: Tokenizer) -> Encoding | None:
+    try:
+        return tokenize(tokenizer, text)
+    except TextError:
+        return None
 
 
 def _write_held_out(file: Path, texts: list[str]) -> None:

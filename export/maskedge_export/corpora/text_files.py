@@ -1,19 +1,19 @@
 """Files of text -> texts. The one reader of them: of what is trained on, calibrated on and measured on.
 
 A file whose name ends in `.parquet` has a column of texts, one in `.jsonl` or `.json` an object a line with a field of
-that name, and any other a text a line. Lines end with a line feed, or a carriage return and a line feed, and with
-nothing else: a text may hold a U+2028 or a form feed. A byte-order mark at the very start is no text.
+that name, and any other a text a line. `maskedge.text_lines` says what a line is.
 """
 
 import json
 from collections.abc import Iterable, Iterator
+from itertools import starmap
 from pathlib import Path
 
+from maskedge.errors import TextError
+from maskedge.text_lines import Line
 from maskedge_export.errors import TextFileError
 
 __all__ = ["Row", "find_text_files", "read_rows"]
-
-BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 Row = tuple[object, str]
 """What says which document a text belongs to, None where it is one of its own; and the text, which may be blank."""
@@ -55,19 +55,12 @@ def _lines(file: Path) -> Iterator[str]:
     """The file's lines without their ends."""
     try:
         with file.open("rb") as stream:
-            for number, line in enumerate(stream, 1):
-                yield _decoded(line.removeprefix(BYTE_ORDER_MARK) if number == 1 else line, file, number)
+            for line in starmap(Line, enumerate(stream, 1)):
+                yield line.text
     except OSError as error:
         raise TextFileError(f"{file} cannot be read: {error.strerror}") from error
-
-
-def _decoded(line: bytes, file: Path, number: int) -> str:
-    try:
-        return line.removesuffix(b"\n").removesuffix(b"\r").decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise TextFileError(
-            f"{file} is not UTF-8 (line {number}, byte {error.start + 1} of it); convert it with iconv"
-        ) from error
+    except TextError as error:
+        raise TextFileError(f"{file}: {error}") from error
 
 
 def _line_rows(file: Path, _: str) -> Iterator[Row]:
@@ -103,5 +96,5 @@ def _parquet_rows(file: Path, column: str) -> Iterator[Row]:
                 texts = batch[column].cast(pa.large_string()).to_pylist()
                 keys = batch["document"].to_pylist() if "document" in wanted else [None] * len(texts)
                 yield from ((key, text) for key, text in zip(keys, texts, strict=True) if text)
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+    except (pa.ArrowException, OSError, ValueError, OverflowError) as error:  # of a date that Python does not have
         raise TextFileError(f"{file} cannot be read as Parquet with a column of text: {error}") from error

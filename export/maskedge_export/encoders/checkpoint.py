@@ -15,6 +15,7 @@ from maskedge_export.encoders.configuration import check_config
 from maskedge_export.encoders.encoder import Encoder
 from maskedge_export.encoders.families import native_encoder
 from maskedge_export.encoders.loading import load_model
+from maskedge_export.encoders.soundness import check_weights
 from maskedge_export.encoders.stored_weights import merge_first
 from maskedge_export.encoders.trial import check_alike
 from maskedge_export.encoders.wrapped import WrappedEncoder
@@ -137,6 +138,7 @@ def _load(name_or_path: str, revision: str | None, *, headless: bool) -> Checkpo
     _check_files(path)
     check_config(path)
     loaded = load_model(path, headless=headless)
+    check_weights(loaded.model, path)
     name = name_or_path if not Path(name_or_path).is_dir() else path.resolve().name
     tokenizer, fingerprint, encoder = load_tokenizer(path), _fingerprint(path), _encoder(loaded.model)
     checkpoint = Checkpoint(

@@ -8,14 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from maskedge.arrays import Float64Array, Int64Array
+from maskedge.arrays import Float32Array, Float64Array, Int64Array
 from maskedge.inference.metrics import perplexity
-from maskedge_export.evaluation.bootstrap import Estimate, estimate, perplexity_ratio
+from maskedge_export.errors import ExportError
+from maskedge_export.evaluation.bootstrap import Estimate, difference, estimate, perplexity_ratio, quantile
 from maskedge_export.evaluation.logprobs import Logprobs
 from maskedge_export.evaluation.masked_tokens import MaskedBatch
 from maskedge_export.evaluation.minimal_pairs import MinimalPair, preferences
 
-__all__ = ["Comparison", "compare"]
+__all__ = ["Comparison", "compare", "kl_divergence"]
 
 BEST_TOKENS = 5
 
@@ -68,6 +69,8 @@ def compare(
         candidate: Those to compare with them.
         batches: What both predict.
         pairs: Sentences that both rank.
+
+    Raises ExportError where the reference's log-probabilities are no numbers.
     """
     batches = list(batches)
     rows = [
@@ -75,14 +78,19 @@ def compare(
         for batch, *answers in zip(batches, reference(batches), candidate(batches), strict=True)
         for p, q, target in zip(*answers, batch.targets[:, 0], strict=True)
     ]
-    difference, kl, best, best_five, reference_nll, candidate_nll = np.array(rows, np.float64).T
+    most, kl, best, best_five, reference_nll, candidate_nll = np.array(rows, np.float64).T
+    if unknown := int(np.isnan(reference_nll).sum()):
+        raise ExportError(
+            f"nothing can be compared with a model that says no numbers (NaN): the reference does so at {unknown:,} of "
+            f"{len(rows):,} masks, though its weights are numbers; its sums overflow"
+        )
     sampled = partial(estimate, texts=_texts(batches))
     ratio = perplexity_ratio(reference_nll, candidate_nll, _texts(batches))
     return Comparison(
         masked_tokens=len(rows),
-        max_logprob_difference=float(difference.max()),
+        max_logprob_difference=float(most.max()),
         mean_kl=sampled(kl).map(lambda mean: float(np.maximum(mean, 0.0))),  # rounding may leave it a hair below
-        p99_kl=sampled(kl, lambda values: np.quantile(values, 0.99)),
+        p99_kl=sampled(kl, lambda values: quantile(values, 0.99)),
         top1_agreement=sampled(best),
         top5_agreement=sampled(best_five),
         perplexity_change=ratio.map(lambda ratio: ratio - 1),
@@ -108,8 +116,17 @@ def _compare_at_mask(p: Float64Array, q: Float64Array, target: int) -> tuple[flo
     from p, whether the best token is the same, the share of p's five best among q's, both losses of the target."""
     best, also_best = (np.argsort(-logprobs, kind="stable")[:BEST_TOKENS] for logprobs in (p, q))
     read = [*best, target]  # what a user gets to see
-    difference, kl = np.abs(p[read] - q[read]).max(), (np.exp(p) * (p - q)).sum()
-    return difference, kl, best[0] == also_best[0], np.isin(best, also_best).mean(), -p[target], -q[target]
+    most, kl = np.abs(difference(p[read], q[read])).max(), kl_divergence(p, q)
+    return most, float(kl), best[0] == also_best[0], np.isin(best, also_best).mean(), -p[target], -q[target]
+
+
+def kl_divergence(p: Float32Array | Float64Array, q: Float64Array) -> Float64Array:
+    """The Kullback-Leibler divergence of q from p [..., vocabulary], both log-probabilities, nats [...].
+
+    0 log 0 is 0: a token that p rules out counts nothing. Infinite where q rules out one that p does not.
+    """
+    terms = np.multiply(np.exp(p), difference(p, q), out=np.zeros(p.shape), where=np.asarray(p != -np.inf))
+    return np.asarray(terms.sum(-1))
 
 
 def _pair_agreement(reference: Logprobs, candidate: Logprobs, pairs: Sequence[MinimalPair]) -> Estimate | None:

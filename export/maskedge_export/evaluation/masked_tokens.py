@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from maskedge.arrays import Int64Array
+from maskedge.errors import TextError
 from maskedge.inference.encoding import TextEncoder
 from maskedge_export.errors import CalibrationTextError
 from maskedge_export.evaluation.texts import SEED, VERIFICATION_TEXTS
@@ -86,11 +87,11 @@ def calibration_record(texts: Sequence[str], batches: list[MaskedBatch]) -> dict
 
 
 def _token_ids(text: str, encoder: TextEncoder) -> list[int]:
-    """The text's tokens, as many as fit; none of a text that holds a mask or is not valid Unicode."""
+    """The text's tokens, as many as fit; none of a text that holds a mask or that the tokenizer cannot write."""
     try:
         # not encoder.encode, which refuses a text that is too long instead of cutting it
-        ids = encoder.tokenizer.encode(text[: 8 * encoder.max_length], add_special_tokens=False).ids
-    except TypeError:  # what tokenizers raises for a lone surrogate
+        ids = encoder.encoding(text[: 8 * encoder.max_length]).ids
+    except TextError:
         return []
     return [] if encoder.mask_id in ids else list(ids[: encoder.room])
 

@@ -15,15 +15,15 @@ def _with_interval(name: str, form: str) -> Callable[[Metrics], str]:
     def show(metrics: Metrics) -> str:
         if metrics.get(name) is None:
             return "-"
-        low, high = metrics["intervals"].get(name, (None, None))
-        interval = "" if low is None else f" ({low:{form}} to {high:{form}})"
+        low, high = metrics["intervals"].get(name, (None, None))  # one that is infinite is null in a manifest
+        interval = "" if low is None or high is None else f" ({low:{form}} to {high:{form}})"
         return f"{metrics[name]:{form}}{interval}"
 
     return show
 
 
 def _perplexities(reference: float | None, candidate: float | None) -> str:
-    return "-" if reference is None else f"{reference:.2f} → {candidate:.2f}"
+    return "-" if reference is None or candidate is None else f"{reference:.2f} → {candidate:.2f}"
 
 
 def without_perplexity(metrics: Metrics) -> dict[str, Any]:

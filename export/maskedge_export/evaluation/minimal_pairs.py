@@ -6,12 +6,14 @@ does. Test suites of such pairs (Warstadt et al. 2020) cover a few languages; th
 
 import random
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 
 from maskedge.arrays import Float64Array
+from maskedge.errors import TextError
 from maskedge.inference.encoding import TextEncoder
 from maskedge.inference.words import Word, divide
 from maskedge_export.evaluation.logprobs import Logprobs
@@ -45,8 +47,9 @@ def minimal_pairs(texts: Sequence[str], encoder: TextEncoder, count: int = PAIRS
     rng = random.Random(SEED)
     pairs: list[MinimalPair] = []
     for text in rng.sample(list(texts), len(texts)):
-        pair = _pair(rng.choice(SENTENCE_END.split(text)), encoder, rng)
-        pairs += [pair] if pair else []
+        with suppress(TextError):  # one that the tokenizer cannot write
+            pair = _pair(rng.choice(SENTENCE_END.split(text)), encoder, rng)
+            pairs += [pair] if pair else []
         if len(pairs) == count:
             break
     return pairs
@@ -71,18 +74,18 @@ def preferences(pairs: Sequence[MinimalPair], logprobs: Logprobs) -> Float64Arra
 
 
 def _pair(sentence: str, encoder: TextEncoder, rng: random.Random) -> MinimalPair | None:
-    """The sentence's pair; None where a model cannot rate it, or no two neighbouring words can change places."""
-    try:
-        encoding = encoder.tokenizer.encode(sentence, add_special_tokens=False)
-    except TypeError:  # what tokenizers raises for a lone surrogate
-        return None
+    """The sentence's pair; None where a model cannot rate it, or no two neighbouring words can change places.
+
+    Raises TextError where the tokenizer cannot write it.
+    """
+    encoding = encoder.encoding(sentence)
     if not SHORTEST <= len(encoding.ids) <= LONGEST or encoder.mask_id in encoding.ids:
         return None
     # Words are exchanged in the text, not their tokens: a word's tokens may depend on what stands beside it.
     neighbours = [pair for pair in pairwise(divide(sentence, encoding.offsets)) if _can_change_places(*pair, sentence)]
     if not neighbours:
         return None
-    exchanged = encoder.tokenizer.encode(_exchange(sentence, *rng.choice(neighbours)), add_special_tokens=False)
+    exchanged = encoder.encoding(_exchange(sentence, *rng.choice(neighbours)))
     if max(len(encoding.ids), len(exchanged.ids)) > encoder.room:
         return None
     return MinimalPair(_each_token_masked(encoding.ids, encoder), _each_token_masked(exchanged.ids, encoder))

@@ -11,6 +11,7 @@ import torch
 from torch.nn import functional as F
 
 from maskedge.arrays import Float64Array
+from maskedge.errors import TextError
 from maskedge.inference.encoding import TextEncoder
 from maskedge.inference.words import Word, divide
 from maskedge_export.encoders.encoder import Encoder
@@ -79,7 +80,10 @@ def _is_spelled(word: str) -> bool:
 
 
 def _masked(sentence: str, start: int, stop: int, encoder: TextEncoder) -> MaskedWord | None:
-    encoding = encoder.tokenizer.encode(sentence, add_special_tokens=False)
+    try:
+        encoding = encoder.encoding(sentence)
+    except TextError:
+        return None
     ids = encoding.ids
     for word in divide(sentence, encoding.offsets):
         if (word.start, word.stop) == (start, stop) and word.tokens.stop <= encoder.room:

@@ -30,7 +30,7 @@ def add_scoring_outputs(model: ir.Model, vocab_size: int | None = None) -> None:
     if vocab_size is not None and vocab_size != logits.shape[-1]:
         logprobs = _first(tape, logprobs, vocab_size, last)
     top_logprobs, top_ids = tape.op_multi_out("TopK", [logprobs, top_k], {"axis": -1}, num_outputs=2)
-    expected = tape.op("ReduceSum", [tape.op("Mul", [tape.op("Exp", [logprobs]), logprobs]), last], {"keepdims": 0})
+    expected = tape.op("ReduceSum", [_p_log_p(tape, logprobs), last], {"keepdims": 0})
     targets = tape.op("GatherElements", [logprobs, target_ids], {"axis": -1})
     results = {
         "top_logprobs": top_logprobs,
@@ -46,6 +46,12 @@ def add_scoring_outputs(model: ir.Model, vocab_size: int | None = None) -> None:
         value.dtype = ir.DataType.INT64 if GRAPH_OUTPUTS[name].startswith("int64") else ir.DataType.FLOAT
         graph.outputs.append(value)
     assert [value.name for value in graph.inputs] == list(GRAPH_INPUTS)
+
+
+def _p_log_p(tape: ir.tape.Tape, logprobs: ir.Value) -> ir.Value:
+    """p log p of each token; 0 for one that is ruled out, whose log-probability is -infinity."""
+    lowest = tape.initializer(ir.tensor(np.array(np.finfo(np.float32).min), name="lowest"))
+    return tape.op("Mul", [tape.op("Exp", [logprobs]), tape.op("Max", [logprobs, lowest])])
 
 
 def _first(tape: ir.tape.Tape, logprobs: ir.Value, count: int, last: ir.Value) -> ir.Value:

@@ -13,6 +13,7 @@ import onnx_ir as ir
 
 from maskedge.arrays import BoolArray, Float32Array, Float64Array
 from maskedge.bundle.engine import OnnxGraph
+from maskedge_export.evaluation.comparison import kl_divergence
 from maskedge_export.evaluation.gate import Limits
 from maskedge_export.evaluation.logprobs import Logprobs, cached_logprobs, graph_logprobs
 from maskedge_export.evaluation.masked_tokens import MaskedBatch
@@ -129,7 +130,7 @@ class Divergence:
 
 def _compared(p: Float32Array, q: Float64Array) -> tuple[Float64Array, BoolArray]:
     """The KL divergence of q from p at each mask, nats, and whether their best tokens are the same."""
-    return (np.exp(p) * (p - q)).sum(-1), p.argmax(-1) == q.argmax(-1)
+    return kl_divergence(p, q), p.argmax(-1) == q.argmax(-1)
 
 
 def measure_sensitivity(model: ir.Model, plan: Plan, divergence: Callable[[Plan], float]) -> dict[str, Sensitivity]:

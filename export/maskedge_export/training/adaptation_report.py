@@ -1,10 +1,10 @@
 """What an adaptation changed, as a page and as JSON, with its picture beside them."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from maskedge.plain_json import plain_json
 from maskedge_export.training.adaptation_plot import plot_ratios
 from maskedge_export.training.before_after import BeforeAfter, WordGroup
 
@@ -13,7 +13,7 @@ __all__ = ["write_report"]
 
 def write_report(comparison: BeforeAfter, source: str, directory: Path) -> None:
     """Write `adaptation.json`, `adaptation.md` and `adaptation.png`; `source` names the model before."""
-    (directory / "adaptation.json").write_text(json.dumps(asdict(comparison), indent=1) + "\n", encoding="utf-8")
+    (directory / "adaptation.json").write_text(plain_json(asdict(comparison), indent=1) + "\n", encoding="utf-8")
     (directory / "adaptation.md").write_text(_markdown(comparison, source), encoding="utf-8")
     plot_ratios(comparison, directory / "adaptation.png")
 

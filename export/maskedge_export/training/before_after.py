@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from maskedge.arrays import BoolArray, Float64Array
 from maskedge.inference.metrics import perplexity
-from maskedge_export.evaluation.bootstrap import Estimate, perplexity_ratio
+from maskedge_export.evaluation.bootstrap import Estimate, difference, perplexity_ratio
 from maskedge_export.evaluation.whole_words import MaskedWord, plain_words
 
 __all__ = ["BeforeAfter", "WordCounts", "WordGroup", "compare_words", "count_words_of"]
@@ -110,7 +110,7 @@ def compare_words(
         _group("all", np.full(len(words), True), before, after),
         _groups(_frequency_classes(frequency), before, after),
         _groups(by_pieces, before, after),
-        _groups({word: spelled == word for word in _gained_most(spelled, before - after)}, before, after),
+        _groups({word: spelled == word for word in _gained_most(spelled, difference(before, after))}, before, after),
     )
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from maskedge.plain_json import plain_json
 from maskedge_export.errors import ResumeError
 from maskedge_export.recipe import Recipe
 from maskedge_export.training.snapshot import latest_snapshot, remove_partial_snapshots
@@ -66,7 +67,7 @@ class RunDirectory:
             raise ResumeError(f"{self.path} cannot be resumed with another {', '.join(changes)}; choose another --out")
         remove_partial_snapshots(self.checkpoints)
         step = (self.latest() or (0, None))[0]
-        lines = [json.dumps(entry) + "\n" for entry in self.entries() if entry["step"] <= step]
+        lines = [plain_json(entry) + "\n" for entry in self.entries() if entry["step"] <= step]
         self.log.write_text("".join(lines), encoding="utf-8")
 
     def latest(self) -> tuple[int, Path] | None:
@@ -76,7 +77,7 @@ class RunDirectory:
     def append(self, entry: dict[str, Any]) -> None:
         """Add a line to the log."""
         with self.log.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(entry) + "\n")
+            stream.write(plain_json(entry) + "\n")
 
     def entries(self) -> list[dict[str, Any]]:
         """The log so far; a line that a kill cut short is left out."""

@@ -289,7 +289,7 @@ class _Run:
         ).perplexity
 
     def _save(self, done: int) -> None:
-        if not all(bool(weight.isfinite().all()) for weight in self.model.encoder.parameters()):
+        if any(bool(weight.isnan().any()) for weight in self.model.encoder.parameters()):
             raise _diverged("a weight is no number any more", done)
         if self.fabric.is_global_zero:
             write_snapshot(self.directory.checkpoints, done, self.model, self.optimizers)

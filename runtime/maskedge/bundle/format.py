@@ -8,6 +8,7 @@ onnx/                 graphs and their weights
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -15,6 +16,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from maskedge.errors import BundleCorruptError, BundleNotFoundError
+from maskedge.plain_json import plain_json
 
 __all__ = [
     "DEFAULT_BUNDLE",
@@ -113,7 +115,7 @@ class Manifest:
 
     def to_json(self) -> str:
         """The file's text."""
-        return json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n"
+        return plain_json(asdict(self), indent=1, ensure_ascii=False) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> "Manifest":
@@ -136,11 +138,16 @@ def _graph_entry(fields: dict[str, Any]) -> GraphEntry:
             input_ids=tuple(vector["input_ids"]),
             mask_positions=tuple(vector["mask_positions"]),
             top_ids=tuple(map(tuple, vector["top_ids"])),
-            top_logprobs=tuple(map(tuple, vector["top_logprobs"])),
+            top_logprobs=tuple(tuple(map(_logprob, row)) for row in vector["top_logprobs"]),
         )
         for vector in fields["golden"]
     )
     return GraphEntry(**fields)
+
+
+def _logprob(value: float | None) -> float:
+    """A log-probability; that of 0 is no number in JSON."""
+    return -math.inf if value is None else value
 
 
 def file_sha256(path: Path) -> str:

@@ -74,8 +74,9 @@ def _replay_one(graph: Graph, vector: GoldenVector) -> tuple[float, bool]:
     recorded = np.array(vector.top_ids, np.int64)  # [masks, 5]
     inputs = graph_inputs([vector.input_ids], [vector.mask_positions], recorded[np.newaxis], top_k=1)
     outputs = graph.run(["target_logprobs", "top_ids"], inputs)
-    difference = np.abs(np.asarray(outputs["target_logprobs"][0], np.float64) - np.array(vector.top_logprobs))
-    worst = float(np.nan_to_num(difference, nan=np.inf).max())
+    found, expected = np.asarray(outputs["target_logprobs"][0], np.float64), np.array(vector.top_logprobs)
+    difference = np.abs(np.subtract(found, expected, out=np.zeros_like(found), where=found != expected))  # -inf twice
+    worst = float(np.where(np.isnan(difference), np.inf, difference).max())
     return worst, bool(np.array_equal(outputs["top_ids"][0][:, 0], recorded[:, 0]))
 
 

@@ -4,8 +4,6 @@ Results go to standard output, messages to standard error. Exit codes: 0 all wen
 scored, or a bundle is damaged; 2 the command was called wrongly.
 """
 
-import json
-import math
 import os
 import sys
 import warnings
@@ -13,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from io import StringIO, TextIOWrapper
+from itertools import starmap
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -29,8 +28,10 @@ from maskedge.errors import BundleNotFoundError, MaskedgeError, TextError
 from maskedge.explanation import Explanation, explain
 from maskedge.extras import exit_without_extra
 from maskedge.inference.scoring import Method
+from maskedge.plain_json import plain_json
 from maskedge.predictor import Predictor
 from maskedge.results import SentenceScore, TextStatus
+from maskedge.text_lines import Line, legible
 
 __all__ = ["app", "main"]
 
@@ -53,9 +54,9 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON object a line, for 
 def main() -> None:
     """Runs the command line. Errors that a person can act on are one line."""
     sys.stdin = sys.stdin or StringIO()  # None where the caller closed it
-    for stream in (sys.stdin, sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):  # bytes that are no text stay apart instead of ending the run
-            stream.reconfigure(errors="surrogateescape" if stream is sys.stdin else "backslashreplace")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # what the terminal cannot show is no reason to end the run
+            stream.reconfigure(errors="backslashreplace")
     warnings.showwarning = _show_warning
     try:
         app(prog_name="mlm")
@@ -121,7 +122,9 @@ def explain_text(
     save = _picture_saver(image)
     predictor = _load(model, precision)
     with _usage_errors():
-        explanation = _explain(predictor, next(_read([text], whole=True)), word, top_k)
+        if text == "-":
+            text = "\n".join(line.text for line in _stdin_lines()).strip()
+        explanation = _explain(predictor, text, word, top_k)
     save(explanation)
     if as_json:
         _print_json(explanation)
@@ -161,7 +164,8 @@ def _converse(dialogue: Dialogue) -> None:
     except ModuleNotFoundError as error:
         exit_without_extra("mlm", "cli", error)
     words = [command.partition(" ")[0] for command in COMMANDS]
-    read = line_reader(sys.stdin, _state_directory() / "history", words, lambda: _status(dialogue))
+    lines = None if sys.stdin.isatty() else _stdin_lines()
+    read = line_reader(lines, _state_directory() / "history", words, lambda: _status(dialogue))
     _say("A text with [MASK] is filled, one without is scored; :help shows the commands, Ctrl-D leaves.")
     failed = False
     while True:
@@ -199,13 +203,14 @@ def _answer_all(
 ) -> None:
     """Shows each text's answer as soon as it is there. Exits 1 at the end where a text had none."""
     refused = False
-    for number, text in enumerate(_read(arguments), start=1):
+    for number, source in enumerate(_read(arguments), start=1):
         try:
-            answer = ask(text)
+            answer = ask(source.text if isinstance(source, Line) else source)
         except TextError as error:
             refused = True
             _complain(f"text {number}: {_message(error)}" if _several(arguments) else _message(error))
             if as_json:  # a line for each text: whoever pairs them can count on it
+                text = legible(source.content.strip(b"\r\n") if isinstance(source, Line) else source)
                 _print_json({"status": error.status, "text": text, "message": _message(error)})
         else:
             show(answer) if not as_json else _print_json({"status": TextStatus.OK} | asdict(answer))
@@ -221,16 +226,19 @@ def _explain(predictor: Predictor, text: str, word: str | None, top_k: int) -> E
         raise TextError(error.status, _message(error) + hint) from error
 
 
-def _read(arguments: Sequence[str], *, whole: bool = False) -> Iterator[str]:
-    """The texts of the command line; of standard input, each line or the `whole` of it, for `-`."""
+def _read(arguments: Sequence[str]) -> Iterator[str | Line]:
+    """The texts of the command line; for `-`, each line of standard input."""
     for argument in arguments:
-        if argument != "-":
-            yield argument
-        elif whole:
-            yield sys.stdin.read().strip()
+        if argument == "-":
+            yield from _stdin_lines()
         else:
-            for line in sys.stdin:
-                yield line.rstrip("\r\n")
+            yield argument
+
+
+def _stdin_lines() -> Iterator[Line]:
+    """As bytes: in which encoding they are taken for text is not the terminal's to say."""
+    bytes_read = sys.stdin.buffer if isinstance(sys.stdin, TextIOWrapper) else ()
+    return starmap(Line, enumerate(bytes_read, start=1))
 
 
 def _several(arguments: Sequence[str]) -> bool:
@@ -271,17 +279,8 @@ def _usage_errors() -> Iterator[None]:
 
 def _print_json(answer: Any) -> None:
     fields = answer if isinstance(answer, dict) else asdict(answer)
-    sys.stdout.write(json.dumps(_finite(fields), allow_nan=False) + "\n")
+    sys.stdout.write(plain_json(fields) + "\n")
     sys.stdout.flush()  # whoever reads line by line gets each answer as it comes
-
-
-def _finite(value: Any) -> Any:
-    """The value with null for the infinities, which JSON has no word for."""
-    if isinstance(value, dict):
-        return {name: _finite(inner) for name, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(inner) for inner in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _console() -> Console:

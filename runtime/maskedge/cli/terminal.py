@@ -1,8 +1,8 @@
 """Lines from a terminal, with editing, history and completion; plain lines from anything else."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
-from typing import TextIO
 
 from prompt_toolkit import PromptSession
 from prompt_toolkit.completion import WordCompleter
@@ -10,17 +10,21 @@ from prompt_toolkit.formatted_text import FormattedText
 from prompt_toolkit.history import FileHistory, History, InMemoryHistory
 from prompt_toolkit.output import create_output
 
+from maskedge.text_lines import Line
+
 __all__ = ["line_reader"]
 
 ReadLine = Callable[[], str]
-"""The next line. Raises EOFError at the end, KeyboardInterrupt on Ctrl-C."""
+"""The next line. Raises EOFError at the end, KeyboardInterrupt on Ctrl-C, TextError for one that is not UTF-8."""
 
 
-def line_reader(source: TextIO, history: Path, words: Iterable[str], status: Callable[[], str]) -> ReadLine:
-    """What reads lines from `source`: on a terminal with the history kept in a file, `words` completed, and `status`
-    below the line."""
-    if not source.isatty():
-        return lambda: _plain_line(source)
+def line_reader(
+    lines: Iterator[Line] | None, history: Path, words: Iterable[str], status: Callable[[], str]
+) -> ReadLine:
+    """What reads `lines`; where there are none, the terminal's, with the history kept in a file, `words` completed, and
+    `status` below the line."""
+    if lines is not None:
+        return partial(_plain_line, lines)
     session: PromptSession[str] = PromptSession(
         FormattedText([("ansicyan bold", "mlm"), ("", "> ")]),
         history=_history(history),
@@ -33,11 +37,11 @@ def line_reader(source: TextIO, history: Path, words: Iterable[str], status: Cal
     return session.prompt
 
 
-def _plain_line(source: TextIO) -> str:
-    line = source.readline()
-    if not line:
+def _plain_line(lines: Iterator[Line]) -> str:
+    line = next(lines, None)
+    if line is None:
         raise EOFError
-    return line
+    return line.text
 
 
 def _history(path: Path) -> History:

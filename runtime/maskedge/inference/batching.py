@@ -9,14 +9,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import numpy as np
 
 from maskedge.arrays import Int64Array
 from maskedge.bundle.engine import Graph, Outputs, graph_inputs
 
-__all__ = ["AnswerQueries", "Query", "answer_queries", "stream_answers"]
+__all__ = ["AnswerEach", "AnswerQueries", "Finish", "Query", "answer_each", "answer_queries", "stream_answers"]
 
 TOKENS_PER_BATCH = 1024
 """Most tokens in a batch: enough to keep the CPU's multipliers busy, and so few that a layer's activations stay in its
@@ -26,11 +26,15 @@ MASKS_PER_BATCH = 256
 """Most masks in a batch: at each the graph makes a distribution over the vocabulary, and 256 of those over
 30,000 tokens take 31 MB."""
 
+RANKED_PER_BATCH = 1 << 21
+"""Tokens that are ranked and returned for a batch's masks, 12 bytes each: a call with targets ranks the vocabulary."""
+
 READ_AHEAD_TOKENS = 64 * TOKENS_PER_BATCH
 """Tokens of queries that are read ahead for each thread: so many batches that waiting for the last costs little."""
 
 In = TypeVar("In")
 Out = TypeVar("Out")
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +55,19 @@ AnswerQueries = Callable[[list[Query], list[str], int], list[Outputs]]
 """(queries, names of outputs, top_k) -> the outputs of each query, in order, without their batch axis."""
 
 
+Finish = Callable[[int, Outputs], Made]
+"""Makes of a query's number and its outputs what is kept of them. Called from several threads at once, in no order."""
+
+
+class AnswerEach(Protocol):
+    """As `AnswerQueries`, with something made of each answer while other queries are answered, so that no outputs are
+    kept."""
+
+    def __call__(self, queries: list[Query], outputs: list[str], top_k: int, finish: Finish[Made]) -> list[Made]:
+        """What `finish` made of each query's outputs, in the queries' order."""
+        ...
+
+
 def answer_queries(
     graph: Graph, queries: Sequence[Query], *, mask_id: int, outputs: list[str], top_k: int, threads: int
 ) -> list[Outputs]:
@@ -64,11 +81,40 @@ def answer_queries(
         top_k: How many of the most probable tokens each mask gets.
         threads: Batches that run at once.
     """
-    batches = list(_batches(queries, _token_budget(queries, threads)))
+    return answer_each(graph, queries, _as_they_are, mask_id=mask_id, outputs=outputs, top_k=top_k, threads=threads)
 
-    def run(batch: list[int]) -> list[Outputs]:
+
+def _as_they_are(_: int, outputs: Outputs) -> Outputs:
+    return outputs
+
+
+def answer_each(
+    graph: Graph,
+    queries: Sequence[Query],
+    finish: Finish[Made],
+    *,
+    mask_id: int,
+    outputs: list[str],
+    top_k: int,
+    threads: int,
+) -> list[Made]:
+    """What `finish` makes of each query's outputs, in order, in the thread that computed them.
+
+    Args:
+        graph: The graph.
+        queries: Of any lengths.
+        finish: Is given a query's index and its outputs, without their batch axis.
+        mask_id: As in `answer_queries`, and so are the others.
+        outputs: The names of the outputs.
+        top_k: How many of the most probable tokens each mask gets.
+        threads: Batches that run at once.
+    """
+    batches = list(_batches(queries, _token_budget(queries, threads), _mask_budget(top_k)))
+
+    def run(batch: list[int]) -> list[Made]:
         result = graph.run(outputs, _inputs([queries[index] for index in batch], mask_id, top_k))
-        return [{name: values[row] for name, values in result.items()} for row in range(len(batch))]
+        rows = ({name: values[row] for name, values in result.items()} for row in range(len(batch)))
+        return [finish(number, row) for number, row in zip(batch, rows, strict=True)]
 
     # The batches' rows come in the order of `batches`; `by_index` brings them back into the queries' order.
     rows = _parallel_map(run, batches, threads)
@@ -112,13 +158,18 @@ def _token_budget(queries: Sequence[Query], threads: int) -> int:
     return min(TOKENS_PER_BATCH, -(-tokens // threads))
 
 
-def _batches(queries: Sequence[Query], token_budget: int) -> Iterator[list[int]]:
+def _mask_budget(top_k: int) -> int:
+    """Most masks in a batch."""
+    return min(MASKS_PER_BATCH, RANKED_PER_BATCH // max(1, top_k))
+
+
+def _batches(queries: Sequence[Query], token_budget: int, mask_budget: int) -> Iterator[list[int]]:
     """Indices of the queries of each batch, the longest texts first so that the threads finish together."""
     groups: defaultdict[tuple[int, int], list[int]] = defaultdict(list)
     for index, query in enumerate(queries):  # what has equal lengths and masks is stacked without padding
         groups[len(query.input_ids), len(query.mask_positions)].append(index)
     for (length, masks), group in sorted(groups.items(), reverse=True):
-        size = max(1, min(token_budget // length, MASKS_PER_BATCH // masks))
+        size = max(1, min(token_budget // length, mask_budget // masks))
         for start in range(0, len(group), size):
             yield group[start : start + size]
 

@@ -52,4 +52,5 @@ class TextDecoder:
 
     def sequence(self, ids: list[int], *, skip_special_tokens: bool) -> str:
         """The text of a filled sentence, without padding."""
-        return self.text([token for token in ids if token != self.pad_id], skip_special_tokens=skip_special_tokens)
+        kept = [token for token in ids if token != self.pad_id] if self.pad_id in ids else ids
+        return self.text(kept, skip_special_tokens=skip_special_tokens)

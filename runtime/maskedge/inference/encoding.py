@@ -5,20 +5,29 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from tokenizers import Encoding, Tokenizer
+from tokenizers import Encoding, Tokenizer, pre_tokenizers
 
 from maskedge.arrays import Int64Array
 from maskedge.bundle.format import Bundle
 from maskedge.errors import TextError
 from maskedge.results import TextStatus
 
-__all__ = ["MASK_SPELLINGS", "EncodedText", "TextEncoder"]
+__all__ = ["MASK_SPELLINGS", "EncodedText", "TextEncoder", "tokenize"]
 
 MASK_SPELLINGS = ("[MASK]", "<mask>")
 
 CHARS_PER_TOKEN = 32
 """More characters than the tokens of any real text have on average (English: 5). What is further from a mask than the
 model's length in such tokens is cut before tokenizing."""
+
+WORD_START = "\N{LOWER ONE EIGHTH BLOCK}"
+"""`▁`: a word's beginning in SentencePiece's vocabularies, and a space where tokens are shown."""
+
+PART_OF_CHARACTER = "\N{REPLACEMENT CHARACTER}"
+"""What bytes that are no whole character decode to."""
+
+BYTE_LEVEL = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+"""Spells a text as byte-level vocabularies do: `Ġ` for a space."""
 
 MAX_UNMASKED_TOKENS = 32_768
 """Longest text without a mask, tokens; scoring it reads each of its tokens' windows, which takes minutes to an hour."""
@@ -83,13 +92,14 @@ class TextEncoder:
         """The text as the model reads it; where it is too long, the window around its masks. A text without a mask
         stays whole: it is scored by windows.
 
-        Both spellings of the mask stand for the model's own. Raises TextError for a text that is empty, is not valid
-        Unicode, has no mask and more than `MAX_UNMASKED_TOKENS`, or whose masks are too far apart for one window.
+        Both spellings of the mask stand for the model's own. Raises TextError for a text that is empty or that the
+        tokenizer cannot read (as `tokenize`), that has no mask and more than `MAX_UNMASKED_TOKENS`, or whose masks are
+        too far apart for one window.
         """
         if not isinstance(text, str):
             raise TypeError(f"a text is a str, not {type(text).__name__}: {text!r:.60}")
         source, cut = self._cut(self._own_mask(text))
-        ids = self._content_ids(source)
+        ids = self.encoding(source).ids
         if not ids:
             raise TextError(TextStatus.EMPTY_TEXT, f"the text {text[:40]!r} holds no token to score")
         # Only the window goes to the model. The source is kept whole: a target is tokenized in its midst.
@@ -119,53 +129,98 @@ class TextEncoder:
         return encoded
 
     def target_id(self, encoded: EncodedText, mask: int, word: str) -> int | None:
-        """The vocabulary id that `word` has in place of the text's mask number `mask`, counted from 0.
-
-        The word is tokenized where it stands, so that letter case and a leading space come out as the model saw them
-        in training; a word that is no single token there may still be a vocabulary entry, such as `##ing`. None
-        otherwise.
-        """
+        """The vocabulary id that `word` has in place of the text's mask number `mask`, counted from 0; None where it is
+        no single token. `target_pieces` says how it is found."""
         pieces = self.target_pieces(encoded, mask, word)
-        if len(pieces) == 1:
-            return pieces[0]
-        return self.token_id(word)
+        return pieces[0] if len(pieces) == 1 else None
 
     def target_pieces(self, encoded: EncodedText, mask: int, word: str) -> tuple[int, ...]:
-        """The ids that `word` has in place of the text's mask number `mask`, as the tokenizer writes it there.
+        """The ids that `word` has in place of the text's mask number `mask`: the one rule for every target.
 
-        Empty where the word leaves no token or one that the vocabulary lacks, or changes the tokens beside it.
+        The word is tokenized where it stands, so that letter case and a leading space come out as the model saw them in
+        training. Where that is no single token it may be a vocabulary entry, spelled as there (`##ing`, `ĠParis`,
+        `▁Paris`) or as it is decoded (` Paris`, `ing`): so what a prediction is called can be asked about. A leading
+        `▁` that no entry has stands for a space, as in the tables of `mlm`. Empty where the word leaves no token there
+        or one that the vocabulary lacks, or changes the tokens beside it. Raises TextError for a lone surrogate.
+        """
+        entry = self.entry(word)
+        if entry is None and word.startswith(WORD_START):
+            return self.target_pieces(encoded, mask, f" {word.removeprefix(WORD_START)}")
+        pieces = self.pieces_there(encoded, mask, word)
+        return pieces if len(pieces) == 1 or entry is None else (entry,)
+
+    def entry(self, word: str) -> int | None:
+        """The id of the vocabulary entry that is decoded or spelled like this; None where there is none.
+
+        A byte-level vocabulary's entries for parts of characters are spelled like other characters, and meant by none.
+        Raises TextError for a lone surrogate.
+        """
+        exact = self.token_id(word)
+        if not word:
+            return None
+        ((in_bytes, _),) = BYTE_LEVEL.pre_tokenize_str(word)
+        for token in (self.token_id(in_bytes), exact, self.token_id(WORD_START + word)):
+            if token is not None and self.token_str(token) == word:
+                return token
+        return None if exact is None or PART_OF_CHARACTER in self.token_str(exact) else exact
+
+    def surface(self, word: str) -> str:
+        """The word as a text has it: `ĠParis`, `▁Paris` and ` Paris` are Paris. Raises as `entry`."""
+        entry = self.entry(word)
+        return (word.removeprefix(WORD_START) if entry is None else self.token_str(entry)).strip()
+
+    def pieces_there(self, encoded: EncodedText, mask: int, word: str) -> tuple[int, ...]:
+        """The ids that the tokenizer writes for `word` in place of the mask: those of a text that holds it there.
+
+        Empty as `target_pieces`, but that a vocabulary entry is no word.
         """
         if not word or len(word) > CHARS_PER_TOKEN * self.max_length:
             return ()
         parts = encoded.source.split(self.mask_token)
-        ids = self._content_ids(
-            self.mask_token.join(parts[: mask + 1]) + word + self.mask_token.join(parts[mask + 1 :])
-        )
+        before, after = self.mask_token.join(parts[: mask + 1]), self.mask_token.join(parts[mask + 1 :])
+        if word.startswith(" "):
+            before = before.removesuffix(" ")  # one of the two
+        try:
+            ids = self.encoding(before + word + after).ids
+        except TextError as error:
+            if error.status is TextStatus.INVALID_UNICODE:
+                raise
+            return ()
+        return self._between(ids, encoded, mask)
+
+    def _between(self, ids: list[int], encoded: EncodedText, mask: int) -> tuple[int, ...]:
+        """What of the source's `ids`, with the mask replaced, took its place."""
         count = len(ids) - encoded.source_length + 1  # of the word's pieces, where nothing else changed
         content = encoded.input_ids[len(self.prefix) : len(encoded.input_ids) - len(self.suffix)].tolist()
         at = encoded.mask_positions[mask] - len(self.prefix)
         start = encoded.window_start
         before, pieces, after = ids[start : start + at], ids[start + at :][:count], ids[start + at :][count:]
         same = before == content[:at] and after[: len(content) - at - 1] == content[at + 1 :]
-        if count < 1 or not same or any(map(self.is_unknown, pieces)):
-            return ()
-        return tuple(pieces)
+        return tuple(pieces) if count > 0 and same and not any(map(self.is_unknown, pieces)) else ()
 
     def token_id(self, entry: str) -> int | None:
         """The id of a vocabulary entry, spelled as it is there; None where there is none."""
         try:
             token: int | None = self.tokenizer.token_to_id(entry)
         except UnicodeEncodeError as error:
-            raise _lone_surrogate() from error
+            raise _lone_surrogate(entry) from error
         return token
 
     def pieces(self, text: str) -> list[int]:
-        """The ids of a text read alone, special tokens left out; of a very long one, only those of its beginning."""
-        return self._content_ids(text[: CHARS_PER_TOKEN * self.max_length])
+        """The ids of a text read alone, special tokens left out; of a very long one, only those of its beginning.
+
+        Raises as `tokenize`.
+        """
+        ids: list[int] = self.encoding(text[: CHARS_PER_TOKEN * self.max_length]).ids
+        return ids
+
+    def encoding(self, text: str) -> Encoding:
+        """What the tokenizer makes of a text, special tokens left out. Raises as `tokenize`."""
+        return tokenize(self.tokenizer, text)
 
     def offsets(self, encoded: EncodedText) -> list[tuple[int, int]]:
         """For each token of the text's source, special tokens left out, the span of characters it stands for."""
-        offsets: list[tuple[int, int]] = self._encoding(encoded.source).offsets
+        offsets: list[tuple[int, int]] = self.encoding(encoded.source).offsets
         return offsets
 
     def token_count(self, encoded: EncodedText) -> int:
@@ -219,16 +274,6 @@ class TextEncoder:
         start = max(0, min(max(centred, last - self.room + 1), len(ids) - self.room))
         return start, start + self.room
 
-    def _content_ids(self, text: str) -> list[int]:
-        ids: list[int] = self._encoding(text).ids
-        return ids
-
-    def _encoding(self, text: str) -> Encoding:
-        try:
-            return self.tokenizer.encode(text, add_special_tokens=False)
-        except TypeError as error:  # what tokenizers raises for a lone surrogate
-            raise _lone_surrogate() from error
-
     def is_unknown(self, token: int) -> bool:
         """Whether a token stands for what the vocabulary lacks, or is a special one."""
         # a Unigram model does not name its unknown token, but every tokenizer.json lists it among the special ones
@@ -249,5 +294,30 @@ class TextEncoder:
         )
 
 
-def _lone_surrogate() -> TextError:
-    return TextError(TextStatus.INVALID_UNICODE, "the text is not valid Unicode: it holds a lone surrogate")
+def tokenize(tokenizer: Tokenizer, text: str) -> Encoding:
+    """What a tokenizer makes of a text, special tokens left out: the one place that asks it.
+
+    Raises TextError for a text that is not valid Unicode, or that the tokenizer cannot write: one without an unknown
+    token stops at a character that its vocabulary lacks.
+    """
+    try:
+        return tokenizer.encode(text, add_special_tokens=False)
+    except TypeError as error:  # what tokenizers raises for a lone surrogate
+        raise _lone_surrogate(text) from error
+    except BaseException as error:
+        if not (isinstance(error, Exception) or _is_panic(error)):
+            raise
+        message = f"the tokenizer cannot write the text {text[:40]!r}: {error}"
+        raise TextError(TextStatus.UNTOKENIZABLE, message) from error
+
+
+def _is_panic(error: BaseException) -> bool:
+    """Whether the tokenizers library broke: what it raises then is no Exception."""
+    return type(error).__module__ == "pyo3_runtime"
+
+
+def _lone_surrogate(text: str) -> TextError:
+    """Names the byte where the surrogate stands for one, as in an argument of the command line that is not UTF-8."""
+    stray = next((ord(char) for char in text if "\ud800" <= char <= "\udfff"), 0)
+    what = f"the byte 0x{stray - 0xDC00:x}, not in UTF-8" if 0xDC80 <= stray <= 0xDCFF else "a lone surrogate"
+    return TextError(TextStatus.INVALID_UNICODE, f"the text {text[:40]!a} is not valid Unicode: it holds {what}")

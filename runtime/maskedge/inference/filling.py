@@ -9,6 +9,7 @@ from maskedge.bundle.engine import Outputs
 from maskedge.errors import TextError
 from maskedge.inference.batching import AnswerQueries, Query
 from maskedge.inference.encoding import EncodedText, TextEncoder
+from maskedge.inference.metrics import entropy
 from maskedge.results import Fill, MaskFill, TargetScore, TextStatus, TokenPrediction
 
 __all__ = ["KnownTokens", "fill_masks", "refuse_unmasked"]
@@ -36,6 +37,7 @@ def fill_masks(
     pairs = zip(texts, known, strict=True)
     queries = [_query(index, text, tokens, encoder, vocab_size) for index, (text, tokens) in enumerate(pairs)]
     answers = answer_queries(queries, OUTPUTS, top_k)
+    _mend_entropies(queries, answers, answer_queries, vocab_size)
     return [_fill(encoder, *parts) for parts in zip(texts, known, answers, strict=True)]
 
 
@@ -54,6 +56,17 @@ def _query(index: int, text: EncodedText, known: KnownTokens, encoder: TextEncod
     if not all(0 <= token < vocab_size for token in target_ids):
         raise ValueError(f"text {index} has the targets {target_ids}; ids run from 0 to {vocab_size - 1}")
     return Query(text.input_ids, text.mask_positions, target_ids)
+
+
+def _mend_entropies(
+    queries: list[Query], answers: list[Outputs], answer_queries: AnswerQueries, vocab_size: int
+) -> None:
+    """Computes anew the entropies that are NaN for no other reason than a token that is ruled out: graphs that were
+    exported before 0 log 0 was 0 have them."""
+    for query, outputs in zip(queries, answers, strict=True):
+        if np.isnan(outputs["entropy"]).any() and not np.isnan(outputs["target_logprobs"]).any():
+            (everything,) = answer_queries([query], ["top_logprobs"], vocab_size)
+            outputs["entropy"] = np.array([entropy(logprobs.tolist()) for logprobs in everything["top_logprobs"]])
 
 
 def _fill(encoder: TextEncoder, text: EncodedText, known: KnownTokens, outputs: Outputs) -> Fill:

@@ -2,9 +2,11 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from maskedge.bundle.engine import Graph, Outputs
-from maskedge.inference.batching import Query, answer_queries, stream_answers
+from maskedge.errors import refuse_nan
+from maskedge.inference.batching import Finish, Query, answer_each, answer_queries, stream_answers
 from maskedge.inference.beam_search import BEAMS, Order, check_order, joint_fills
 from maskedge.inference.decoding import TextDecoder
 from maskedge.inference.encoding import EncodedText, TextEncoder
@@ -15,6 +17,8 @@ from maskedge.inference.targets import TargetLists
 from maskedge.results import Fill, JointFill, SentenceScore
 
 __all__ = ["MaskedLM"]
+
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +42,8 @@ class MaskedLM:
         self.check_top_k(top_k)
         encoded = self._encode_masked(texts, first)
         fills = self.fill_encoded(encoded, top_k=top_k)
+        for index, fill in enumerate(fills, first):
+            refuse_nan(f"text {index}", fill.has_nan)
         if targets is None:
             return fills
         return with_whole_targets(fills, encoded, targets, self.encoder, self.answer_queries, first)
@@ -62,12 +68,17 @@ class MaskedLM:
             raise ValueError(f"beams is {beams}; it must be at least 1, and no less than top_k, which is {top_k}")
         encoded = self._encode_masked(texts, 0)
         fills = [joint_fills(text, self.decoder, self.answer_queries, order=order, beams=beams) for text in encoded]
+        for index, each in enumerate(fills):
+            refuse_nan(f"text {index}", any(fill.has_nan for fill in each))
         return [tuple(each[:top_k]) for each in fills]
 
     def score_texts(self, texts: Sequence[str], first: int = 0, *, method: Method) -> list[SentenceScore]:
         """Each text's score. Raises as `Predictor.score`."""
         check_method(method)
-        return self.score_encoded(self.encoder.encode_all(texts, first), first, method=method)
+        scores = self.score_encoded(self.encoder.encode_all(texts, first), first, method=method)
+        for index, score in enumerate(scores, first):
+            refuse_nan(f"text {index}", score.has_nan)
+        return scores
 
     def score_encoded(self, encoded: Sequence[EncodedText], first: int = 0, *, method: Method) -> list[SentenceScore]:
         """Each encoded text's score. Raises as `Predictor.score_encoded`."""
@@ -85,6 +96,11 @@ class MaskedLM:
         """For each query the named outputs, of which those of ranking hold the `top_k` most probable tokens."""
         mask_id = self.encoder.mask_id
         return answer_queries(self.graph, queries, mask_id=mask_id, outputs=outputs, top_k=top_k, threads=self.threads)
+
+    def answer_each(self, queries: list[Query], outputs: list[str], top_k: int, finish: Finish[Made]) -> list[Made]:
+        """As `answer_queries`, with what `finish` makes of each query's outputs in their place."""
+        mask_id, threads = self.encoder.mask_id, self.threads
+        return answer_each(self.graph, queries, finish, mask_id=mask_id, outputs=outputs, top_k=top_k, threads=threads)
 
     def stream_target_logprobs(self, queries: Iterable[Query]) -> Iterator[Outputs]:
         """For each query its targets' log-probabilities, as `target_logprobs`, while the queries are made."""

@@ -1,8 +1,9 @@
 """Definitions of the figures that every report uses. Log-probabilities are in nats."""
 
 import math
+from collections.abc import Iterable
 
-__all__ = ["bits_per_character", "perplexity"]
+__all__ = ["bits_per_character", "entropy", "perplexity"]
 
 
 def perplexity(logprob_sum: float, count: int) -> float:
@@ -15,6 +16,11 @@ def perplexity(logprob_sum: float, count: int) -> float:
         return math.exp(-logprob_sum / count)
     except OverflowError:
         return math.inf
+
+
+def entropy(logprobs: Iterable[float]) -> float:
+    """-sum p log p of a distribution, where 0 log 0 is 0; NaN where a log-probability is."""
+    return math.fsum(-math.exp(logprob) * logprob for logprob in logprobs if logprob != -math.inf)
 
 
 def bits_per_character(logprob_sum: float, characters: int) -> float:

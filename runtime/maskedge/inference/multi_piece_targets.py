@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from maskedge.errors import TextError
 from maskedge.inference.batching import AnswerQueries, Query
 from maskedge.inference.encoding import EncodedText, TextEncoder
 from maskedge.inference.targets import TargetLists
@@ -96,15 +97,22 @@ def _lists(index: int, text: EncodedText, targets: TargetLists[str]) -> tuple[tu
 
 
 def _pieces(encoder: TextEncoder, text: EncodedText, mask: int, word: str) -> tuple[int, ...]:
-    """The word's ids where it stands; else its own vocabulary entry, such as `##ing`; else its ids alone."""
-    exact = encoder.token_id(word)
-    pieces = encoder.target_pieces(text, mask, word) or ((exact,) if exact is not None else ())
-    pieces = pieces or tuple(encoder.pieces(word))
-    if not pieces or (exact is None and any(map(encoder.is_unknown, pieces))):
+    """The word's ids where it stands; else its ids alone."""
+    pieces = encoder.target_pieces(text, mask, word) or _alone(encoder, word)
+    if not pieces:
         raise ValueError(f"the target {word!r:.60} cannot be written with the model's vocabulary")
     if len(pieces) > encoder.room:
         raise ValueError(f"the target {word!r:.60} has {len(pieces)} pieces; the model reads {encoder.room}")
     return pieces
+
+
+def _alone(encoder: TextEncoder, word: str) -> tuple[int, ...]:
+    """The ids of a word read alone; none where the vocabulary lacks a piece of it."""
+    try:
+        pieces = encoder.pieces(word)
+    except TextError:
+        return ()
+    return () if any(map(encoder.is_unknown, pieces)) else tuple(pieces)
 
 
 def _contexts(text: int, mask: int, pieces: tuple[int, ...]) -> list[tuple[_Context, int]]:

@@ -8,8 +8,8 @@ from typing import Any, TypeVar
 import numpy as np
 
 from maskedge.bundle.engine import Outputs
-from maskedge.errors import TextError
-from maskedge.inference.batching import AnswerQueries, Query
+from maskedge.errors import TextError, refuse_nan
+from maskedge.inference.batching import AnswerEach, AnswerQueries, Query
 from maskedge.inference.beam_search import BEAMS, Order, joint_fills
 from maskedge.inference.decoding import TextDecoder
 from maskedge.inference.encoding import EncodedText, TextEncoder
@@ -20,9 +20,6 @@ from maskedge.inference.targets import TargetLists
 from maskedge.results import TextStatus
 
 __all__ = ["Candidate", "FillMask"]
-
-TEXTS_AT_ONCE = 32
-"""Of a list: enough for batches of equal length, few enough to hold their rankings of the whole vocabulary."""
 
 T = TypeVar("T")
 
@@ -38,6 +35,7 @@ class FillMask:
     decoder: TextDecoder
     vocab_size: int
     answer_queries: AnswerQueries
+    answer_each: AnswerEach
     options: CallOptions
 
     def __call__(self, inputs: object) -> Any:
@@ -49,7 +47,7 @@ class FillMask:
         if isinstance(inputs, str):
             return self._answer([inputs], None)[0]
         if isinstance(inputs, list):
-            results = list(answer_in_order(inputs, self._answer, read_ahead=TEXTS_AT_ONCE))
+            results = self._answer(inputs, 0)  # all at once: batches are then as full as they can be
             return results[0] if len(results) == 1 else results
         if isinstance(inputs, Iterator):
             return answer_in_order(inputs, self._answer, read_ahead=self.options.read_ahead)
@@ -58,14 +56,13 @@ class FillMask:
     def _answer(self, texts: list[Any], first: int | None) -> list[list[Any]]:
         """Each text's candidates. `first` is the number of the first one, None where there is only one."""
         rows = ["" if first is None else f" of text {first + number}" for number in range(len(texts))]
-        encoded = [self._encode(text, row) for text, row in zip(texts, rows, strict=True)]
         if self.options.joint:
-            return [self._joint(text, self.options.joint) for text in encoded]
+            return [self._joint(text, row, self.options.joint) for text, row in zip(texts, rows, strict=True)]
         if self.options.targets and self.options.whole_targets:
             targets = self.options.targets
-            rated = [self._whole(text, _at(targets, text, row)) for text, row in zip(encoded, rows, strict=True)]
+            rated = [self._whole(text, row, targets) for text, row in zip(texts, rows, strict=True)]
         else:
-            rated = self._best(encoded, rows)
+            rated = self._best(texts, rows)
         return [masks[0] if len(masks) == 1 else masks for masks in rated]
 
     def _encode(self, text: object, row: str) -> EncodedText:
@@ -81,15 +78,24 @@ class FillMask:
             raise TextError(TextStatus.NO_MASK, no_mask)
         return encoded
 
-    def _best(self, texts: Sequence[EncodedText], rows: Sequence[str]) -> list[list[list[Candidate]]]:
+    def _best(self, texts: Sequence[object], rows: Sequence[str]) -> list[list[list[Candidate]]]:
         """For each text and mask the most probable tokens, all of the vocabulary or of the targets."""
-        options = self.options
-        ids = options.target_ids
-        targets = [_at(ids, text, row) if ids else None for text, row in zip(texts, rows, strict=True)]
-        ranked = self.vocab_size if ids else options.top_k
-        queries = [Query(text.input_ids, text.mask_positions, (0,) * len(text.mask_positions)) for text in texts]
-        answers = self.answer_queries(queries, ["top_ids", "top_logprobs"], ranked)
-        return [self._masks(*parts) for parts in zip(texts, targets, answers, strict=True)]
+        asked = [self._asked(text, row) for text, row in zip(texts, rows, strict=True)]
+        queries = [Query(text.input_ids, text.mask_positions, (0,) * len(text.mask_positions)) for text, _ in asked]
+        ranked = self.vocab_size if self.options.target_ids else self.options.top_k
+
+        def finish(number: int, outputs: Outputs) -> list[list[Candidate]]:
+            return self._masks(*asked[number], outputs)
+
+        found = self.answer_each(queries, ["top_ids", "top_logprobs"], ranked, finish)
+        for masks, row in zip(found, rows, strict=True):
+            refuse_nan(f"the input{row}", any(math.isnan(one["score"]) for mask in masks for one in mask))
+        return found
+
+    def _asked(self, text: object, row: str) -> tuple[EncodedText, Sequence[Sequence[int]] | None]:
+        """A text, encoded, and the ids to choose from at each of its masks, where not all of them are meant."""
+        encoded, ids = self._encode(text, row), self.options.target_ids
+        return encoded, _at(ids, encoded, row) if ids else None
 
     def _masks(
         self, text: EncodedText, targets: Sequence[Sequence[int]] | None, outputs: Outputs
@@ -107,30 +113,34 @@ class FillMask:
         token_str, sequence = self.decoder.text([token]), self._sequence(text, mask, (token,))
         return {"score": score, "token": token, "token_str": token_str, "sequence": sequence} | _cut(text)
 
-    def _whole(self, text: EncodedText, words: tuple[tuple[str, ...], ...]) -> list[list[Candidate]]:
+    def _whole(self, text: object, row: str, targets: TargetLists[str]) -> list[list[Candidate]]:
         """For each mask its targets; `score` is the geometric mean of the pieces' probabilities."""
-        targets = TargetLists(words, per_mask=True)
-        (rated,) = score_whole_targets([text], targets, self.encoder, self.answer_queries)
+        encoded = self._encode(text, row)
+        words = TargetLists(_at(targets, encoded, row), per_mask=True)
+        (rated,) = score_whole_targets([encoded], words, self.encoder, self.answer_queries)
+        refuse_nan(f"the input{row}", any(target.has_nan for targets in rated for target in targets))
         return [
             [
                 {
                     "score": math.exp(target.mean_logprob),
                     "token": target.tokens[0],
                     "token_str": target.target,
-                    "sequence": self._sequence(text, mask, target.tokens),
+                    "sequence": self._sequence(encoded, mask, target.tokens),
                     "tokens": list(target.tokens),
                     "logprob": target.logprob,
                 }
-                | _cut(text)
+                | _cut(encoded)
                 for target in targets[: self.options.top_k]
             ]
             for mask, targets in enumerate(rated)
         ]
 
-    def _joint(self, text: EncodedText, order: Order) -> list[Candidate]:
+    def _joint(self, text: object, row: str, order: Order) -> list[Candidate]:
         """Fillings of all masks together; `token` and `token_str` are lists, in reading order."""
+        encoded = self._encode(text, row)
         beams = min(max(BEAMS, self.options.top_k), self.vocab_size)
-        fills = joint_fills(text, self.decoder, self.answer_queries, order=order, beams=beams)
+        fills = joint_fills(encoded, self.decoder, self.answer_queries, order=order, beams=beams)
+        refuse_nan(f"the input{row}", any(fill.has_nan for fill in fills))
         return [
             {
                 "score": math.exp(fill.logprob),
@@ -139,7 +149,7 @@ class FillMask:
                 "sequence": fill.sequence,
                 "order": list(fill.order),
             }
-            | _cut(text)
+            | _cut(encoded)
             for fill in fills[: self.options.top_k]
         ]
 

@@ -5,7 +5,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from maskedge.errors import TextError
 from maskedge.inference.encoding import TextEncoder
+from maskedge.results import TextStatus
 
 __all__ = ["TargetLists", "first_pieces", "read_targets"]
 
@@ -79,10 +81,20 @@ def _first_piece(encoder: TextEncoder, word: str) -> int | None:
     exact = encoder.token_id(word)
     if exact is not None:
         return exact
-    pieces = encoder.pieces(word)
+    pieces = _pieces(encoder, word)
     missing = f"The specified target token `{word}` does not exist in the model vocabulary. "
     if not pieces:
         logger.warning("%sWe cannot replace it with anything meaningful, ignoring it", missing)
         return None
     logger.warning("%sReplacing with `%s`.", missing, encoder.tokenizer.id_to_token(pieces[0]))
     return pieces[0]
+
+
+def _pieces(encoder: TextEncoder, word: str) -> list[int]:
+    """The word's ids; none where the tokenizer cannot write it."""
+    try:
+        return encoder.pieces(word)
+    except TextError as error:
+        if error.status is TextStatus.INVALID_UNICODE:
+            raise
+        return []

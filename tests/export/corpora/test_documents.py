@@ -10,6 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import transformers
+from altered_bundles import wordless_tokenizer
 
 from maskedge_export.corpora import packing
 from maskedge_export.corpora.documents import corpus_identity, documents, hash_share
@@ -151,6 +153,25 @@ def test_every_text_is_packed_or_held_out(packed: PackedCorpus, sentences: Path)
     assert not trained_on & set(packed.held_out)
     assert 0.05 * len(texts) < len(packed.held_out) < 0.2 * len(texts)
     assert packed.tokens.dtype == np.uint16
+
+
+def test_texts_that_a_tokenizer_cannot_write_are_left_out_and_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One without an unknown token stops at what its vocabulary lacks."""
+    tokenizer = wordless_tokenizer()
+    special = {"bos_token": "<s>", "cls_token": "<s>", "eos_token": "</s>", "sep_token": "</s>", "mask_token": "<mask>"}
+    transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, **special).save_pretrained(tmp_path / "tokenizer")
+    good = ["the cat", "the water.", "water"]
+    (tmp_path / "a.txt").write_text("\n".join([good[0], "🙂", *good[1:], "the 日"]), encoding="utf-8")
+    recipe = replace(
+        recipe_for([tmp_path / "a.txt"], held_out=0.0), tokenizer=TokenizerRecipe(existing=str(tmp_path / "tokenizer"))
+    )
+    packed = prepare_corpus(recipe, tmp_path / "cache")
+    end = tokenizer.token_to_id("</s>")
+    expected = [token for text in good for token in [*tokenizer.encode(text, add_special_tokens=False).ids, end]]
+    assert packed.tokens.tolist() == expected
+    assert "2 of 5 texts are left out: the tokenizer cannot write them" in caplog.text
 
 
 def test_a_document_is_held_out_whatever_else_there_is_and_whole(sentences: Path, tmp_path: Path) -> None:

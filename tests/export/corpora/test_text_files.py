@@ -77,15 +77,21 @@ def test_a_line_that_holds_no_object_with_a_text_is_named(line: str, tmp_path: P
 def test_text_that_is_not_utf8_is_named_with_line_and_byte(tmp_path: Path) -> None:
     for name in ("a.txt", "a.jsonl"):
         (tmp_path / name).write_bytes(MARK + json.dumps({"text": "x"}).encode() + b"\n" + b"x \xe9\n")
-        with pytest.raises(
-            TextFileError, match=rf"{name} is not UTF-8 \(line 2, byte 3 of it\); convert it with iconv"
-        ):
+        with pytest.raises(TextFileError, match=rf"{name}: line 2 is not UTF-8 \(byte 0xe9\); convert .* with iconv"):
             texts_of(tmp_path / name)
 
 
 def test_text_of_two_bytes_a_character_is_no_utf8_from_its_first_byte(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_bytes("One.\n".encode("utf-16"))
-    with pytest.raises(TextFileError, match=r"a\.txt is not UTF-8 \(line 1, byte 1 of it\)"):
+    with pytest.raises(TextFileError, match=r"a\.txt: line 1 is not UTF-8 \(byte 0xff, as text in UTF-16 has\)"):
+        texts_of(tmp_path / "a.txt")
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"])
+def test_wide_text_without_a_mark_is_none_of_zeros_and_letters(encoding: str, tmp_path: Path) -> None:
+    """Each of its bytes is UTF-8."""
+    (tmp_path / "a.txt").write_bytes("One.\nTwo.\n".encode(encoding))
+    with pytest.raises(TextFileError, match=r"a\.txt: line 1 is not UTF-8 .* as text in UTF-16 has"):
         texts_of(tmp_path / "a.txt")
 
 

@@ -1,6 +1,7 @@
 """Queries are grouped into batches of one length and one number of masks; nothing is padded, nothing lost."""
 
 import random
+import weakref
 from collections.abc import Iterator
 from threading import Lock
 
@@ -10,9 +11,11 @@ import pytest
 
 from maskedge.inference.batching import (
     MASKS_PER_BATCH,
+    RANKED_PER_BATCH,
     READ_AHEAD_TOKENS,
     TOKENS_PER_BATCH,
     Query,
+    answer_each,
     answer_queries,
     stream_answers,
 )
@@ -157,3 +160,47 @@ def test_an_error_in_a_batch_reaches_the_caller() -> None:
 
     with pytest.raises(MemoryError, match="too much"):
         answer_queries(FailingGraph(), draw_queries(3, 50), mask_id=MASK_ID, outputs=["number"], top_k=0, threads=2)
+
+
+# What is made of answers while others come
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_something_is_made_of_each_answer_in_its_place(threads: int) -> None:
+    def finish(number: int, outputs: dict[str, npt.NDArray[np.generic]]) -> tuple[int, int]:
+        return number, int(outputs["number"].item())
+
+    made = answer_each(
+        RecordingGraph(), draw_queries(1, 300), finish, mask_id=MASK_ID, outputs=["number"], top_k=3, threads=threads
+    )
+    assert made == [(number, 1000 + number) for number in range(300)]
+
+
+def test_no_more_outputs_are_held_than_are_being_used() -> None:
+    """A call with targets ranks the whole vocabulary at each mask: a long list's rankings would fill the memory."""
+    graph, alive, most = RecordingGraph(), [], 0
+
+    def run(outputs: list[str], inputs: Arrays) -> dict[str, npt.NDArray[np.generic]]:
+        result = RecordingGraph.run(graph, outputs, inputs)
+        alive.append(weakref.ref(result["number"]))
+        return result
+
+    def finish(number: int, outputs: dict[str, npt.NDArray[np.generic]]) -> int:
+        nonlocal most
+        most = max(most, sum(array() is not None for array in alive))
+        return number
+
+    graph.run = run  # type: ignore[method-assign]
+    answer_each(graph, draw_queries(2, 500), finish, mask_id=MASK_ID, outputs=["number"], top_k=3, threads=1)
+    assert len(alive) > 20
+    assert most <= 2
+
+
+@pytest.mark.parametrize("top_k", [5, 30_000, 250_000, 10 * RANKED_PER_BATCH])
+def test_a_batch_ranks_no_more_than_fits(top_k: int) -> None:
+    graph, queries = RecordingGraph(), draw_queries(3, 500)
+    answer_queries(graph, queries, mask_id=MASK_ID, outputs=["number"], top_k=top_k, threads=1)
+    for call in graph.calls:
+        rows, masks = call["mask_positions"].shape
+        assert rows == 1 or rows * masks * top_k <= RANKED_PER_BATCH
+    assert sum(len(call["input_ids"]) for call in graph.calls) == 500

@@ -78,6 +78,28 @@ def test_a_long_list_is_answered_in_order(tiny: Predictor) -> None:
     assert tiny(texts) == [tiny(text) for text in texts]
 
 
+def test_a_list_is_run_in_as_few_batches_as_filling_it(bundle: Path) -> None:
+    batches: list[int] = []
+    predictor = Predictor.load(bundle, threads=2, before_batch=batches.append)
+    texts = [f"the [MASK] water{' the' * (number % 5)}" for number in range(200)]
+    predictor.fill(texts)
+    filled = sorted(batches)
+    batches.clear()
+    predictor(texts)
+    assert sorted(batches) == filled
+
+
+@pytest.mark.parametrize("arguments", [{}, {"targets": ["water"], "whole_targets": True}, {"joint": True}])
+def test_the_first_bad_text_of_a_list_is_the_error(tiny: Predictor, arguments: dict[str, Any]) -> None:
+    texts: list[Any] = [ONE, *["the [MASK]"] * 40, "no mask", 3, ""]
+    with pytest.raises(TextError, match="found on the input of text 41"):
+        tiny(texts, **arguments)
+    with pytest.raises(ValueError, match="the input of text 41 must be a str"):
+        tiny([*texts[:41], 3, "no mask"], **arguments)
+    with pytest.raises(ValueError, match="the input of text 0: targets has 2 lists"):
+        tiny(texts, **{**arguments, "joint": False, "targets": [["a"], ["b"]]})
+
+
 @pytest.mark.parametrize("batch_size", [None, 1, 3])
 def test_an_iterator_is_read_as_its_results_are(tiny: Predictor, batch_size: int | None) -> None:
     read = 0

@@ -130,7 +130,7 @@ def test_after_another_sign_the_bare_entry_is_meant(byte_level: TextEncoder) -> 
     assert target_str(byte_level, "(<mask>", "cat") == "cat"
 
 
-@pytest.mark.parametrize("word", ["", " ", " cat", "catalogue"])
+@pytest.mark.parametrize("word", ["", "catalogue", " catalogue"])
 def test_what_is_not_one_entry_has_no_id(byte_level: TextEncoder, word: str) -> None:
     assert target_str(byte_level, "the <mask> sat", word) is None
 
