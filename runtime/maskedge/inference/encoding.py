@@ -66,11 +66,7 @@ class TextEncoder:
         self.mask_token = mask_token
         self.mask_id: int = mask_id
         self.max_length = max_length
-        # What stands around one token stands around every text: [CLS] and [SEP], say.
-        probe = tokenizer.encode("a")
-        specials = probe.special_tokens_mask
-        first, last = specials.index(0), len(specials) - specials[::-1].index(0)
-        self.prefix, self.suffix = probe.ids[:first], probe.ids[last:]
+        self.prefix, self.suffix = _special_tokens_around(tokenizer, mask_id)
 
     @classmethod
     def from_file(cls, path: Path, mask_token: str, max_length: int) -> "TextEncoder":
@@ -292,6 +288,19 @@ class TextEncoder:
             TextStatus.MASK_LOST,
             f"the text's masks are too far apart: the model reads {self.max_length} tokens at once; mask fewer",
         )
+
+
+def _special_tokens_around(tokenizer: Tokenizer, mask_id: int) -> tuple[list[int], list[int]]:
+    """The special tokens before a text and after it.
+
+    What stands around one token stands around every text: [CLS] and [SEP], say. That token is a mask that no text was
+    read for, since there is no text that every vocabulary spells.
+    """
+    mask = Encoding()
+    mask.pad(1, pad_id=mask_id)  # the one way to an encoding of a given token
+    framed: list[int] = tokenizer.post_process(mask).ids
+    at = framed.index(mask_id)
+    return framed[:at], framed[at + 1 :]
 
 
 def tokenize(tokenizer: Tokenizer, text: str) -> Encoding:
