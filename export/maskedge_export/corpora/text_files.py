@@ -11,6 +11,7 @@ from pathlib import Path
 
 from maskedge.errors import TextError
 from maskedge.text_lines import Line
+from maskedge.bundle.format import is_lfs_pointer
 from maskedge_export.errors import TextFileError
 
 __all__ = ["Row", "find_text_files", "read_rows"]
@@ -47,8 +48,21 @@ def read_rows(file: Path, column: str = "text") -> Iterator[Row]:
     `column` names the column of Parquet, and the field of JSON, that holds the texts; where it is null there is none.
     Raises TextFileError, naming file and place, for what is not UTF-8, no JSON object, or has no such texts.
     """
+    _check_pointer(file)
     readers = {".parquet": _parquet_rows, ".jsonl": _json_rows, ".json": _json_rows}
     return readers.get(file.suffix.lower(), _line_rows)(file, column)
+
+
+def _check_pointer(file: Path) -> None:
+    try:
+        pointer = is_lfs_pointer(file)
+    except OSError as error:
+        raise TextFileError(f"{file} cannot be read: {error.strerror}") from error
+    if pointer:
+        raise TextFileError(
+            f"{file} is a Git LFS pointer, which only names the text that belongs here; fetch it: run git lfs pull in "
+            f"{file.parent}"
+        )
 
 
 def _lines(file: Path) -> Iterator[str]:

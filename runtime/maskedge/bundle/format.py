@@ -30,11 +30,13 @@ __all__ = [
     "GraphEntry",
     "Manifest",
     "file_sha256",
+    "is_lfs_pointer",
 ]
 
 FORMAT_VERSION = 1
 MANIFEST_NAME = "maskedge.json"
 DEFAULT_BUNDLE = Path(__file__).parents[1] / "default_bundle"
+LFS_POINTER = b"version https://git-lfs"
 
 EXTERNAL_DATA = re.compile(rb"\x6a(?P<entry>[\x0d-\x7f])\x0a\x08location\x12(?P<length>[\x01-\x73])", re.DOTALL)
 """How a graph's protobuf names the file that weights lie in: the length of an entry, its key, and the length of the
@@ -156,6 +158,12 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def is_lfs_pointer(path: Path) -> bool:
+    """Whether a file is what Git puts in its place where it was cloned without Git LFS. Raises OSError."""
+    with path.open("rb") as file:
+        return file.read(len(LFS_POINTER)) == LFS_POINTER
+
+
 @dataclass(frozen=True, slots=True)
 class Bundle:
     """A bundle on disk."""
@@ -202,6 +210,7 @@ class Bundle:
         if not path.is_file():
             raise BundleCorruptError(f"{path} is missing from the bundle; export or download the bundle again")
         if path.stat().st_size != entry.size or file_sha256(path) != entry.sha256:
+            _refuse_pointer(path)
             raise BundleCorruptError(
                 f"{path} was altered: its SHA-256 is not the manifest's; export or download it again"
             )
@@ -295,8 +304,17 @@ def _weights_files(graph: bytes) -> set[str]:
     return {graph[match.end() : match.end() + match["length"][0]].decode(errors="replace") for match in plain.values()}
 
 
+def _refuse_pointer(path: Path) -> None:
+    if is_lfs_pointer(path):
+        raise BundleCorruptError(
+            f"{path} is a Git LFS pointer, which only names the file that belongs here; fetch it: run git lfs pull in "
+            f"the bundle's directory"
+        )
+
+
 def _read_manifest(path: Path) -> Manifest:
     try:
         return Manifest.from_json(path.read_text(encoding="utf-8"))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
+        _refuse_pointer(path)
         raise BundleCorruptError(f"{path} is no manifest that this version can read ({error!r})") from error

@@ -156,3 +156,11 @@ def test_a_file_that_may_not_be_read_is_named(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(Path, "open", refuse)
     with pytest.raises(TextFileError, match=r"a\.txt cannot be read: Permission denied"):
         texts_of(tmp_path / "a.txt")
+
+
+@pytest.mark.parametrize("suffix", [".txt", ".jsonl", ".parquet"])
+def test_a_git_lfs_pointer_is_no_text(suffix: str, tmp_path: Path) -> None:
+    file = tmp_path / f"texts{suffix}"
+    file.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 267954768\n")
+    with pytest.raises(TextFileError, match=f"texts{suffix} is a Git LFS pointer.*git lfs pull"):
+        list(read_rows(file))

@@ -101,6 +101,13 @@ def test_a_shortened_file_is_refused(bundle_copy: Path) -> None:
         Predictor.load(bundle_copy)
 
 
+@pytest.mark.parametrize("name", ["maskedge.json", "tokenizer.json", "onnx/int8.onnx"])
+def test_a_git_lfs_pointer_in_place_of_a_file_is_named_with_what_fetches_it(name: str, bundle_copy: Path) -> None:
+    (bundle_copy / name).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 267954768\n")
+    with pytest.raises(BundleCorruptError, match=f"{name} is a Git LFS pointer.*git lfs pull"):
+        Bundle.open(bundle_copy)
+
+
 def test_without_verification_an_altered_card_loads(bundle_copy: Path, tiny: Predictor) -> None:
     flip_byte(bundle_copy / "README.md")
     assert Predictor.load(bundle_copy, verify=False)("the [MASK]") == tiny("the [MASK]")
