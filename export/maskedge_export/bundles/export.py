@@ -15,7 +15,6 @@ from maskedge.bundle.format import MANIFEST_NAME, GraphEntry, Manifest
 from maskedge.inference.encoding import TextEncoder
 from maskedge_export.bundles.manifest import golden_vectors, write_manifest
 from maskedge_export.bundles.model_card import VerifiedOn
-from maskedge_export.bundles.tokenizer_files import save_tokenizer
 from maskedge_export.encoders.checkpoint import Checkpoint, load_checkpoint
 from maskedge_export.encoders.encoder import Encoder
 from maskedge_export.encoders.wrapped import WrappedEncoder, check_sizes
@@ -50,6 +49,8 @@ from maskedge_export.quantization.pipeline import quantized_graphs
 from maskedge_export.quantization.precisions import parse_precisions
 from maskedge_export.quantization.sensitivity import ReferenceLogprobs
 from maskedge_export.staging import staging
+from maskedge_export.tokenization.loading import check_tokenizer
+from maskedge_export.tokenization.saving import save_tokenizer
 
 __all__ = ["ExportOptions", "compare_standard_graphs", "export_bundle"]
 
@@ -120,7 +121,9 @@ def export_bundle(
         save_tokenizer(source.tokenizer, directory)
         source.model.config.save_pretrained(directory)  # type: ignore[operator, union-attr]
         encoder = TextEncoder.from_file(directory / "tokenizer.json", source.tokenizer.mask_token, source.max_length)
-        text = _masked_text(encoder, options, source.vocab_size)
+        texts = read_texts(options.calibration) if options.calibration else []
+        check_tokenizer(source.path, encoder, texts, "the bundle's tokenizer.json")
+        text = _masked_text(encoder, options, texts, source.vocab_size)
         graphs = _export_graphs(source, text, directory, options, progress)
         standard = _prove_standard(source, text, directory, options, progress)
         progress("Writing manifest and model card")
@@ -145,10 +148,9 @@ def _check_options(out: Path, options: ExportOptions) -> None:
         )
 
 
-def _masked_text(encoder: TextEncoder, options: ExportOptions, vocab_size: int) -> _Text:
+def _masked_text(encoder: TextEncoder, options: ExportOptions, texts: list[str], vocab_size: int) -> _Text:
     if not options.calibration:
         return _Text([], {}, random_evaluation_set(encoder, vocab_size), "random tokens")
-    texts = read_texts(options.calibration)
     if options.few_texts and too_few(texts):
         known = evaluation_set(texts, encoder, all_the_model_knows=True)
         return _Text(known.batches, calibration_record(texts, known.batches), known, "calibration text")

@@ -21,6 +21,7 @@ from maskedge_export.evaluation.logprobs import (
 )
 from maskedge_export.evaluation.texts import read_texts, split_texts, too_few
 from maskedge_export.progress import Progress
+from maskedge_export.tokenization.loading import check_tokenizer
 
 __all__ = ["Proof", "verify_bundle"]
 
@@ -57,18 +58,20 @@ def verify_bundle(
         paths: Text, JSONL and Parquet files, or globs of them.
         gate: The limits of each precision.
         revision: Of a Hub checkpoint: a branch, tag or commit.
-        other_checkpoint: Accept a checkpoint of another fingerprint than the manifest's.
+        other_checkpoint: Accept a checkpoint of another fingerprint than the manifest's, or with another tokenizer.
         progress: Called with each step's name.
 
-    Raises CheckpointError where the checkpoint is another than the bundle was made of, unless
-    `other_checkpoint` allows it, and CalibrationTextError for text that cannot be used.
+    Raises CheckpointError where the checkpoint is another than the bundle was made of, or reads text in another way,
+    unless `other_checkpoint` allows it, and CalibrationTextError for text that cannot be used.
     """
     texts = read_texts(paths)
     progress("Loading the checkpoint")
     source = load_checkpoint(checkpoint, revision=revision)
     _check_source(bundle, source, other_checkpoint)
-    few = too_few(texts)
     encoder = TextEncoder.of_bundle(bundle)
+    if not other_checkpoint:
+        check_tokenizer(source.path, encoder, texts, f"{bundle.path / 'tokenizer.json'}")
+    few = too_few(texts)
     evaluated_on = evaluation_set(texts if few else split_texts(texts)[1], encoder, all_the_model_knows=few)
     proofs = []
     for precision, file, reference, logprobs in _graphs(bundle, source):

@@ -8,9 +8,10 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre
 
 from maskedge_export.corpora.documents import Document, hash_share
 from maskedge_export.corpora.word_piece import train_word_piece
-from maskedge_export.encoders.checkpoint import find_checkpoint, load_tokenizer
+from maskedge_export.encoders.checkpoint import find_checkpoint
 from maskedge_export.errors import CorpusError
 from maskedge_export.recipe import TokenizerRecipe
+from maskedge_export.tokenization.loading import load_tokenizer
 
 __all__ = ["existing_tokenizer", "train_tokenizer"]
 

@@ -21,20 +21,12 @@ from maskedge_export.encoders.trial import check_alike
 from maskedge_export.encoders.wrapped import WrappedEncoder
 from maskedge_export.errors import CheckpointError, UnsupportedModelError
 from maskedge_export.memory import release_memory
+from maskedge_export.source_files import real_file
+from maskedge_export.tokenization.loading import load_tokenizer
 
-__all__ = [
-    "Checkpoint",
-    "find_checkpoint",
-    "last_id",
-    "load_checkpoint",
-    "load_encoder",
-    "load_tokenizer",
-    "text_encoder",
-]
+__all__ = ["Checkpoint", "find_checkpoint", "last_id", "load_checkpoint", "load_encoder", "text_encoder"]
 
 SAFE_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "README.md"]
-TOKENIZER_FILES = ["tokenizer.json", "vocab.txt", "vocab.json", "*.model"]
-"""Without any of these transformers makes up a tokenizer of special tokens only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,10 +129,11 @@ def _load(name_or_path: str, revision: str | None, *, headless: bool) -> Checkpo
     path = find_checkpoint(name_or_path, revision=revision)
     _check_files(path)
     check_config(path)
+    tokenizer = load_tokenizer(path)  # in a moment, and a model may take minutes
     loaded = load_model(path, headless=headless)
     check_weights(loaded.model, path)
     name = name_or_path if not Path(name_or_path).is_dir() else path.resolve().name
-    tokenizer, fingerprint, encoder = load_tokenizer(path), _fingerprint(path), _encoder(loaded.model)
+    encoder, fingerprint = _encoder(loaded.model), _fingerprint(path)
     checkpoint = Checkpoint(
         name, path, loaded.model, encoder, tokenizer, fingerprint, loaded.notes, lacks_head=loaded.lacks_head
     )
@@ -207,36 +200,13 @@ def _check_files(path: Path) -> None:
         raise CheckpointError(f"{path} holds an adapter ({adapter.name}); {merge_first('it')}")
     if not (path / "config.json").is_file():
         raise CheckpointError(f"{path} holds no config.json; give a directory that save_pretrained wrote")
+    real_file(path / "config.json")
     if not list(path.glob("*.safetensors")):
         pickles = ", ".join(sorted(file.name for file in path.glob("*.bin"))) or "none"
         raise CheckpointError(
             f"{path} holds no *.safetensors weights (pickled weights, which are never loaded: {pickles}); "
             "convert them with transformers: model.save_pretrained(DIR)"
         )
-    _check_tokenizer_files(path)
-
-
-def _check_tokenizer_files(path: Path) -> None:
-    if not any(file for pattern in TOKENIZER_FILES for file in path.glob(pattern)):
-        raise CheckpointError(
-            f"{path} holds no tokenizer ({', '.join(TOKENIZER_FILES)}); add it with tokenizer.save_pretrained(DIR)"
-        )
-
-
-def load_tokenizer(path: Path) -> Any:
-    """The transformers fast tokenizer of a directory. Raises CheckpointError for none, or one without a mask token."""
-    from transformers import AutoTokenizer
-
-    _check_tokenizer_files(path)
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True, trust_remote_code=False)
-    except Exception as error:  # tokenizers raises bare exceptions
-        raise CheckpointError(f"transformers cannot load the tokenizer of {path}: {error}") from error
-    if not tokenizer.is_fast:
-        raise CheckpointError(f"the tokenizer of {path} has no fast form (tokenizer.json)")
-    if tokenizer.mask_token is None:
-        raise CheckpointError(f"the tokenizer of {path} has no mask token; it is no masked language model's")
-    return tokenizer
 
 
 def _fingerprint(path: Path) -> str:

@@ -39,7 +39,7 @@ def load_model(path: Path, *, headless: bool = False) -> LoadedModel:
     UnsupportedModelError for a model that transformers itself cannot run, or that leaves some of its weights unread.
     """
     config = load_config(path)
-    stored = _stored(path, config)
+    stored = stored_weights(path, config)
     check_stored(path, stored)
     model, books = _load(path, config, stored)
     prefix = _common_prefix(path, books.missing, map(unwrapped, stored), model)
@@ -48,13 +48,6 @@ def load_model(path: Path, *, headless: bool = False) -> LoadedModel:
     _check(path, books, model, headless)
     notes = (*_other_files(path, stored), *_prefix_notes(stored, prefix), *_left_out(books), *tie_notes(model))
     return LoadedModel(model, notes, lacks_head=bool(books.missing))
-
-
-def _stored(path: Path, config: Any) -> dict[str, StoredWeight]:
-    try:
-        return stored_weights(path, config)
-    except Exception as error:  # safetensors raises its own
-        raise _cannot_load(path, one_line(error)) from error
 
 
 def _cannot_load(path: Path, reason: str) -> CheckpointError:

@@ -12,6 +12,7 @@ from maskedge_export.encoders.encoder import Encoder
 from maskedge_export.encoders.families import checkpoint_weights, family_of
 from maskedge_export.encoders.ties import biases_in_two
 from maskedge_export.recipe import ModelRecipe
+from maskedge_export.tokenization.saving import save_tokenizer
 
 __all__ = ["TrainedModel", "begin_head", "new_model", "tie", "trainable"]
 
@@ -51,7 +52,7 @@ class TrainedModel:
         model.to(dtype).save_pretrained(directory)
         model.config.dtype = torch.float32
         model.config.save_pretrained(directory)
-        self.tokenizer.save_pretrained(directory)
+        save_tokenizer(self.tokenizer, directory)
 
 
 def new_model(recipe: ModelRecipe, tokenizer: Any) -> TrainedModel:

@@ -9,7 +9,8 @@ from typing import Any
 
 from torch import Tensor
 
-from maskedge_export.errors import CheckpointError
+from maskedge_export.errors import CheckpointError, one_line
+from maskedge_export.source_files import read_json, real_file
 
 __all__ = ["StoredWeight", "check_stored", "merge_first", "renamings", "stored_weights", "unwrapped"]
 
@@ -54,17 +55,26 @@ class StoredWeight:
 def stored_weights(path: Path, config: Any) -> dict[str, StoredWeight]:
     """The tensors, by name, of the files that transformers loads from a checkpoint's directory.
 
-    Raises what safetensors and the file system raise for a file that is damaged or missing.
+    Raises CheckpointError, naming the file, where one is damaged, missing, or a Git LFS pointer.
     """
-    from safetensors import safe_open
-
     found = {}
     for file in _files(path, config):
-        with safe_open(file, framework="pt") as content:
+        with _opened(file) as content:
             for name in content.keys():  # noqa: SIM118  # it is no dict
                 tensor = content.get_slice(name)
                 found[name] = StoredWeight(file, name, tensor.get_dtype(), tuple(tensor.get_shape()))
     return found
+
+
+def _opened(file: Path) -> Any:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        return safe_open(real_file(file), framework="pt")
+    except SafetensorError as error:
+        raise CheckpointError(
+            f"{file}, {file.stat().st_size} bytes, is no whole safetensors file ({one_line(error)}); copy it again"
+        ) from error
 
 
 def _files(path: Path, config: Any) -> list[Path]:
@@ -76,7 +86,9 @@ def _files(path: Path, config: Any) -> list[Path]:
         index = whole
     elif whole.is_file():
         return [whole]
-    parts = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
+    elif not index.is_file():
+        raise CheckpointError(f"{path} holds neither {whole.name} nor {index.name}, by which transformers finds weights")
+    parts = read_json(index).get("weight_map", {}).values()
     return [index.parent / part for part in sorted(set(parts))]
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 import onnx.numpy_helper
 import pytest
+from tokenizers import Tokenizer, normalizers
 from typer.testing import CliRunner
 
 from maskedge.bundle.format import Bundle
@@ -54,6 +55,19 @@ def test_each_failing_figure_is_named(bundle: Bundle, bert: str, few_sentences: 
     int8, fp32 = verify_bundle(bundle, bert, [few_sentences], strict)
     assert any(failure.startswith("mean KL divergence is") for failure in int8.failures)
     assert any(failure.startswith("largest log-probability difference is") for failure in fp32.failures)
+
+
+def test_a_bundle_that_reads_text_otherwise_is_named(
+    bundle: Bundle, bert: str, few_sentences: Path, tmp_path: Path
+) -> None:
+    """Its graphs may say what PyTorch does, of the same wrong ids."""
+    copy = Path(shutil.copytree(bundle.path, tmp_path / "bundle"))
+    tokenizer = Tokenizer.from_file(str(copy / "tokenizer.json"))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=False)
+    tokenizer.save(str(copy / "tokenizer.json"))
+    unlike = Bundle.open(copy, verify=False)
+    with pytest.raises(CheckpointError, match=r"tokenizer.json does not read text as the tokenizer of .* of 'The "):
+        verify_bundle(unlike, bert, [few_sentences], LOOSE)
 
 
 def test_a_changed_weight_is_found(bundle: Bundle, bert: str, few_sentences: Path, tmp_path: Path) -> None:

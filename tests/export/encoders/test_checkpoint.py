@@ -51,6 +51,9 @@ class Trap:
         return (os.mkdir, (str(self.path),))
 
 
+LFS_POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a214614ab2935\nsize 267954768\n"
+
+
 def edit_json(path: Path, **fields: Any) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), **fields}))
 
@@ -236,7 +239,49 @@ def test_pickled_weights_beside_other_safetensors_are_not_loaded(broken: Path, t
 def test_truncated_weights(size: int, broken: Path) -> None:
     file = broken / "model.safetensors"
     file.write_bytes(file.read_bytes()[:size])
-    assert "transformers cannot load" in refusal(broken)
+    assert f"{file}, {size} bytes, is no whole safetensors file" in refusal(broken)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"],
+)
+def test_a_git_lfs_pointer_in_place_of_a_file_is_named_with_what_fetches_it(name: str, broken: Path) -> None:
+    (broken / name).write_text(LFS_POINTER)
+    message = refusal(broken)
+    assert message.startswith(f"{broken / name} is a Git LFS pointer")
+    assert f"git lfs pull in {broken}" in message
+
+
+def test_git_lfs_pointers_among_shards_and_files_that_nobody_reads(broken: Path) -> None:
+    (broken / "model.safetensors").unlink()
+    make_model("bert").save_pretrained(broken, max_shard_size="20KB")
+    for name in ("tf_model.h5", "pytorch_model.bin", "vocab.txt", "other.safetensors", "README.md"):
+        (broken / name).write_text(LFS_POINTER)
+    load_checkpoint(str(broken))
+    shard = sorted(broken.glob("model-*.safetensors"))[1]
+    shard.write_text(LFS_POINTER)
+    assert refusal(broken).startswith(f"{shard} is a Git LFS pointer")
+    (broken / "model.safetensors.index.json").write_text(LFS_POINTER)
+    assert refusal(broken).startswith(f"{broken / 'model.safetensors.index.json'} is a Git LFS pointer")
+
+
+@pytest.mark.parametrize(
+    ("tokenizer_class", "files"),
+    [
+        ("BertTokenizer", ["vocab.txt"]),
+        ("RobertaTokenizer", ["vocab.json", "merges.txt"]),
+        ("XLMRobertaTokenizer", ["sentencepiece.bpe.model"]),
+        ("EsmTokenizer", ["vocab.txt"]),
+    ],
+)
+def test_git_lfs_pointers_in_place_of_vocabularies(tokenizer_class: str, files: list[str], broken: Path) -> None:
+    (broken / "tokenizer.json").unlink()
+    edit_json(broken / "tokenizer_config.json", tokenizer_class=tokenizer_class)
+    for pointer in files:
+        for name in files:
+            (broken / name).write_text(LFS_POINTER if name == pointer else "")
+        assert refusal(broken).startswith(f"{broken / pointer} is a Git LFS pointer")
 
 
 def test_head_that_was_never_trained(broken: Path) -> None:
@@ -255,7 +300,13 @@ def test_no_tokenizer(broken: Path) -> None:
 @pytest.mark.parametrize("content", ["", "{}", "{"])
 def test_malformed_tokenizer(content: str, broken: Path) -> None:
     (broken / "tokenizer.json").write_text(content)
-    assert f"transformers cannot load the tokenizer of {broken}" in refusal(broken)
+    assert f"{broken / 'tokenizer.json'} is no tokenizer that tokenizers" in refusal(broken)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"a": "\xff"}'])
+def test_malformed_settings_of_a_tokenizer(content: str, broken: Path) -> None:
+    (broken / "tokenizer_config.json").write_bytes(content.encode("latin-1"))
+    assert refusal(broken).startswith(str(broken / "tokenizer_config.json"))
 
 
 def test_tokenizer_without_a_mask(broken: Path) -> None:

@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from maskedge_export.tokenization.settings import part_state
+
 __all__ = ["save_tokenizer"]
 
 OLDER_NAMES = {"TokenizersBackend": "PreTrainedTokenizerFast"}
@@ -13,7 +15,10 @@ OF_LOADING = ("is_local", "local_files_only")
 
 
 def save_tokenizer(tokenizer: Any, directory: Path) -> None:
-    """Write tokenizer.json and tokenizer_config.json of a transformers fast tokenizer."""
+    """Write tokenizer.json and tokenizer_config.json of a transformers fast tokenizer.
+
+    The class that they name is the one that every version builds of tokenizer.json alone.
+    """
     tokenizer.save_pretrained(directory)
     path = directory / "tokenizer_config.json"
     fields = {
@@ -21,4 +26,6 @@ def save_tokenizer(tokenizer: Any, directory: Path) -> None:
     }
     if fields.get("tokenizer_class") in OLDER_NAMES:
         fields["tokenizer_class"] = OLDER_NAMES[fields["tokenizer_class"]]
+    if (prefixed := part_state(tokenizer.backend_tokenizer.pre_tokenizer).get("add_prefix_space")) is not None:
+        fields["add_prefix_space"] = prefixed  # transformers 4 would set it to False
     path.write_text(json.dumps(fields, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
