@@ -25,6 +25,7 @@ from maskedge.bundle.format import Manifest
 from maskedge_export.bundles.export import ExportOptions, export_bundle
 from maskedge_export.encoders.families import FAMILIES as NATIVE
 from maskedge_export.errors import ExportError
+from maskedge_export.tokenization.classes import MODEL_TYPES, PYTHON_ONLY
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tests" / "tiny"))
@@ -49,6 +50,8 @@ class Row:
     """Of the fp32 graph."""
     reason: str | None = None
     """Why it is refused."""
+    stand_in_tokenizer: bool = False
+    """Whether its checkpoint had another tokenizer than the family's own, which exists in Python only."""
 
 
 def main(
@@ -103,6 +106,7 @@ def _figures(family: str, manifest: Manifest, bundle: Path) -> Row:
         int8["mean_kl"],
         int8["top1_agreement"],
         len(list(ir.load(bundle / manifest.graphs["fp32"].file).graph)),
+        stand_in_tokenizer=MODEL_TYPES.get(family) in (*PYTHON_ONLY, "EsmTokenizer"),
     )
 
 
