@@ -9,9 +9,9 @@ from collections.abc import Iterable, Iterator
 from itertools import starmap
 from pathlib import Path
 
+from maskedge.bundle.format import is_lfs_pointer
 from maskedge.errors import TextError
 from maskedge.text_lines import Line
-from maskedge.bundle.format import is_lfs_pointer
 from maskedge_export.errors import TextFileError
 
 __all__ = ["Row", "find_text_files", "read_rows"]

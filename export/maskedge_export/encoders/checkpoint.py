@@ -22,7 +22,7 @@ from maskedge_export.encoders.wrapped import WrappedEncoder
 from maskedge_export.errors import CheckpointError, UnsupportedModelError
 from maskedge_export.memory import release_memory
 from maskedge_export.source_files import real_file
-from maskedge_export.tokenization.loading import load_tokenizer
+from maskedge_export.tokenization.loading import load_tokenizer, tokenizer_notes
 
 __all__ = ["Checkpoint", "find_checkpoint", "last_id", "load_checkpoint", "load_encoder", "text_encoder"]
 
@@ -133,9 +133,9 @@ def _load(name_or_path: str, revision: str | None, *, headless: bool) -> Checkpo
     loaded = load_model(path, headless=headless)
     check_weights(loaded.model, path)
     name = name_or_path if not Path(name_or_path).is_dir() else path.resolve().name
-    encoder, fingerprint = _encoder(loaded.model), _fingerprint(path)
+    encoder, notes = _encoder(loaded.model), (*loaded.notes, *tokenizer_notes(path))
     checkpoint = Checkpoint(
-        name, path, loaded.model, encoder, tokenizer, fingerprint, loaded.notes, lacks_head=loaded.lacks_head
+        name, path, loaded.model, encoder, tokenizer, _fingerprint(path), notes, lacks_head=loaded.lacks_head
     )
     _check_vocabulary(checkpoint)
     return checkpoint

@@ -87,7 +87,7 @@ def _files(path: Path, config: Any) -> list[Path]:
     elif whole.is_file():
         return [whole]
     elif not index.is_file():
-        raise CheckpointError(f"{path} holds neither {whole.name} nor {index.name}, by which transformers finds weights")
+        raise CheckpointError(f"{path} holds neither {whole.name} nor {index.name}, which transformers loads")
     parts = read_json(index).get("weight_map", {}).values()
     return [index.parent / part for part in sorted(set(parts))]
 

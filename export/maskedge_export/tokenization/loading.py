@@ -1,6 +1,6 @@
 """A directory's tokenizer as its own files have it: what transformers would make of them instead is never asked."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,7 @@ from tokenizers import Tokenizer
 
 from maskedge.inference.encoding import TextEncoder
 from maskedge_export.errors import CheckpointError, one_line
-from maskedge_export.source_files import real_file
+from maskedge_export.source_files import read_json, real_file
 from maskedge_export.tokenization.classes import NOT_IN_ITS_FILE, PYTHON_ONLY
 from maskedge_export.tokenization.contradictions import check_stated
 from maskedge_export.tokenization.older_files import from_older_files
@@ -17,7 +17,7 @@ from maskedge_export.tokenization.probe import first_difference, probe_texts, re
 from maskedge_export.tokenization.settings import Settings, read_settings
 from maskedge_export.tokenization.special_tokens import add_tokens, check_ids
 
-__all__ = ["check_tokenizer", "load_tokenizer", "read_tokenizer"]
+__all__ = ["check_tokenizer", "load_tokenizer", "read_tokenizer", "tokenizer_notes"]
 
 UNLIMITED = int(1e30)
 """Tokens, as transformers writes that a tokenizer knows no longest text."""
@@ -61,6 +61,21 @@ def read_tokenizer(directory: Path) -> Tokenizer:
     check_ids(tokenizer, settings)
     _check_certain(tokenizer, settings)
     return tokenizer
+
+
+def tokenizer_notes(directory: Path) -> Iterator[str]:
+    """What was made of a directory's tokenizer, a line each, where it is not its tokenizer.json as it stands."""
+    settings, file = read_settings(directory), directory / "tokenizer.json"
+    if settings.kind is not None and not file.is_file():
+        yield (
+            f"The tokenizer is made of {' and '.join(settings.kind.files)} as transformers 4 reads a "
+            f"{settings.class_name}; other versions may read text otherwise."
+        )
+    content = read_json(file)
+    if dropout := content.get("model", {}).get("dropout"):
+        yield f"What its tokenizer leaves to chance (dropout {dropout}) is switched off."
+    if left := [name for name in ("truncation", "padding") if content.get(name)]:
+        yield f"Its tokenizer's {' and '.join(left)} are switched off: texts are read whole."
 
 
 def check_tokenizer(directory: Path, encoder: TextEncoder, texts: Sequence[str], name: str) -> None:

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
@@ -15,6 +15,10 @@ from maskedge_export.tokenization.settings import Settings
 from maskedge_export.tokenization.special_tokens import add_tokens, frame
 
 __all__ = ["from_older_files", "read_vocabulary"]
+
+CASED = 0.1
+"""Share of entries with capitals from which on a vocabulary is one of cased text: bert-base-cased has 0.29, and
+bert-base-uncased none."""
 
 
 def from_older_files(settings: Settings) -> Tokenizer:
@@ -79,7 +83,9 @@ def read_vocabulary(file: Path) -> dict[str, int]:
 def _word_pieces(files: list[Path], settings: Settings) -> Tokenizer:
     """BERT's: vocab.txt has a piece a line, and of a piece that stands there twice the last line counts."""
     _check_python_options(settings)
-    tokenizer = Tokenizer(models.WordPiece(read_vocabulary(files[0]), unk_token=settings.unknown))
+    vocabulary = read_vocabulary(files[0])
+    _check_case(files[0], vocabulary, settings)
+    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token=settings.unknown))
     tokenizer.normalizer = normalizers.BertNormalizer(
         lowercase=settings.flag("do_lower_case"),
         strip_accents=settings.option("strip_accents"),
@@ -99,6 +105,21 @@ def _check_python_options(settings: Settings) -> None:
                 "obeyed in Python only; write a tokenizer.json that splits text as the model was trained with, or "
                 f"take {name} out if it was trained without"
             )
+
+
+def _check_case(file: Path, vocabulary: Iterable[str], settings: Settings) -> None:
+    """Raises CheckpointError for a vocabulary with capitals whose class lower-cases text where nothing is stated.
+
+    transformers 4 knew of some models by their names that they are cased; from a directory it lower-cased their text.
+    """
+    pieces = [piece for piece in vocabulary if not piece.startswith("[")]
+    capitals = [piece for piece in pieces if piece != piece.lower()]
+    if "do_lower_case" not in settings.stated and len(capitals) > CASED * len(pieces):
+        raise CheckpointError(
+            f"{settings.directory} does not state do_lower_case, without which a {settings.class_name} lower-cases "
+            f"text, and {len(capitals)} of the {len(pieces)} entries of {file.name} have capitals, such as "
+            f'{capitals[0]!r}; state it in tokenizer_config.json, most likely as {{"do_lower_case": false}}'
+        )
 
 
 def _byte_pairs(files: list[Path], settings: Settings) -> Tokenizer:

@@ -27,9 +27,13 @@ AROUND_MASKS = ("{0}", "The {0} of France", "The{0} of", "The  {0}.", "{0} {0}{0
 """Masks with and without spaces before and after them."""
 
 
+SHOWN_CHARACTERS, SHOWN_TOKENS = 80, 24
+"""Of a text that is read differently, and of its tokens, around where they differ."""
+
+
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A text that two tokenizers read differently."""
+    """A text that two tokenizers read differently, as much of it as a message shows."""
 
     text: str
     first: str
@@ -54,13 +58,27 @@ def reads(tokenizer: Tokenizer, text: str) -> list[int] | None:
 def first_difference(first: Tokenizer, second: Tokenizer, texts: Iterable[str]) -> Difference | None:
     """The first of the texts that the two read differently."""
     for text in texts:
-        found = reads(first, text), reads(second, text)
-        if found[0] != found[1]:
-            return Difference(text, _tokens(first, found[0]), _tokens(second, found[1]))
+        ids, others = reads(first, text), reads(second, text)
+        if ids != others:
+            at = _common(ids or [], others or [])
+            shown = text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}..."
+            return Difference(shown, _tokens(first, ids, at), _tokens(second, others, at))
     return None
 
 
-def _tokens(tokenizer: Tokenizer, ids: list[int] | None) -> str:
+def _common(ids: list[int], others: list[int]) -> int:
+    """How many tokens are the same before two readings part."""
+    return next(
+        (at for at, (one, other) in enumerate(zip(ids, others, strict=False)) if one != other),
+        min(len(ids), len(others)),
+    )
+
+
+def _tokens(tokenizer: Tokenizer, ids: list[int] | None, at: int) -> str:
+    """The tokens around one of them."""
     if ids is None:
         return "nothing, since it has no token for what is unknown"
-    return " ".join(str(tokenizer.id_to_token(index)) for index in ids)
+    start = max(0, at - SHOWN_TOKENS // 2) if len(ids) > SHOWN_TOKENS else 0
+    stop = start + SHOWN_TOKENS
+    shown = " ".join(str(tokenizer.id_to_token(index)) for index in ids[start:stop])
+    return f"{'... ' * (start > 0)}{shown}{' ...' * (stop < len(ids))}"

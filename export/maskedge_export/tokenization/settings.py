@@ -57,10 +57,20 @@ class Settings:
         """An option that is on or off."""
         return bool(self.option(name))
 
+    def role(self, name: str) -> str:
+        """The token of a role that a tokenizer cannot be built without. Raises CheckpointError where it has none."""
+        token = self.special_tokens().get(name)
+        if token is None:
+            raise CheckpointError(
+                f"{self.directory / 'tokenizer_config.json'} states that there is no {name}, which a "
+                f"{self.class_name} is not built without; take that out"
+            )
+        return str(token)
+
     @property
     def unknown(self) -> str:
         """The token that stands for what the vocabulary lacks."""
-        return str(self.special_tokens()["unk_token"])
+        return self.role("unk_token")
 
     @property
     def mask(self) -> str:

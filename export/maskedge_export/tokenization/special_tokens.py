@@ -45,8 +45,7 @@ def _with_flags(token: str | AddedToken, mask_of: TokenizerClass | None) -> Adde
 
 def frame(tokenizer: Tokenizer, settings: Settings, kind: TokenizerClass) -> processors.PostProcessor:
     """What puts the special tokens around a text."""
-    roles = settings.special_tokens()
-    start, end = (str(roles[role]) for role in ("cls_token", "sep_token" if "sep_token" in kind.roles else "eos_token"))
+    start, end = map(settings.role, ("cls_token", "sep_token" if "sep_token" in kind.roles else "eos_token"))
     ids = {token: tokenizer.token_to_id(token) or 0 for token in (start, end)}
     if "trim_offsets" in kind.options:
         return processors.RobertaProcessing(

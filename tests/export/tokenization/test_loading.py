@@ -16,7 +16,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from maskedge import Predictor
 from maskedge_export.bundles.export import ExportOptions, export_bundle
 from maskedge_export.errors import CheckpointError
-from maskedge_export.tokenization.loading import load_tokenizer, read_tokenizer
+from maskedge_export.tokenization.loading import load_tokenizer, read_tokenizer, tokenizer_notes
 from maskedge_export.tokenization.probe import probe_texts
 from maskedge_export.tokenization.saving import save_tokenizer
 
@@ -229,7 +229,9 @@ CONTRADICTIONS: list[tuple[str, Edit, dict[str, Any], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("family", "edit", "stated", "said"), CONTRADICTIONS, ids=str)
+@pytest.mark.parametrize(
+    ("family", "edit", "stated", "said"), CONTRADICTIONS, ids=[said for *_, said in CONTRADICTIONS]
+)
 def test_settings_that_contradict_the_file_are_refused_with_a_text_and_both_readings(
     family: str, edit: Edit, stated: dict[str, Any], said: str, tmp_path: Path
 ) -> None:
@@ -328,6 +330,19 @@ def test_sampling_that_sentence_piece_is_asked_for_is_for_training(tmp_path: Pat
     plain = read_tokenizer(layout(tmp_path / "plain", "xlm-roberta", files))
     for text in texts("<mask>"):
         assert {tuple(sampled.encode(text).ids) for _ in range(3)} == {tuple(plain.encode(text).ids)}
+
+
+def test_what_was_made_of_a_tokenizer_is_said_with_the_checkpoint(tmp_path: Path) -> None:
+    def changed(content: dict[str, Any]) -> None:
+        content["model"]["dropout"] = 0.1
+        content["truncation"] = {"direction": "Right", "max_length": 5, "strategy": "LongestFirst", "stride": 0}
+
+    chance, whole = tokenizer_notes(edited("roberta", changed, tmp_path / "changed"))
+    assert "dropout 0.1" in chance
+    assert "truncation" in whole
+    (older,) = tokenizer_notes(layout(tmp_path / "older", "roberta", byte_pair_files(byte_pairs(), tmp_path / "files")))
+    assert "made of vocab.json and merges.txt as transformers 4 reads a RobertaTokenizer" in older
+    assert not list(tokenizer_notes(edited("roberta", EDITS["as it was"], tmp_path / "plain")))
 
 
 @pytest.mark.parametrize(

@@ -65,11 +65,22 @@ def refusal(directory: Path) -> str:
 )
 def test_word_pieces_are_split_as_by_the_original_code(model_type: str, stated: dict[str, Any], tmp_path: Path) -> None:
     both = dict.fromkeys([*vocabulary(word_pieces(lowercase=False)), *vocabulary(word_pieces(lowercase=True))])
-    directory = layout(tmp_path / "d", model_type, {"vocab.txt": lines(list(both))}, **stated)
+    tokens = list(both) if "do_lower_case" in stated else vocabulary(word_pieces(lowercase=True))
+    directory = layout(tmp_path / "d", model_type, {"vocab.txt": lines(tokens)}, **stated)
     original = BertTokenizerLegacy(str(directory / "vocab.txt"), **stated)
     tokenizer = read_tokenizer(directory)
     for text in [*probe_texts("[MASK]"), *texts()[-40:], *MORE]:
         assert ids(tokenizer, text) == original(text)["input_ids"], text
+
+
+def test_a_vocabulary_with_capitals_is_not_lower_cased_unless_that_is_stated(tmp_path: Path) -> None:
+    """transformers 4 did so in silence, with a directory of bert-base-cased's vocabulary alone."""
+    files = {"vocab.txt": lines([*BERT_SPECIALS, "the", "The", "sea", "##s", "Sea"])}
+    message = refusal(layout(tmp_path / "d", "bert", files))
+    assert "does not state do_lower_case, without which a BertTokenizer lower-cases text" in message
+    for stated in (True, False):
+        tokenizer = read_tokenizer(layout(tmp_path / f"{stated}", "bert", files, do_lower_case=stated))
+        assert (ids(tokenizer, "The") == ids(tokenizer, "the")) is stated
 
 
 def test_of_a_word_piece_that_stands_twice_the_last_line_counts_and_line_separators_are_pieces(tmp_path: Path) -> None:
@@ -349,6 +360,12 @@ def test_a_class_that_is_not_known_is_named_with_what_makes_a_tokenizer_json(tmp
 def test_options_that_only_python_obeyed_are_refused(stated: dict[str, Any], tmp_path: Path) -> None:
     directory = layout(tmp_path / "d", "bert", {"vocab.txt": lines(BERT_SPECIALS)}, **stated)
     assert f"{next(iter(stated))}: " in refusal(directory)
+
+
+@pytest.mark.parametrize("role", ["unk_token", "cls_token", "sep_token"])
+def test_a_role_that_the_class_is_not_built_without_is_named(role: str, tmp_path: Path) -> None:
+    directory = layout(tmp_path / "d", "bert", {"vocab.txt": lines(BERT_SPECIALS)}, **{role: None})
+    assert f"states that there is no {role}, which a BertTokenizer is not built without" in refusal(directory)
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
