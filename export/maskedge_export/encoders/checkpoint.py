@@ -15,7 +15,6 @@ from maskedge_export.encoders.configuration import check_config
 from maskedge_export.encoders.encoder import Encoder
 from maskedge_export.encoders.families import native_encoder
 from maskedge_export.encoders.loading import load_model
-from maskedge_export.encoders.soundness import check_weights
 from maskedge_export.encoders.stored_weights import merge_first
 from maskedge_export.encoders.trial import check_alike
 from maskedge_export.encoders.wrapped import WrappedEncoder
@@ -131,7 +130,6 @@ def _load(name_or_path: str, revision: str | None, *, headless: bool) -> Checkpo
     check_config(path)
     tokenizer = load_tokenizer(path)  # in a moment, and a model may take minutes
     loaded = load_model(path, headless=headless)
-    check_weights(loaded.model, path)
     name = name_or_path if not Path(name_or_path).is_dir() else path.resolve().name
     encoder, notes = _encoder(loaded.model), (*loaded.notes, *tokenizer_notes(path))
     checkpoint = Checkpoint(

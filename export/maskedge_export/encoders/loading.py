@@ -12,6 +12,7 @@ from torch import nn
 from maskedge_export.encoders.accounting import Account, account
 from maskedge_export.encoders.configuration import load_config
 from maskedge_export.encoders.families import FAMILIES
+from maskedge_export.encoders.soundness import check_weights
 from maskedge_export.encoders.stored_weights import StoredWeight, check_stored, renamings, stored_weights, unwrapped
 from maskedge_export.encoders.ties import restore_ties, tie_notes
 from maskedge_export.encoders.trial import trial_ids, try_out
@@ -35,8 +36,9 @@ def load_model(path: Path, *, headless: bool = False) -> LoadedModel:
     """The masked language model of a directory whose config.json passed `check_config`. A `headless` one may lack
     weights of its head.
 
-    Raises CheckpointError for weights that cannot be read, are quantized, are an adapter's, or are too few, and
-    UnsupportedModelError for a model that transformers itself cannot run, or that leaves some of its weights unread.
+    Raises CheckpointError for weights that cannot be read, are no numbers, are quantized, are an adapter's, or are too
+    few, and UnsupportedModelError for a model that transformers itself cannot run, or that leaves some of its weights
+    unread.
     """
     config = load_config(path)
     stored = stored_weights(path, config)
@@ -46,6 +48,7 @@ def load_model(path: Path, *, headless: bool = False) -> LoadedModel:
     if prefix:
         model, books = _load(path, config, stored, prefix)
     _check(path, books, model, headless)
+    check_weights(model, path, random=books.missing)
     notes = (*_other_files(path, stored), *_prefix_notes(stored, prefix), *_left_out(books), *tie_notes(model))
     return LoadedModel(model, notes, lacks_head=bool(books.missing))
 

@@ -1,5 +1,6 @@
 """Whether a model's weights are numbers."""
 
+from collections.abc import Container
 from pathlib import Path
 
 from torch import Tensor, nn
@@ -9,10 +10,12 @@ from maskedge_export.errors import CheckpointError
 __all__ = ["check_weights"]
 
 
-def check_weights(model: nn.Module, path: Path) -> None:
+def check_weights(model: nn.Module, path: Path, random: Container[str] = ()) -> None:
     """Raises CheckpointError, naming the checkpoint's path and the first weight, where weights hold what is no number
-    or has no end. A bias may be -infinity: a token whose bias it is is ruled out."""
-    broken = {name: count for name, weight in model.named_parameters() if (count := _broken(weight))}
+    or has no end. A bias may be -infinity: a token whose bias it is is ruled out. Those named `random` were never
+    stored, and will be replaced."""
+    stored = ((name, weight) for name, weight in model.named_parameters() if name not in random)
+    broken = {name: count for name, weight in stored if (count := _broken(weight))}
     if broken:
         name, count = next(iter(broken.items()))
         raise CheckpointError(
