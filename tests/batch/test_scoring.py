@@ -125,6 +125,19 @@ def test_a_row_may_have_no_target(predictor: Predictor, words: list[str], target
     assert (row["mlm_status"], row["mlm_target_logprob"], row["mlm_perplexity"]) == ("ok", [None], None)
 
 
+def test_a_target_may_be_spelled_as_a_prediction_is(predictor: Predictor, words: list[str]) -> None:
+    text = f"{words[0]} [MASK]"
+    spellings = [words[1], f" {words[1]}", f"▁{words[1]}", words[1].upper()]
+    rows = score(make_batch({"text": [text] * 4, "target": spellings}), predictor, WITH_TARGET)
+    assert {row["mlm_status"] for row in rows} == {"ok"}
+    assert {row["mlm_target_logprob"][0] for row in rows} == {rows[0]["mlm_target_logprob"][0]}
+    predicted = score(make_batch({"text": [text]}), predictor, TEXT_ONLY, top_k=40)[0]["mlm_predictions"][0]
+    again = score(
+        make_batch({"text": [text] * 40, "target": [guess["token_str"] for guess in predicted]}), predictor, WITH_TARGET
+    )
+    assert [row["mlm_target_rank"] for row in again] == [[rank] for rank in range(1, 41)]
+
+
 def test_a_target_that_is_no_single_token_keeps_the_predictions(predictor: Predictor, words: list[str]) -> None:
     text = f"{words[0]} [MASK]"
     batch = make_batch({"text": [text, text], "target": ["Qzxv quartz", words[1]]})

@@ -1,6 +1,7 @@
 """Adaptation: it goes on from the checkpoint, and its report says what the same held-out words gained."""
 
 import json
+import math
 import subprocess
 import sys
 from collections import Counter
@@ -16,10 +17,12 @@ import torch
 from maskedge_export.encoders.checkpoint import load_checkpoint
 from maskedge_export.encoders.encoder import Encoder
 from maskedge_export.errors import CheckpointError, CorpusError, RecipeError, ResumeError
+from maskedge_export.evaluation.bootstrap import Estimate
 from maskedge_export.evaluation.whole_words import MaskedWord, masked_words, word_losses
 from maskedge_export.recipe import CorpusRecipe, MaskingRecipe, OptimizerRecipe, Recipe, RunRecipe, ScheduleRecipe
 from maskedge_export.training.adaptation import Adaptation, adapt, adaptation_recipe, load_adaptation_recipe
-from maskedge_export.training.before_after import BeforeAfter, WordCounts, compare_words, count_words_of
+from maskedge_export.training.adaptation_report import write_report
+from maskedge_export.training.before_after import BeforeAfter, WordCounts, WordGroup, compare_words, count_words_of
 from maskedge_export.training.trainer import TrainingOptions
 
 pytestmark = pytest.mark.slow
@@ -221,3 +224,22 @@ def test_rows_longer_than_the_checkpoint_takes_are_refused(source: Path, recipe:
     )
     with pytest.raises(RecipeError, match=rf"schedule\.lengths has {longer}, longer than the {longer - 1} tokens that"):
         adapt(str(source), long, TrainingOptions(tmp_path / "run"))
+
+
+def test_a_report_may_hold_what_is_infinite(tmp_path: Path) -> None:
+    """The model rules out a word that it is asked about, before or after."""
+
+    def group(name: str, ratio: Estimate, after: float) -> WordGroup:
+        return WordGroup(name, 10, 20.0, after, ratio)
+
+    endless = group("all", Estimate(math.inf, 1.0, math.inf), math.inf)
+    better = group("1 piece", Estimate(0.5, 0.4, 0.6), 10.0)
+    write_report(BeforeAfter(endless, [endless, better], [better], []), "source", tmp_path)
+
+    def refuse(name: str) -> float:
+        raise AssertionError(f"{name} is no JSON")
+
+    read = json.loads((tmp_path / "adaptation.json").read_text(), parse_constant=refuse)
+    assert read["overall"]["after"] is read["overall"]["ratio"]["high"] is None
+    assert "| all | 10 | 20.0 | inf | inf (1.000 to inf) |" in (tmp_path / "adaptation.md").read_text()
+    assert (tmp_path / "adaptation.png").stat().st_size > 1000
