@@ -17,6 +17,8 @@ from maskedge_export.bundles.export import ExportOptions, export_bundle
 from maskedge_export.errors import ExportError
 from maskedge_export.evaluation.gate import GATE, changed
 
+pytestmark = pytest.mark.slow
+
 BANNED = [7, 60, 200]
 
 

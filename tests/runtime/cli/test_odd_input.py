@@ -11,6 +11,8 @@ from altered_bundles import ban_tokens, break_position, without_unknown
 
 from maskedge import Predictor
 
+pytestmark = pytest.mark.slow
+
 RunMlm = Callable[..., "subprocess.CompletedProcess[str]"]
 Parse = Callable[[str], list[dict[str, Any]]]
 
