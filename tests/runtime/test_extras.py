@@ -31,12 +31,14 @@ def test_a_missing_module_of_our_own_is_a_defect(module: str) -> None:
     [
         ("mlm", "maskedge", "typer"),
         ("mlm-batch", "maskedge_batch", "pyarrow"),
-        ("mlm-export", "maskedge_export", "torch"),
+        ("mlm-export", "maskedge_export", "typer"),
+        ("mlm-export bundle checkpoint --out bundle", "maskedge_export", "torch"),
     ],
 )
 def test_each_script_exits_2_and_names_its_extra(command: str, package: str, missing: str) -> None:
+    command, *arguments = command.split()
     code = f"import sys; sys.modules[{missing!r}] = None; from {package}.__main__ import main; main()"
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    result = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True)
     assert (result.returncode, result.stdout) == (2, "")
     assert result.stderr.startswith(f"{command} needs ")
     assert "pip install 'maskedge[" in result.stderr

@@ -4,6 +4,7 @@ import typer
 from rich.console import Console
 
 from maskedge.errors import MaskedgeError
+from maskedge.extras import exit_without_extra
 from maskedge_export.cli.bundle_commands import FAILURE, bundle, compare, inspect, push, verify
 from maskedge_export.cli.training_commands import adapt, train
 from maskedge_export.signals import RaisingStop, Stopped
@@ -26,6 +27,8 @@ def main() -> None:
         if stop.number is not None:  # whatever came of it: Stopped, or what that left behind on its way
             console.print("Stopped before the end: nothing is left half written.")
             raise SystemExit(128 + stop.number) from None
+        if isinstance(error, ModuleNotFoundError):
+            exit_without_extra("mlm-export", "export", error)
         if not isinstance(error, MaskedgeError):
             raise
         console.print(f"Error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)

@@ -1,25 +1,26 @@
-"""Commands on bundles: bundle, verify, inspect, push, compare."""
+"""Commands on bundles: bundle, verify, inspect, push, compare.
+
+What loads PyTorch is imported by the command that needs it, so that help and mistakes are answered at once.
+"""
 
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
 from maskedge.bundle.format import Bundle
 from maskedge.plain_json import plain_json
-from maskedge_export.bundles.compare import compare_bundles
-from maskedge_export.bundles.export import ExportOptions, export_bundle
-from maskedge_export.bundles.inspection import inspect_graph
-from maskedge_export.bundles.push import push_bundle
-from maskedge_export.bundles.verify import Proof, verify_bundle
 from maskedge_export.cli.progress import Steps
 from maskedge_export.cli.tables import inspection_tables, proof_table
-from maskedge_export.evaluation.gate import FLAGS, GATE, Gate, changed
 from maskedge_export.memory import limit_heap
 from maskedge_export.quantization.precisions import PRECISIONS
+
+if TYPE_CHECKING:
+    from maskedge_export.bundles.verify import Proof
+    from maskedge_export.evaluation.gate import Gate
 
 __all__ = ["FAILURE", "bundle", "compare", "inspect", "push", "verify"]
 
@@ -75,6 +76,8 @@ def bundle(
     ] = False,
 ) -> None:
     """Export a checkpoint to ONNX, quantize it, prove that it still says the same, and write the bundle."""
+    from maskedge_export.bundles.export import ExportOptions, export_bundle
+
     limits = _gate(max_difference, max_kl, min_top1, max_perplexity_change, min_pairs)
     precisions, texts = ",".join(precision or ["int8"]), tuple(calibration or ())
     options = ExportOptions(precisions, texts, limits, gate, name, revision, overwrite, few_texts, standard)
@@ -108,6 +111,8 @@ def verify(
     as_json: Json = False,
 ) -> None:
     """Prove a bundle again: every graph against PyTorch. Exit code 1 where one is outside the limits."""
+    from maskedge_export.bundles.verify import verify_bundle
+
     limits = _gate(max_difference, max_kl, min_top1, max_perplexity_change, min_pairs)
     opened = Bundle.open(bundle)
     with Steps() as steps:
@@ -131,12 +136,14 @@ def verify(
         raise typer.Exit(FAILURE)
 
 
-def _gate(*limits: float | None) -> Gate:
+def _gate(*limits: float | None) -> "Gate":
     """The default gate with the limits that are given, in the order of FLAGS."""
+    from maskedge_export.evaluation.gate import FLAGS, GATE, changed
+
     return changed(GATE, **dict(zip(FLAGS, limits, strict=True)))
 
 
-def _proof_as_json(proof: Proof) -> dict[str, object]:
+def _proof_as_json(proof: "Proof") -> dict[str, object]:
     return {"passed": not proof.failures, "failures": list(proof.failures), **proof.comparison.as_dict()}
 
 
@@ -150,6 +157,8 @@ def inspect(
     as_json: Json = False,
 ) -> None:
     """Show what a graph is made of, what onnxruntime makes of it here, and where its time goes."""
+    from maskedge_export.bundles.inspection import inspect_graph
+
     inspection = inspect_graph(Bundle.open(bundle), precision)
     if as_json:
         _print_json({**asdict(inspection), "fused": inspection.fused})
@@ -165,6 +174,8 @@ def push(
     message: Annotated[str | None, typer.Option(help="The commit's message.")] = None,
 ) -> None:
     """Put a bundle on the Hugging Face Hub, in one commit. HF_TOKEN or `hf auth login` says who you are."""
+    from maskedge_export.bundles.push import push_bundle
+
     opened = Bundle.open(bundle)
     with Steps() as steps:
         steps.begin(f"Uploading {opened.manifest.name}")
@@ -178,6 +189,8 @@ def compare(
     text: Annotated[list[Path], typer.Option(help="Text or Parquet to compare on; may be repeated.")],
 ) -> None:
     """Compare two bundles of one vocabulary on the same masked text. Exit code 1 where their sources differ."""
+    from maskedge_export.bundles.compare import compare_bundles
+
     first, second = Bundle.open(candidate), Bundle.open(reference)
     with Steps() as steps:
         steps.begin("Comparing the bundles")
