@@ -1,7 +1,7 @@
 """A call as `transformers.pipeline("fill-mask")` answers it: what goes in, what comes out, and in which shape."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -105,13 +105,20 @@ class FillMask:
         for mask, (ids, logprobs) in enumerate(zip(outputs["top_ids"], outputs["top_logprobs"], strict=True)):
             kept = slice(None) if targets is None else np.isin(ids, targets[mask])
             pairs = zip(ids[kept].tolist(), logprobs[kept].tolist(), strict=True)
-            best = list(pairs)[: self.options.top_k]
-            lists.append([self._candidate(text, mask, token, math.exp(logprob)) for token, logprob in best])
+            sequence = self._sequences(text, mask)
+            lists.append(
+                [
+                    {
+                        "score": math.exp(logprob),
+                        "token": token,
+                        "token_str": self.decoder.text([token]),
+                        "sequence": sequence((token,)),
+                    }
+                    | _cut(text)
+                    for token, logprob in list(pairs)[: self.options.top_k]
+                ]
+            )
         return lists
-
-    def _candidate(self, text: EncodedText, mask: int, token: int, score: float) -> Candidate:
-        token_str, sequence = self.decoder.text([token]), self._sequence(text, mask, (token,))
-        return {"score": score, "token": token, "token_str": token_str, "sequence": sequence} | _cut(text)
 
     def _whole(self, text: object, row: str, targets: TargetLists[str]) -> list[list[Candidate]]:
         """For each mask its targets; `score` is the geometric mean of the pieces' probabilities."""
@@ -125,7 +132,7 @@ class FillMask:
                     "score": math.exp(target.mean_logprob),
                     "token": target.tokens[0],
                     "token_str": target.target,
-                    "sequence": self._sequence(encoded, mask, target.tokens),
+                    "sequence": self._sequences(encoded, mask)(target.tokens),
                     "tokens": list(target.tokens),
                     "logprob": target.logprob,
                 }
@@ -153,15 +160,15 @@ class FillMask:
             for fill in fills[: self.options.top_k]
         ]
 
-    def _sequence(self, text: EncodedText, mask: int, tokens: tuple[int, ...]) -> str:
-        """The text with one mask filled. As in transformers [CLS] and [SEP] stay where there are several masks."""
+    def _sequences(self, text: EncodedText, mask: int) -> Callable[[tuple[int, ...]], str]:
+        """Token ids -> the text with them in place of one mask. As in transformers [CLS] and [SEP] stay where there are
+        several masks."""
         ids, at = text.input_ids.tolist(), text.mask_positions[mask]
-        ids[at : at + 1] = tokens
-        if len(text.mask_positions) == 1:
-            return self.decoder.sequence(ids, skip_special_tokens=True)
-        if self.options.skip_special_tokens:
-            ids = ids[len(self.encoder.prefix) : len(ids) - len(self.encoder.suffix)]
-        return self.decoder.sequence(ids, skip_special_tokens=False)
+        one = len(text.mask_positions) == 1
+        bare = self.options.skip_special_tokens and not one
+        start, stop = (len(self.encoder.prefix), len(ids) - len(self.encoder.suffix)) if bare else (0, len(ids))
+        before, after = ids[start:at], ids[at + 1 : stop]
+        return lambda tokens: self.decoder.sequence([*before, *tokens, *after], skip_special_tokens=one)
 
 
 def _at(targets: TargetLists[T], text: EncodedText, row: str) -> tuple[tuple[T, ...], ...]:
