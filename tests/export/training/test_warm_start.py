@@ -28,6 +28,8 @@ from maskedge_export.recipe import (
 )
 from maskedge_export.training.trainer import LogEntry, TrainingOptions, TrainingResult, train
 
+pytestmark = pytest.mark.slow
+
 MakeModel = Callable[..., Any]
 Checkpoints = Callable[[str], Path]
 STEPS = 24
