@@ -8,6 +8,7 @@ from typing import Self
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from maskedge.bundle.format import is_lfs_pointer
 from maskedge_batch.errors import InputError
 from maskedge_batch.int96 import SECONDS, TimestampUnits
 
@@ -27,6 +28,11 @@ def open_parquet(path: Path) -> "ParquetInput":
     try:
         if path.stat().st_size == 0:
             raise InputError(f"{path} is empty (0 bytes), not a Parquet file: write it again.")
+        if is_lfs_pointer(path):
+            raise InputError(
+                f"{path} is a Git LFS pointer, which only names the file that belongs here; fetch it: run git lfs pull "
+                "in its repository."
+            )
         parquet = _opened(path)
     except PermissionError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}.") from error
