@@ -43,7 +43,7 @@ def test_a_directory_as_input(tmp_path: Path) -> None:
         (b"text,target\na,b\n", "not a complete Parquet file"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "git lfs pull"),
     ],
-    ids=["empty", "csv"],
+    ids=["empty", "csv", "pointer"],
 )
 def test_an_input_that_is_not_parquet(tmp_path: Path, content: bytes, said: str) -> None:
     path = tmp_path / "sentences.parquet"
