@@ -26,6 +26,7 @@ def checkpoint(make_checkpoint: Callable[..., Path], tmp_path: Path) -> Path:
     return make_checkpoint("distilbert", tmp_path / "checkpoint", n_layers=1)
 
 
+@pytest.mark.slow
 def test_pickles_beside_the_weights_are_not_run(checkpoint: Path, trap: bytes, sprung: Path, tmp_path: Path) -> None:
     pickle.loads(trap)
     sprung.unlink()  # the trap works

@@ -179,6 +179,7 @@ def test_tokens_that_were_added_without_rows_are_refused(broken: Path) -> None:
     assert "has the id 400 ('quux'), but the model only 400 rows" in refusal(broken)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rows", [30_522, 119_547, 250_002])
 def test_vocabularies_of_every_usual_size(rows: int, masked_ids: Callable[..., Any], tmp_path: Path) -> None:
     model = make_model("bert", vocab_size=rows, num_hidden_layers=1)

@@ -101,6 +101,7 @@ def test_int8_weights_take_a_quarter_of_the_space(int8_bundle: Path) -> None:
     )  # biases, norms and scales stay in fp32, and weigh much in so small a model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tied", [True, False])
 def test_a_linear_layer_computes_what_a_slow_reference_does(tied: bool, tmp_path: Path) -> None:
     model = Bigram(tied=tied)
@@ -112,6 +113,7 @@ def test_a_linear_layer_computes_what_a_slow_reference_does(tied: bool, tmp_path
     np.testing.assert_allclose(actual, expected, atol=2e-5)
 
 
+@pytest.mark.slow
 def test_two_terms_round_an_activation_a_hundred_times_finer(tmp_path: Path) -> None:
     model = Bigram(tied=False)
     observer = ActivationObserver()
@@ -122,6 +124,7 @@ def test_two_terms_round_an_activation_a_hundred_times_finer(tmp_path: Path) -> 
     assert np.abs(two - exact).max() < np.abs(one - exact).max() / 100
 
 
+@pytest.mark.slow
 def test_rows_divided_by_their_largest_magnitude_keep_small_rows_fine(tmp_path: Path) -> None:
     model = Bigram(tied=False)
     with torch.no_grad():

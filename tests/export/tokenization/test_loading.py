@@ -132,6 +132,7 @@ def test_transformers_reads_a_bundle_as_we_do(family: str, edit: str, tmp_path: 
         assert theirs(text)["input_ids"] == bundled.encode(text).ids, text
 
 
+@pytest.mark.slow
 def test_a_roberta_that_lower_cases_predicts_from_lower_case(tmp_path: Path) -> None:
     directory = edited("roberta", EDITS["lower-cased"], tmp_path / "d")
     model = make_model("roberta", num_hidden_layers=1, vocab_size=source_of("roberta").get_vocab_size())
@@ -154,6 +155,7 @@ def _assert_same(predictor: Predictor, text: str, model: Any, ids: torch.Tensor)
     assert [row["score"] for row in found] == pytest.approx(best.values.tolist(), rel=1e-3)
 
 
+@pytest.mark.slow
 def test_an_older_roberta_predicts_at_a_mask_that_took_its_space(tmp_path: Path) -> None:
     expected = byte_pairs()
     files = byte_pair_files(expected, tmp_path / "files")
@@ -165,6 +167,7 @@ def test_an_older_roberta_predicts_at_a_mask_that_took_its_space(tmp_path: Path)
     _assert_same(Predictor.load(tmp_path / "bundle"), text, model, torch.tensor([expected.encode(text).ids]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["xlm-roberta", "camembert", "albert", "deberta-v2"])
 def test_a_checkpoint_with_a_sentence_piece_model_alone_becomes_a_bundle(family: str, tmp_path: Path) -> None:
     trained_as, file = {
@@ -185,6 +188,7 @@ def test_a_checkpoint_with_a_sentence_piece_model_alone_becomes_a_bundle(family:
     _assert_same(Predictor.load(tmp_path / "bundle"), text, model, torch.tensor([ids]))
 
 
+@pytest.mark.slow
 def test_esm_becomes_a_bundle_from_its_list_of_residues(tmp_path: Path) -> None:
     entries = ["<cls>", "<pad>", "<eos>", "<unk>", *"LAGVSERTIDPKQNFYMHWCXBUZO", ".", "-", "<null_1>", "<mask>"]
     directory = layout(tmp_path / "d", "esm", {"vocab.txt": "\n".join(entries)})
@@ -196,6 +200,7 @@ def test_esm_becomes_a_bundle_from_its_list_of_residues(tmp_path: Path) -> None:
     _assert_same(Predictor.load(tmp_path / "bundle"), text, model, torch.tensor([original(text)["input_ids"]]))
 
 
+@pytest.mark.slow
 def test_a_vocabulary_of_bases_that_spells_nothing_else_becomes_a_bundle(tmp_path: Path) -> None:
     vocab = {token: index for index, token in enumerate(["<s>", "<pad>", "</s>", "<mask>", *"ACGTN", "AC"])}
     tokenizer = Tokenizer(models.BPE(vocab, [("A", "C")]))
@@ -312,6 +317,7 @@ def test_merges_left_out_by_chance_are_switched_off(tmp_path: Path) -> None:
         assert {tuple(bundled.encode(text).ids) for _ in range(5)} == {tuple(byte_pairs().encode(text).ids)}
 
 
+@pytest.mark.slow
 def test_a_tokenizer_with_dropout_becomes_a_bundle_that_answers_the_same_each_time(tmp_path: Path) -> None:
     directory = edited("roberta", lambda content: content["model"].update(dropout=0.5), tmp_path / "d")
     make_model("roberta", num_hidden_layers=1, vocab_size=byte_pairs().get_vocab_size()).save_pretrained(directory)
