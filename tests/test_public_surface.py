@@ -47,7 +47,7 @@ print(json.dumps(names))
 """
 ASKED = {
     "mlm": (COMMANDS, "maskedge.cli.app"),
-    "mlm-batch": (COMMANDS, "maskedge_batch.cli"),
+    "mlm-batch": (COMMANDS, "maskedge_batch.cli.app"),
     "mlm-export": (COMMANDS, "maskedge_export.cli.app"),
     "maskedge": (NAMES, "maskedge"),
     "maskedge_export": (NAMES, "maskedge_export"),

@@ -11,10 +11,10 @@ from maskedge.extras import on_demand
 from maskedge_batch.errors import BatchError, InputError, OutputError, StoppedError, WriteError
 
 if TYPE_CHECKING:
-    from maskedge_batch.columns import Columns
-    from maskedge_batch.job import Job, Outcome, score_file
-    from maskedge_batch.report import Report
-    from maskedge_batch.scoring import RowStatus, score_batches
+    from maskedge_batch.reports.report import Report
+    from maskedge_batch.runs.job import Job, Outcome, score_file
+    from maskedge_batch.scoring.batches import RowStatus, score_batches
+    from maskedge_batch.scoring.columns import Columns
 
 __all__ = [
     "score_file",
@@ -32,10 +32,10 @@ __all__ = [
 ]
 
 _CONTENTS = {
-    "columns": ["Columns"],
-    "job": ["Job", "Outcome", "score_file"],
-    "report": ["Report"],
-    "scoring": ["RowStatus", "score_batches"],
+    "scoring.columns": ["Columns"],
+    "runs.job": ["Job", "Outcome", "score_file"],
+    "reports.report": ["Report"],
+    "scoring.batches": ["RowStatus", "score_batches"],
 }
 __getattr__ = on_demand(__name__, "batch", _CONTENTS)
 

@@ -10,7 +10,7 @@ __all__ = ["main"]
 def main() -> None:
     """`mlm-batch`."""
     try:
-        from maskedge_batch.cli import app
+        from maskedge_batch.cli.app import app
     except ModuleNotFoundError as error:
         exit_without_extra("mlm-batch", "batch", error)
     except KeyboardInterrupt:  # during the imports

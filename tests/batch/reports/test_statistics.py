@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from maskedge import Predictor
-from maskedge_batch.columns import Columns
-from maskedge_batch.scoring import score_batches
-from maskedge_batch.statistics import Statistics
+from maskedge_batch.reports.statistics import Statistics
+from maskedge_batch.scoring.batches import score_batches
+from maskedge_batch.scoring.columns import Columns
 
 COLUMNS = Columns("text", "target")
 

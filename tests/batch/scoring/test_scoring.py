@@ -8,8 +8,8 @@ import pyarrow as pa
 import pytest
 
 from maskedge import Predictor
-from maskedge_batch.columns import Columns, scored_schema
-from maskedge_batch.scoring import score_batches
+from maskedge_batch.scoring.batches import score_batches
+from maskedge_batch.scoring.columns import Columns, scored_schema
 
 TEXT_ONLY = Columns("text", None)
 WITH_TARGET = Columns("text", "target")

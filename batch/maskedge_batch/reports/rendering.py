@@ -9,9 +9,9 @@ from markupsafe import Markup
 
 from maskedge.inference.encoding import MAX_UNMASKED_TOKENS
 from maskedge.plain_json import plain_json
-from maskedge_batch.chart import has_rule, histogram_svg
-from maskedge_batch.report import MaskedMetrics, Report, UnmaskedMetrics
-from maskedge_batch.statistics import MASK
+from maskedge_batch.reports.chart import has_rule, histogram_svg
+from maskedge_batch.reports.report import MaskedMetrics, Report, UnmaskedMetrics
+from maskedge_batch.reports.statistics import MASK
 
 __all__ = ["as_html", "as_json", "as_markdown"]
 
@@ -81,7 +81,7 @@ def _histogram(metrics: MaskedMetrics | UnmaskedMetrics, perplexity: float) -> M
 
 
 _TEMPLATES = Environment(
-    loader=PackageLoader("maskedge_batch"),
+    loader=PackageLoader("maskedge_batch.reports"),
     autoescape=select_autoescape(["html"]),
     undefined=StrictUndefined,
     trim_blocks=True,

@@ -10,8 +10,8 @@ import pytest
 from maskedge.bundle.engine import OnnxGraph, Outputs
 from maskedge.bundle.threads import usable_cpus
 from maskedge_batch.errors import StoppedError
-from maskedge_batch.job import Job, score_file
-from maskedge_batch.stopping import StopRequest
+from maskedge_batch.runs.job import Job, score_file
+from maskedge_batch.runs.stopping import StopRequest
 
 WriteInput = Callable[..., Path]
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from maskedge import EncodedText, Fill, Predictor, SentenceScore, TextError, TextStatus
 from maskedge.inference.metrics import perplexity
-from maskedge_batch.columns import SCORE_FIELDS, Columns, scored_schema, target_bytes, text_bytes
+from maskedge_batch.scoring.columns import SCORE_FIELDS, Columns, scored_schema, target_bytes, text_bytes
 
 __all__ = ["RowStatus", "score_batches"]
 
@@ -61,12 +61,12 @@ def score_batches(
     Args:
         batches: Rows with the columns that `columns` names.
         predictor: The model.
-        columns: From `maskedge_batch.columns.choose_columns`, which checks that the rows have them.
+        columns: From `maskedge_batch.scoring.columns.choose_columns`, which checks that the rows have them.
         top_k: How many of the most probable tokens are kept for each mask.
 
     Yields:
-        The rows, with the columns of `maskedge_batch.columns.SCORE_FIELDS` behind their own. A batch that takes the
-            model long comes back in several pieces.
+        The rows, with the columns of `maskedge_batch.scoring.columns.SCORE_FIELDS` behind their own. A batch that takes
+            the model long comes back in several pieces.
 
     Raises:
         ValueError: `top_k` is not from 0 to the vocabulary's size, and a text has a mask.

@@ -11,11 +11,11 @@ from rich.table import Table
 from rich.text import Text
 
 from maskedge import BundleError
+from maskedge_batch.cli.progress import ProgressDisplay
 from maskedge_batch.errors import BatchError, StoppedError, WriteError
-from maskedge_batch.job import Job, Outcome, score_file
-from maskedge_batch.progress import ProgressDisplay
-from maskedge_batch.report import Report
-from maskedge_batch.stopping import StopRequest
+from maskedge_batch.reports.report import Report
+from maskedge_batch.runs.job import Job, Outcome, score_file
+from maskedge_batch.runs.stopping import StopRequest
 
 __all__ = ["app"]
 

@@ -9,8 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
-from maskedge_batch.cli import app
-from maskedge_batch.job import Job, Outcome, score_file
+from maskedge_batch.cli.app import app
+from maskedge_batch.runs.job import Job, Outcome, score_file
 
 WriteInput = Callable[..., Path]
 

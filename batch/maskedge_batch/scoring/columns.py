@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.types as pat
 
 from maskedge_batch.errors import InputError
-from maskedge_batch.spark import SPARK_SCHEMA, with_fields
+from maskedge_batch.scoring.spark_schema import SPARK_SCHEMA, with_fields
 
 __all__ = [
     "SCORE_FIELDS",

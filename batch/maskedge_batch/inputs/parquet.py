@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from maskedge.bundle.format import is_lfs_pointer
 from maskedge_batch.errors import InputError
-from maskedge_batch.int96 import SECONDS, TimestampUnits
+from maskedge_batch.inputs.int96 import SECONDS, TimestampUnits
 
 __all__ = ["ParquetInput", "open_parquet"]
 

@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from maskedge import Predictor
-from maskedge_batch.columns import SCORE_FIELDS
-from maskedge_batch.job import Job, score_file
+from maskedge_batch.runs.job import Job, score_file
+from maskedge_batch.scoring.columns import SCORE_FIELDS
 
 pytestmark = pytest.mark.slow
 
@@ -162,7 +162,7 @@ def test_the_hardest_and_easiest_rows_are_those_of_a_full_sort(
 PEAK = """
 import sys
 from pathlib import Path
-from maskedge_batch.job import Job, score_file
+from maskedge_batch.runs.job import Job, score_file
 score_file(Job(Path(sys.argv[1]), model=Path(sys.argv[2])))
 print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
 """

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from maskedge_batch.job import Job, Outcome, score_file
+from maskedge_batch.runs.job import Job, Outcome, score_file
 
 WriteInput = Callable[..., Path]
 

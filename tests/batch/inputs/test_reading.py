@@ -6,7 +6,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from maskedge_batch.reading import BATCH_ROWS, open_parquet
+from maskedge_batch.inputs.parquet import BATCH_ROWS, open_parquet
 
 pytestmark = pytest.mark.slow
 

@@ -8,8 +8,8 @@ from typing import Any
 import altair as alt
 import vl_convert
 
-from maskedge_batch.report import Bin
-from maskedge_batch.statistics import BINS_PER_DECADE
+from maskedge_batch.reports.report import Bin
+from maskedge_batch.reports.statistics import BINS_PER_DECADE
 
 __all__ = ["has_rule", "histogram_svg"]
 

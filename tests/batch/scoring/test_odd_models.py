@@ -12,10 +12,10 @@ from altered_bundles import ban_tokens, break_position, without_unknown
 from typer.testing import CliRunner
 
 from maskedge import Predictor
-from maskedge_batch.cli import app
-from maskedge_batch.job import Job, Outcome, score_file
-from maskedge_batch.report import Bin
-from maskedge_batch.statistics import LAST_BIN, RowExample, Tally
+from maskedge_batch.cli.app import app
+from maskedge_batch.reports.report import Bin
+from maskedge_batch.reports.statistics import LAST_BIN, RowExample, Tally
+from maskedge_batch.runs.job import Job, Outcome, score_file
 
 WriteInput = Callable[..., Path]
 

@@ -15,12 +15,12 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from maskedge_batch.columns import SCORE_FIELDS, scored_schema
 from maskedge_batch.errors import InputError
-from maskedge_batch.job import Job, score_file
-from maskedge_batch.passing_on import check_passed_on, writer_options
-from maskedge_batch.reading import open_parquet
-from maskedge_batch.writing import ScoredWriter
+from maskedge_batch.inputs.parquet import open_parquet
+from maskedge_batch.inputs.passing_on import check_passed_on, writer_options
+from maskedge_batch.outputs.writing import ScoredWriter
+from maskedge_batch.runs.job import Job, score_file
+from maskedge_batch.scoring.columns import SCORE_FIELDS, scored_schema
 
 WriteInput = Callable[..., Path]
 

@@ -10,17 +10,17 @@ from importlib.metadata import version
 from pathlib import Path
 
 from maskedge import Predictor
-from maskedge_batch.columns import Columns, choose_columns, scored_schema, unread_target
 from maskedge_batch.errors import InputError, OutputError
-from maskedge_batch.passing_on import check_passed_on, writer_options
-from maskedge_batch.publish import naming_failed_writes, staged
-from maskedge_batch.reading import ParquetInput, open_parquet
-from maskedge_batch.rendering import as_html, as_json, as_markdown
-from maskedge_batch.report import Report, RunFacts, make_report
-from maskedge_batch.scoring import RowStatus, score_batches
-from maskedge_batch.statistics import Statistics
-from maskedge_batch.stopping import StopRequest
-from maskedge_batch.writing import ScoredWriter
+from maskedge_batch.inputs.parquet import ParquetInput, open_parquet
+from maskedge_batch.inputs.passing_on import check_passed_on, writer_options
+from maskedge_batch.outputs.publish import naming_failed_writes, staged
+from maskedge_batch.outputs.writing import ScoredWriter
+from maskedge_batch.reports.rendering import as_html, as_json, as_markdown
+from maskedge_batch.reports.report import Report, RunFacts, make_report
+from maskedge_batch.reports.statistics import Statistics
+from maskedge_batch.runs.stopping import StopRequest
+from maskedge_batch.scoring.batches import RowStatus, score_batches
+from maskedge_batch.scoring.columns import Columns, choose_columns, scored_schema, unread_target
 
 __all__ = ["Job", "OnProgress", "Outcome", "score_file"]
 

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from maskedge_batch.statistics import BINS_PER_DECADE, LAST_BIN, RowExample, Statistics, Tally
+from maskedge_batch.reports.statistics import BINS_PER_DECADE, LAST_BIN, RowExample, Statistics, Tally
 
 __all__ = ["Bin", "MaskedMetrics", "Report", "RunFacts", "UnmaskedMetrics", "make_report"]
 

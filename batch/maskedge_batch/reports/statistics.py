@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from maskedge.inference.encoding import MASK_SPELLINGS
 from maskedge.inference.metrics import perplexity
-from maskedge_batch.columns import Columns, target_bytes, text_bytes
+from maskedge_batch.scoring.columns import Columns, target_bytes, text_bytes
 
 __all__ = ["BINS_PER_DECADE", "LAST_BIN", "MASK", "Guess", "RowExample", "Statistics", "Tally"]
 

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
-from maskedge_batch.cli import app
+from maskedge_batch.cli.app import app
 
 WriteInput = Callable[..., Path]
 

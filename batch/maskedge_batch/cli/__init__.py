@@ -1,0 +1,1 @@
+"""All that needs typer and rich; the only place that prints and exits."""

@@ -1,0 +1,1 @@
+"""What is read: files and what they hold."""

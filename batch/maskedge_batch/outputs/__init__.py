@@ -1,0 +1,1 @@
+"""What is written, and how it appears complete or not at all."""

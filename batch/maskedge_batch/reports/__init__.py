@@ -1,0 +1,1 @@
+"""What the scores say: statistics, and reports of them."""

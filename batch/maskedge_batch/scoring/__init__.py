@@ -1,0 +1,1 @@
+"""The pure core: rows -> the same rows with their scores."""
