@@ -1,0 +1,88 @@
+"""`mlm-batch score`."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from maskedge import BundleError
+from maskedge_batch.cli.progress import ProgressDisplay
+from maskedge_batch.errors import BatchError, StoppedError, WriteError
+from maskedge_batch.reports.report import Report
+from maskedge_batch.runs.job import Job, Outcome, score_file
+from maskedge_batch.runs.stopping import StopRequest
+
+__all__ = ["score"]
+
+USAGE_ERROR, FAILURE = 2, 1
+
+
+def score(
+    source: Annotated[Path, typer.Argument(metavar="INPUT.parquet", help="The file to score.", show_default=False)],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="The scored file.", show_default="INPUT.scored.parquet beside the input"),
+    ] = None,
+    model: Annotated[
+        Path | None, typer.Option("--model", "-m", help="The model bundle, a directory.", show_default="maskedge's own")
+    ] = None,
+    text_column: Annotated[str, typer.Option(help="The column with the texts.")] = "text",
+    target_column: Annotated[
+        str | None,
+        typer.Option(help="The column with the masked words.", show_default="target, where there is such a column"),
+    ] = None,
+    no_targets: Annotated[bool, typer.Option("--no-targets", help="No column holds masked words.")] = False,
+    top_k: Annotated[int, typer.Option(min=0, help="Predictions to keep for each mask.")] = 5,
+) -> None:
+    """Score every row of a Parquet file, and report on it in HTML, Markdown and JSON.
+
+    Masks, written [MASK] or <mask>, are filled; with a target column the known words are rated. Texts without a mask
+    are given their pseudo-log-likelihood. A row that cannot be scored keeps its place, with the reason in mlm_status.
+    """
+    if no_targets and target_column is not None:
+        raise typer.BadParameter("--target-column names a column and --no-targets says there is none: give one of them")
+    job = Job(source, output, model, text_column, target_column, top_k, targets=not no_targets)
+    console = Console(stderr=True)
+    try:
+        with ProgressDisplay(console) as display:
+            outcome = score_file(job, display.update, StopRequest.on_signals())
+    except StoppedError as stopped:
+        console.print(str(stopped))
+        raise typer.Exit(128 + stopped.number) from None
+    except (BatchError, BundleError) as error:
+        console.print(f"Error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        raise typer.Exit(FAILURE if isinstance(error, WriteError) else USAGE_ERROR) from None
+    for note in outcome.notes:
+        console.print(f"Note: {note}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+    _print_summary(outcome, Console())
+
+
+def _print_summary(outcome: Outcome, console: Console) -> None:
+    table = Table(box=box.SIMPLE, show_header=False, pad_edge=False)
+    table.add_column(style="bold")
+    for label, value in _summary(outcome.report):
+        table.add_row(label, value)
+    console.print(table)
+    # Outside the table: paths stay in one piece however narrow the terminal is.
+    for label, path in (("scores", outcome.output), ("report", outcome.html)):
+        console.print(f"  [bold]{label}[/]  ", Text(str(path)), sep="", soft_wrap=True, highlight=False)
+
+
+def _summary(report: Report) -> Iterator[tuple[str, str]]:
+    yield "rows scored", f"{report.rows_ok:,} of {report.rows:,}"
+    for reason, rows in report.set_aside.items():
+        yield f"  set aside, {reason}", f"{rows:,}"
+    masked, unmasked = report.masked, report.unmasked
+    if masked and masked.perplexity is not None:
+        yield "masked perplexity", f"{masked.perplexity:,.2f} over {masked.targets:,} targets"
+        yield "top-1, top-5", f"{masked.top1_accuracy:.1%}, {masked.top5_accuracy:.1%}"
+    elif masked:
+        yield "mean entropy", f"{masked.mean_entropy:.2f} nats over {masked.masks:,} masks"
+    if unmasked:
+        yield "pseudo-perplexity", f"{unmasked.pseudo_perplexity:,.2f} over {unmasked.tokens:,} tokens"
+    yield "rows/s", f"{report.rows_per_second:,.0f}"
