@@ -6,12 +6,15 @@ from maskedge_batch.cli.score import score
 
 __all__ = ["app"]
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, context_settings={"auto_envvar_prefix": "MLM"})
 
 
 @app.callback()
 def _describe() -> None:
-    """Score Parquet files with a masked language model."""
+    """Score Parquet files with a masked language model.
+
+    Every option can come from the environment: MLM_SCORE_TEXT_COLUMN for mlm-batch score --text-column.
+    """
 
 
 app.command()(score)

@@ -4,8 +4,9 @@ import time
 from types import TracebackType
 from typing import Self
 
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
+
+from maskedge_batch.cli.command import log, terminal
 
 __all__ = ["ProgressDisplay"]
 
@@ -16,8 +17,9 @@ LINE_SECONDS = 5.0
 class ProgressDisplay:
     """A context manager whose `update` takes a job's progress."""
 
-    def __init__(self, console: Console) -> None:
-        self._console = console
+    def __init__(self) -> None:
+        console = terminal()
+        self._in_lines = console is None
         self._bar = Progress(
             TextColumn("[bold]scoring[/]"),
             BarColumn(bar_width=None),
@@ -25,7 +27,7 @@ class ProgressDisplay:
             console=console,
             transient=True,
             expand=True,
-            disable=not console.is_terminal,
+            disable=console is None,
         )
         self._task: TaskID | None = None
         self._start = self._spoke = time.monotonic()
@@ -46,9 +48,9 @@ class ProgressDisplay:
         if self._task is None:
             self._task = self._bar.add_task("scoring", total=total, pace=pace)
         self._bar.update(self._task, completed=done, pace=pace)
-        if not self._console.is_terminal and (done in (0, total) or now - self._spoke >= LINE_SECONDS):
+        if self._in_lines and (done in (0, total) or now - self._spoke >= LINE_SECONDS):
             self._spoke = now
-            self._console.print(pace, highlight=False)
+            log.info(pace, extra={"rows": done, "rows_total": total})
 
 
 def _pace(done: int, total: int, seconds: float) -> str:

@@ -10,18 +10,17 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from maskedge import BundleError
+from maskedge_batch.cli.command import ExitCode, Json, command, log, print_json
 from maskedge_batch.cli.progress import ProgressDisplay
-from maskedge_batch.errors import BatchError, StoppedError, WriteError
+from maskedge_batch.reports.rendering import as_json
 from maskedge_batch.reports.report import Report
 from maskedge_batch.runs.job import Job, Outcome, score_file
 from maskedge_batch.runs.stopping import StopRequest
 
 __all__ = ["score"]
 
-USAGE_ERROR, FAILURE = 2, 1
 
-
+@command
 def score(
     source: Annotated[Path, typer.Argument(metavar="INPUT.parquet", help="The file to score.", show_default=False)],
     output: Annotated[
@@ -38,28 +37,29 @@ def score(
     ] = None,
     no_targets: Annotated[bool, typer.Option("--no-targets", help="No column holds masked words.")] = False,
     top_k: Annotated[int, typer.Option(min=0, help="Predictions to keep for each mask.")] = 5,
+    strict: Annotated[bool, typer.Option("--strict", help="End with exit code 3 where rows were set aside.")] = False,
+    json: Json = False,
 ) -> None:
     """Score every row of a Parquet file, and report on it in HTML, Markdown and JSON.
 
     Masks, written [MASK] or <mask>, are filled; with a target column the known words are rated. Texts without a mask
     are given their pseudo-log-likelihood. A row that cannot be scored keeps its place, with the reason in mlm_status.
+
+    Example: mlm-batch score sentences.parquet -o scored.parquet --top-k 3
     """
     if no_targets and target_column is not None:
         raise typer.BadParameter("--target-column names a column and --no-targets says there is none: give one of them")
     job = Job(source, output, model, text_column, target_column, top_k, targets=not no_targets)
-    console = Console(stderr=True)
-    try:
-        with ProgressDisplay(console) as display:
-            outcome = score_file(job, display.update, StopRequest.on_signals())
-    except StoppedError as stopped:
-        console.print(str(stopped))
-        raise typer.Exit(128 + stopped.number) from None
-    except (BatchError, BundleError) as error:
-        console.print(f"Error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
-        raise typer.Exit(FAILURE if isinstance(error, WriteError) else USAGE_ERROR) from None
+    with ProgressDisplay() as display:
+        outcome = score_file(job, display.update, StopRequest.on_signals())
     for note in outcome.notes:
-        console.print(f"Note: {note}", style="yellow", markup=False, highlight=False, soft_wrap=True)
-    _print_summary(outcome, Console())
+        log.warning(note)
+    if json:
+        print_json(as_json(outcome.report))
+    else:
+        _print_summary(outcome, Console())
+    if strict and outcome.report.set_aside:
+        raise typer.Exit(ExitCode.SET_ASIDE)
 
 
 def _print_summary(outcome: Outcome, console: Console) -> None:
