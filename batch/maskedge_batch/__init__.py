@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from maskedge_batch.runs.job import Job, Outcome, score_file
     from maskedge_batch.scoring.batches import RowStatus, score_batches
     from maskedge_batch.scoring.columns import Columns
+    from maskedge_batch.scoring.options import ScoringOptions
 
 __all__ = [
     "score_file",
@@ -23,6 +24,7 @@ __all__ = [
     "Report",
     "score_batches",
     "Columns",
+    "ScoringOptions",
     "RowStatus",
     "BatchError",
     "InputError",
@@ -33,6 +35,7 @@ __all__ = [
 
 _CONTENTS = {
     "scoring.columns": ["Columns"],
+    "scoring.options": ["ScoringOptions"],
     "runs.job": ["Job", "Outcome", "score_file"],
     "reports.report": ["Report"],
     "scoring.batches": ["RowStatus", "score_batches"],

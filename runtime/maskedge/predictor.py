@@ -15,8 +15,9 @@ from maskedge.bundle.threads import usable_cpus
 from maskedge.inference.beam_search import Order
 from maskedge.inference.decoding import TextDecoder
 from maskedge.inference.encoding import EncodedText, TextEncoder
-from maskedge.inference.filling import KnownTokens
+from maskedge.inference.filling import KnownTargets
 from maskedge.inference.masked_lm import MaskedLM
+from maskedge.inference.multi_piece_targets import word_pieces
 from maskedge.inference.pipeline_arguments import CallArguments, CallOptions, read_arguments
 from maskedge.inference.pipeline_call import FillMask
 from maskedge.inference.scoring import Method, check_method
@@ -282,22 +283,35 @@ class Predictor:
         """
         return self.encoder.target_id(encoded, mask, word)
 
+    def target_pieces(self, encoded: EncodedText, mask: int, word: str) -> tuple[int, ...]:
+        """The vocabulary ids that `fill` rates for a word in place of a mask; none where it cannot be spelled.
+
+        Args:
+            encoded: A text with masks.
+            mask: The number of one of them, from 0.
+            word: As it is written in the text.
+        """
+        return word_pieces(self.encoder, encoded, mask, word)
+
     def fill_encoded(
-        self, encoded: Sequence[EncodedText], *, top_k: int = 5, targets: Sequence[KnownTokens] | None = None
+        self, encoded: Sequence[EncodedText], *, top_k: int = 5, targets: Sequence[KnownTargets] | None = None
     ) -> list[Fill]:
         """Fills the masks of encoded texts, as `fill` does.
 
         Args:
             encoded: From `encode`.
             top_k: As in `fill`.
-            targets: For each text and each of its masks the vocabulary id of a token to rate, or None.
+            targets: For each text and each of its masks what is known to stand there: the vocabulary id of a token,
+                whose rating is the mask's `target`; the ids of a word's pieces, from `target_pieces`, whose rating is
+                the only one of the mask's `targets` where they are several; or None.
 
         Returns:
             One result for each text, in order; one of which the model says no number has `has_nan`.
 
         Raises:
             TextError: A text, which the message names, has no mask.
-            ValueError: As `fill` for `top_k`, or for targets of another number than masks or outside the vocabulary.
+            ValueError: As `fill` for `top_k`, or for targets of another number than masks, without a piece, outside the
+                vocabulary or with more pieces than the model reads.
         """
         return self._model.fill_encoded(encoded, top_k=top_k, targets=targets)
 

@@ -74,7 +74,7 @@ class WholeTarget:
     """
 
     target: str
-    """The word as it was given."""
+    """The word as it was given; where its pieces were given, these decoded."""
     tokens: tuple[int, ...]
     """The pieces' vocabulary ids."""
     logprobs: tuple[float, ...]
@@ -101,7 +101,7 @@ class MaskFill:
     entropy: float
     """Entropy of the predicted distribution, nats; its exponential is the effective number of candidates."""
     target: TargetScore | None
-    """The rating of the token that the caller knows to stand here; None where none was given."""
+    """The rating of the one token that the caller knows to stand here; None where none was given."""
     targets: tuple[WholeTarget, ...] = ()
     """The ratings of the words that the caller asked about, the greatest `mean_logprob` first."""
 

@@ -10,12 +10,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from maskedge.inference.scoring import Method
 from maskedge_batch.cli.command import ExitCode, Json, command, log, print_json
 from maskedge_batch.cli.progress import ProgressDisplay
 from maskedge_batch.reports.rendering import as_json
 from maskedge_batch.reports.report import Report
 from maskedge_batch.runs.job import Job, Outcome, score_file
 from maskedge_batch.runs.stopping import StopRequest
+from maskedge_batch.scoring.options import ScoringOptions
 
 __all__ = ["score"]
 
@@ -36,7 +38,19 @@ def score(
         typer.Option(help="The column with the masked words.", show_default="target, where there is such a column"),
     ] = None,
     no_targets: Annotated[bool, typer.Option("--no-targets", help="No column holds masked words.")] = False,
-    top_k: Annotated[int, typer.Option(min=0, help="Predictions to keep for each mask.")] = 5,
+    predictions: Annotated[
+        str,
+        typer.Option("--predictions", "--top-k", metavar="N|none", help="Predictions to keep for each mask."),
+    ] = "5",
+    method: Annotated[
+        Method, typer.Option(help="What is masked while a token of a text without masks is predicted.")
+    ] = "original",
+    single_piece_targets: Annotated[
+        bool, typer.Option("--single-piece-targets", help="Set aside the rows whose masked words are not one token.")
+    ] = False,
+    tokens: Annotated[
+        bool, typer.Option("--tokens", help="Keep the log-probability of each token of texts without masks.")
+    ] = False,
     strict: Annotated[bool, typer.Option("--strict", help="End with exit code 3 where rows were set aside.")] = False,
     json: Json = False,
 ) -> None:
@@ -45,11 +59,12 @@ def score(
     Masks, written [MASK] or <mask>, are filled; with a target column the known words are rated. Texts without a mask
     are given their pseudo-log-likelihood. A row that cannot be scored keeps its place, with the reason in mlm_status.
 
-    Example: mlm-batch score sentences.parquet -o scored.parquet --top-k 3
+    Example: mlm-batch score sentences.parquet -o scored.parquet --predictions 3
     """
     if no_targets and target_column is not None:
         raise typer.BadParameter("--target-column names a column and --no-targets says there is none: give one of them")
-    job = Job(source, output, model, text_column, target_column, top_k, targets=not no_targets)
+    scoring = ScoringOptions(_top_k(predictions), method, single_piece_targets, tokens)
+    job = Job(source, output, model, text_column, target_column, targets=not no_targets, scoring=scoring)
     with ProgressDisplay() as display:
         outcome = score_file(job, display.update, StopRequest.on_signals())
     for note in outcome.notes:
@@ -60,6 +75,14 @@ def score(
         _print_summary(outcome, Console())
     if strict and outcome.report.set_aside:
         raise typer.Exit(ExitCode.SET_ASIDE)
+
+
+def _top_k(predictions: str) -> int | None:
+    if predictions == "none":
+        return None
+    if not predictions.isdecimal():
+        raise typer.BadParameter(f"{predictions!r} is neither a number nor none", param_hint="--predictions")
+    return int(predictions)
 
 
 def _print_summary(outcome: Outcome, console: Console) -> None:

@@ -26,7 +26,9 @@ REASONS = {
     "mask_lost": "A mask fell away when the text was cut to the model's length.",
     "too_long": f"The text has no mask and more than {MAX_UNMASKED_TOKENS:,} tokens.",
     "not_a_number": "What the model says of the text is no number (NaN): its weights hold some, or its sums overflow.",
-    "target_not_in_vocabulary": "The target is not one token of the model; only the target's scores are null.",
+    "target_not_in_vocabulary": "The vocabulary cannot spell the target, or not as one token where only "
+    "those are rated; only the target's scores are null.",
+    "target_too_long": "The target has more pieces than the model reads tokens; only the target's scores are null.",
     "target_count_mismatch": "There are not as many targets as masks; only the targets' scores are null.",
 }
 

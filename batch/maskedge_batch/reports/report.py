@@ -35,7 +35,7 @@ class RunFacts:
     output: str
     text_column: str
     target_column: str | None
-    top_k: int
+    top_k: int | None
     model: str
     precision: str
     fingerprint: str

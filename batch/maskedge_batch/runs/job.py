@@ -4,7 +4,7 @@ import json
 import platform
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -21,6 +21,7 @@ from maskedge_batch.reports.statistics import Statistics
 from maskedge_batch.runs.stopping import StopRequest
 from maskedge_batch.scoring.batches import RowStatus, score_batches
 from maskedge_batch.scoring.columns import Columns, choose_columns, scored_schema, unread_target
+from maskedge_batch.scoring.options import ScoringOptions
 
 __all__ = ["Job", "OnProgress", "Outcome", "score_file"]
 
@@ -42,10 +43,10 @@ class Job:
     """The column with the texts."""
     target_column: str | None = None
     """None: the column "target" where there is one that can hold targets."""
-    top_k: int = 5
-    """How many of the most probable tokens are kept for each mask."""
     targets: bool = True
     """False: no column holds targets."""
+    scoring: ScoringOptions = field(default_factory=ScoringOptions)
+    """What is to be found out of each row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +81,7 @@ def score_file(
         The report and the paths of the files.
 
     Raises:
-        InputError: The input or its columns cannot be used, or `Job.top_k` exceeds the vocabulary.
+        InputError: The input or its columns cannot be used, or `ScoringOptions.top_k` exceeds the vocabulary.
         OutputError: The results cannot go where they were asked to go.
         WriteError: The results could not be written to the end, on a full disk for example.
         StoppedError: The job was stopped.
@@ -128,9 +129,9 @@ def _target_notes(source: ParquetInput, statistics: Statistics) -> Iterator[str]
 def _load(job: Job, stop: StopRequest) -> Predictor:
     predictor = Predictor.load(job.model, before_batch=lambda tokens: stop.check())
     try:
-        predictor.fill_encoded([], top_k=job.top_k)  # no texts: only the limit of top_k is checked
+        predictor.fill_encoded([], top_k=job.scoring.top_k or 0)  # no texts: only the limit of top_k is checked
     except ValueError as error:
-        raise InputError(f"{error}: choose another with --top-k.") from error
+        raise InputError(f"{error}: choose another with --predictions.") from error
     return predictor
 
 
@@ -168,7 +169,7 @@ def _score_into(
 ) -> Statistics:
     statistics = Statistics(columns)
     schema = scored_schema(source.schema, _provenance(job, columns, predictor))
-    scored = score_batches(source.batches(), predictor, columns, top_k=job.top_k)
+    scored = score_batches(source.batches(), predictor, columns, job.scoring)
     with ScoredWriter(path, final, schema, **writer_options(source.parquet.schema)) as writer:
         for batch in scored:
             writer.write(batch)
@@ -184,7 +185,7 @@ def _provenance(job: Job, columns: Columns, predictor: Predictor) -> bytes:
         "precision": predictor.precision,
         "fingerprint": predictor.fingerprint,
         "maskedge": version("maskedge"),
-        "options": {"text_column": columns.text, "target_column": columns.target, "top_k": job.top_k},
+        "options": {"text_column": columns.text, "target_column": columns.target, **asdict(job.scoring)},
     }
     return json.dumps(facts, sort_keys=True).encode()
 
@@ -197,7 +198,7 @@ def _run_facts(job: Job, output: Path, columns: Columns, predictor: Predictor, c
         output=output.name,
         text_column=columns.text,
         target_column=columns.target,
-        top_k=job.top_k,
+        top_k=job.scoring.top_k,
         model=predictor.name,
         precision=predictor.precision,
         fingerprint=predictor.fingerprint,

@@ -26,18 +26,24 @@ DEFAULT_TARGET = "target"
 Column: TypeAlias = "pa.Array[Any]"
 
 PREDICTION = pa.struct([("token", pa.int32()), ("token_str", pa.string()), ("score", pa.float64())])
+TOKEN = pa.struct([("token_str", pa.string()), ("logprob", pa.float64())])
 
 SCORE_FIELDS = pa.schema(
     [
         pa.field("mlm_status", pa.string(), nullable=False),  # "ok" or the reason why the row was set aside
         pa.field("mlm_predictions", pa.list_(pa.list_(PREDICTION))),  # [masks, top_k], best first
         pa.field("mlm_entropy", pa.list_(pa.float64())),  # [masks], nats
-        pa.field("mlm_target_logprob", pa.list_(pa.float64())),  # [masks], nats; null: no target at that mask
-        pa.field("mlm_target_rank", pa.list_(pa.int32())),  # [masks]; 1: the most probable token
+        # [masks], nats: the sum of the log-probabilities of a target's pieces; null: no target at that mask
+        pa.field("mlm_target_logprob", pa.list_(pa.float64())),
+        pa.field("mlm_target_rank", pa.list_(pa.int32())),  # [masks]; 1: the most probable token; null: several pieces
+        pa.field("mlm_target_pieces", pa.list_(pa.int32())),  # [masks]; how many tokens the target is
         pa.field("mlm_perplexity", pa.float64()),  # exp(-mean logprob) of the row's targets, or of all its tokens
         pa.field("mlm_token_count", pa.int32()),  # special tokens left out
         pa.field("mlm_truncated", pa.bool_()),  # whether the text was cut to the model's length around its masks
         pa.field("mlm_pll", pa.float64()),  # pseudo-log-likelihood of a text without masks, nats
+        pa.field("mlm_word_count", pa.int32()),  # of a text without masks, as `maskedge.inference.words` counts
+        pa.field("mlm_character_count", pa.int32()),  # code points of a text without masks
+        pa.field("mlm_tokens", pa.list_(TOKEN)),  # those of a text without masks, nats; null unless asked for
     ]
 )
 

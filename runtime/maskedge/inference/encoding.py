@@ -225,7 +225,11 @@ class TextEncoder:
 
     def token_str(self, token: int) -> str:
         """One token decoded alone: keeps `##` or a leading space."""
-        decoded: str = self.tokenizer.decode([token], skip_special_tokens=False)
+        return self.decoded([token])
+
+    def decoded(self, tokens: Sequence[int]) -> str:
+        """The text that tokens stand for, special tokens among them."""
+        decoded: str = self.tokenizer.decode(list(tokens), skip_special_tokens=False)
         return decoded
 
     def _own_mask(self, text: str) -> str:

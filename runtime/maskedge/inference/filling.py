@@ -12,33 +12,42 @@ from maskedge.inference.encoding import EncodedText, TextEncoder
 from maskedge.inference.metrics import entropy
 from maskedge.results import Fill, MaskFill, TargetScore, TextStatus, TokenPrediction
 
-__all__ = ["KnownTokens", "fill_masks", "refuse_unmasked"]
+__all__ = ["KnownTargets", "fill_masks", "refuse_unmasked", "whole_words"]
 
-KnownTokens = Sequence[int | None]
-"""For each mask of a text the id to rate there, or None."""
+KnownTargets = Sequence[int | Sequence[int] | None]
+"""For each mask of a text what is known to stand there: a vocabulary id, the ids of a word's pieces, or None."""
 
 OUTPUTS = ["top_ids", "top_logprobs", "entropy", "target_logprobs", "target_ranks"]
 
 
 def fill_masks(
     texts: Sequence[EncodedText],
-    known: Sequence[KnownTokens],
+    known: Sequence[KnownTargets],
     encoder: TextEncoder,
     answer_queries: AnswerQueries,
     *,
     top_k: int,
     vocab_size: int,
 ) -> list[Fill]:
-    """For each text the `top_k` most probable tokens of each mask, and the ratings of its `known` tokens.
+    """For each text the `top_k` most probable tokens of each mask, and the ratings of what is known to be one token.
 
-    Raises TextError, naming the text, for one without a mask, and ValueError for known tokens of another number than
-    its masks or outside the vocabulary.
+    Raises TextError, naming the text, for one without a mask, and ValueError for targets of another number than its
+    masks, without a piece, outside the vocabulary, or with more pieces than the model reads.
     """
-    pairs = zip(texts, known, strict=True)
-    queries = [_query(index, text, tokens, encoder, vocab_size) for index, (text, tokens) in enumerate(pairs)]
+    for index, (text, targets) in enumerate(zip(texts, known, strict=True)):
+        refuse_unmasked(index, text, encoder.mask_token)
+        _check_targets(index, text, targets, encoder.room, vocab_size)
+    tokens = [[_token(target) for target in targets] for targets in known]
+    queries = [_query(*pair) for pair in zip(texts, tokens, strict=True)]
     answers = answer_queries(queries, OUTPUTS, top_k)
     _mend_entropies(queries, answers, answer_queries, vocab_size)
-    return [_fill(encoder, *parts) for parts in zip(texts, known, answers, strict=True)]
+    return [_fill(encoder, *parts) for parts in zip(texts, tokens, answers, strict=True)]
+
+
+def whole_words(known: Sequence[KnownTargets], encoder: TextEncoder) -> list[list[dict[str, tuple[int, ...]]]]:
+    """For each text and mask the word of several pieces that is known to stand there, if one is, decoded."""
+    several = [[tuple(each) if isinstance(each, Sequence) else () for each in targets] for targets in known]
+    return [[{encoder.decoded(each): each} if len(each) > 1 else {} for each in targets] for targets in several]
 
 
 def refuse_unmasked(index: int, text: EncodedText, mask_token: str) -> None:
@@ -48,14 +57,26 @@ def refuse_unmasked(index: int, text: EncodedText, mask_token: str) -> None:
         raise TextError(TextStatus.NO_MASK, message)
 
 
-def _query(index: int, text: EncodedText, known: KnownTokens, encoder: TextEncoder, vocab_size: int) -> Query:
-    refuse_unmasked(index, text, encoder.mask_token)
+def _check_targets(index: int, text: EncodedText, known: KnownTargets, room: int, vocab_size: int) -> None:
     if len(known) != len(text.mask_positions):
         raise ValueError(f"text {index} has {len(text.mask_positions)} masks and {len(known)} targets")
-    target_ids = tuple(0 if token is None else token for token in known)  # the graph rates some token at every mask
-    if not all(0 <= token < vocab_size for token in target_ids):
-        raise ValueError(f"text {index} has the targets {target_ids}; ids run from 0 to {vocab_size - 1}")
-    return Query(text.input_ids, text.mask_positions, target_ids)
+    for pieces in (target if isinstance(target, Sequence) else [target] for target in known if target is not None):
+        if not 1 <= len(pieces) <= room:
+            raise ValueError(f"text {index} has a target of {len(pieces)} pieces; it must be from 1 to {room}")
+        if not all(0 <= piece < vocab_size for piece in pieces):
+            raise ValueError(f"text {index} has the target {pieces}; ids run from 0 to {vocab_size - 1}")
+
+
+def _token(target: int | Sequence[int] | None) -> int | None:
+    """What is known to stand at a mask, where that is one token."""
+    if isinstance(target, Sequence):
+        return target[0] if len(target) == 1 else None
+    return target
+
+
+def _query(text: EncodedText, tokens: Sequence[int | None]) -> Query:
+    # The graph rates some token at every mask.
+    return Query(text.input_ids, text.mask_positions, tuple(0 if token is None else token for token in tokens))
 
 
 def _mend_entropies(
@@ -69,7 +90,7 @@ def _mend_entropies(
             outputs["entropy"] = np.array([entropy(logprobs.tolist()) for logprobs in everything["top_logprobs"]])
 
 
-def _fill(encoder: TextEncoder, text: EncodedText, known: KnownTokens, outputs: Outputs) -> Fill:
+def _fill(encoder: TextEncoder, text: EncodedText, tokens: Sequence[int | None], outputs: Outputs) -> Fill:
     masks = tuple(
         MaskFill(
             position=position,
@@ -77,7 +98,7 @@ def _fill(encoder: TextEncoder, text: EncodedText, known: KnownTokens, outputs: 
             entropy=float(outputs["entropy"][mask]),
             target=_target_score(token, outputs, mask),
         )
-        for mask, (position, token) in enumerate(zip(text.mask_positions, known, strict=True))
+        for mask, (position, token) in enumerate(zip(text.mask_positions, tokens, strict=True))
     )
     return Fill(text.text, masks, encoder.token_count(text), text.truncated)
 

@@ -10,8 +10,8 @@ from maskedge.inference.batching import Finish, Query, answer_each, answer_queri
 from maskedge.inference.beam_search import BEAMS, Order, check_order, joint_fills
 from maskedge.inference.decoding import TextDecoder
 from maskedge.inference.encoding import EncodedText, TextEncoder
-from maskedge.inference.filling import KnownTokens, fill_masks, refuse_unmasked
-from maskedge.inference.multi_piece_targets import with_whole_targets
+from maskedge.inference.filling import KnownTargets, fill_masks, refuse_unmasked, whole_words
+from maskedge.inference.multi_piece_targets import pieces_of_words, with_whole_targets
 from maskedge.inference.scoring import Method, check_method, refuse_masked, score_sentences
 from maskedge.inference.targets import TargetLists
 from maskedge.results import Fill, JointFill, SentenceScore
@@ -39,23 +39,27 @@ class MaskedLM:
         self, texts: Sequence[str], first: int = 0, *, top_k: int, targets: TargetLists[str] | None = None
     ) -> list[Fill]:
         """Each text's fill, with `targets` rated whole at its masks. Raises as `Predictor.fill`."""
-        self.check_top_k(top_k)
         encoded = self._encode_masked(texts, first)
         fills = self.fill_encoded(encoded, top_k=top_k)
         for index, fill in enumerate(fills, first):
             refuse_nan(f"text {index}", fill.has_nan)
         if targets is None:
             return fills
-        return with_whole_targets(fills, encoded, targets, self.encoder, self.answer_queries, first)
+        pieces_of = pieces_of_words(encoded, targets, self.encoder, first)
+        return with_whole_targets(fills, encoded, pieces_of, self.encoder, self.answer_queries)
 
     def fill_encoded(
-        self, encoded: Sequence[EncodedText], *, top_k: int, targets: Sequence[KnownTokens] | None = None
+        self, encoded: Sequence[EncodedText], *, top_k: int, targets: Sequence[KnownTargets] | None = None
     ) -> list[Fill]:
         """Each encoded text's fill. Raises as `Predictor.fill_encoded`."""
         self.check_top_k(top_k)
         known = targets if targets is not None else [[None] * len(text.mask_positions) for text in encoded]
         size = self.vocab_size
-        return fill_masks(encoded, known, self.encoder, self.answer_queries, top_k=top_k, vocab_size=size)
+        fills = fill_masks(encoded, known, self.encoder, self.answer_queries, top_k=top_k, vocab_size=size)
+        words = whole_words(known, self.encoder)
+        if not any(any(masks) for masks in words):
+            return fills
+        return with_whole_targets(fills, encoded, words, self.encoder, self.answer_queries)
 
     def fill_jointly(
         self, texts: Sequence[str], *, top_k: int, order: Order, beams: int | None

@@ -16,7 +16,10 @@ from maskedge.inference.encoding import EncodedText, TextEncoder
 from maskedge.inference.targets import TargetLists
 from maskedge.results import Fill, WholeTarget
 
-__all__ = ["score_whole_targets", "with_whole_targets"]
+__all__ = ["PiecesOf", "pieces_of_words", "score_whole_targets", "with_whole_targets", "word_pieces"]
+
+PiecesOf = Sequence[Sequence[dict[str, tuple[int, ...]]]]
+"""[texts][masks] -> the words to rate there, each with its pieces' ids: these depend on where the word stands."""
 
 PIECES_PER_QUERY = 16
 """Most pieces that one query rates: the model's output for it is pieces * vocabulary floats."""
@@ -39,39 +42,44 @@ class _Context:
 def with_whole_targets(
     fills: Sequence[Fill],
     texts: Sequence[EncodedText],
-    targets: TargetLists[str],
+    pieces_of: PiecesOf,
     encoder: TextEncoder,
     answer_queries: AnswerQueries,
-    first: int,
 ) -> list[Fill]:
-    """The texts' fills, with the ratings of the targets added at each mask. Raises as `score_whole_targets`."""
-    rated = score_whole_targets(texts, targets, encoder, answer_queries, first)
+    """The texts' fills, with the ratings of the words added at each mask."""
+    rated = score_whole_targets(texts, pieces_of, encoder, answer_queries)
     return [
         replace(fill, masks=tuple(replace(mask, targets=own) for mask, own in zip(fill.masks, each, strict=True)))
         for fill, each in zip(fills, rated, strict=True)
     ]
 
 
-def score_whole_targets(
-    texts: Sequence[EncodedText],
-    targets: TargetLists[str],
-    encoder: TextEncoder,
-    answer_queries: AnswerQueries,
-    first: int = 0,
-) -> list[tuple[tuple[WholeTarget, ...], ...]]:
-    """For each text and mask the ratings of its words, the greatest `mean_logprob` first.
+def pieces_of_words(
+    texts: Sequence[EncodedText], targets: TargetLists[str], encoder: TextEncoder, first: int
+) -> PiecesOf:
+    """The pieces of each word at each mask that it is asked about.
 
     Raises ValueError for a word that the vocabulary cannot spell or that has more pieces than the model reads, and for
     a text with another number of masks than there are lists of words. Messages number the texts from `first`.
     """
-    # Each word's pieces, which depend on where it stands: [text][mask] -> {word: pieces}.
-    pieces_of = [
+    return [
         [
             {word: _pieces(encoder, text, mask, word) for word in words}
             for mask, words in enumerate(_lists(first + index, text, targets))
         ]
         for index, text in enumerate(texts)
     ]
+
+
+def word_pieces(encoder: TextEncoder, text: EncodedText, mask: int, word: str) -> tuple[int, ...]:
+    """The word's ids where it stands; else its ids alone. Empty where the vocabulary cannot spell it."""
+    return encoder.target_pieces(text, mask, word) or _alone(encoder, word)
+
+
+def score_whole_targets(
+    texts: Sequence[EncodedText], pieces_of: PiecesOf, encoder: TextEncoder, answer_queries: AnswerQueries
+) -> list[tuple[tuple[WholeTarget, ...], ...]]:
+    """For each text and mask the ratings of its words, the greatest `mean_logprob` first."""
     # All pieces of all words at once, so that they share batches.
     logprobs = _piece_logprobs(texts, pieces_of, encoder, answer_queries)
 
@@ -97,8 +105,7 @@ def _lists(index: int, text: EncodedText, targets: TargetLists[str]) -> tuple[tu
 
 
 def _pieces(encoder: TextEncoder, text: EncodedText, mask: int, word: str) -> tuple[int, ...]:
-    """The word's ids where it stands; else its ids alone."""
-    pieces = encoder.target_pieces(text, mask, word) or _alone(encoder, word)
+    pieces = word_pieces(encoder, text, mask, word)
     if not pieces:
         raise ValueError(f"the target {word!r:.60} cannot be written with the model's vocabulary")
     if len(pieces) > encoder.room:
@@ -122,7 +129,7 @@ def _contexts(text: int, mask: int, pieces: tuple[int, ...]) -> list[tuple[_Cont
 
 def _piece_logprobs(
     texts: Sequence[EncodedText],
-    pieces_of: Sequence[Sequence[dict[str, tuple[int, ...]]]],
+    pieces_of: PiecesOf,
     encoder: TextEncoder,
     answer_queries: AnswerQueries,
 ) -> dict[tuple[_Context, int], float]:

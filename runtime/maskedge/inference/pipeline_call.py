@@ -13,7 +13,7 @@ from maskedge.inference.batching import AnswerEach, AnswerQueries, Query
 from maskedge.inference.beam_search import BEAMS, Order, joint_fills
 from maskedge.inference.decoding import TextDecoder
 from maskedge.inference.encoding import EncodedText, TextEncoder
-from maskedge.inference.multi_piece_targets import score_whole_targets
+from maskedge.inference.multi_piece_targets import pieces_of_words, score_whole_targets
 from maskedge.inference.pipeline_arguments import CallOptions
 from maskedge.inference.streaming import answer_in_order
 from maskedge.inference.targets import TargetLists
@@ -124,7 +124,8 @@ class FillMask:
         """For each mask its targets; `score` is the geometric mean of the pieces' probabilities."""
         encoded = self._encode(text, row)
         words = TargetLists(_at(targets, encoded, row), per_mask=True)
-        (rated,) = score_whole_targets([encoded], words, self.encoder, self.answer_queries)
+        pieces_of = pieces_of_words([encoded], words, self.encoder, first=0)
+        (rated,) = score_whole_targets([encoded], pieces_of, self.encoder, self.answer_queries)
         refuse_nan(f"the input{row}", any(target.has_nan for targets in rated for target in targets))
         return [
             [

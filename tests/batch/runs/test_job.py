@@ -5,6 +5,7 @@ import math
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 from maskedge import Predictor
 from maskedge_batch.runs.job import Job, score_file
 from maskedge_batch.scoring.columns import SCORE_FIELDS
+from maskedge_batch.scoring.options import ScoringOptions
 
 pytestmark = pytest.mark.slow
 
@@ -37,7 +39,7 @@ def test_the_output_has_the_inputs_rows_columns_and_metadata(
     assert metadata[b"source"] == b"somewhere"
     provenance = json.loads(metadata[b"maskedge"])
     assert provenance["fingerprint"] == predictor.fingerprint
-    assert provenance["options"] == {"text_column": "text", "target_column": "target", "top_k": 5}
+    assert provenance["options"] == {"text_column": "text", "target_column": "target", **asdict(ScoringOptions())}
 
 
 def test_all_rows_are_scored_wherever_they_stand(
@@ -108,7 +110,7 @@ def test_progress_counts_every_row(write_input: WriteInput, bundle: Path, senten
 def test_figures_are_those_of_an_obvious_loop_over_the_output(
     write_input: WriteInput, bundle: Path, sentences: list[dict[str, Any]]
 ) -> None:
-    faults = [{"id": 240, "text": None, "target": None}, {"id": 241, "text": "[MASK] .", "target": "Qzxv quartz"}]
+    faults = [{"id": 240, "text": None, "target": None}, {"id": 241, "text": "[MASK] .", "target": "日"}]
     outcome = score_file(Job(write_input([*sentences, *faults]), model=bundle))
     logprobs: list[float] = []
     entropies: list[float] = []

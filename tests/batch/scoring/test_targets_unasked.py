@@ -95,7 +95,7 @@ def test_targets_may_be_lists_of_one_length(write_input: WriteInput, bundle: Pat
 
 
 def test_no_targets_leaves_every_column_alone(write_input: WriteInput, bundle: Path, words: list[str]) -> None:
-    path = write_input({"text": [f"{words[0]} [MASK]"] * 2, "target": ["Qzxv quartz", words[1]]})
+    path = write_input({"text": [f"{words[0]} [MASK]"] * 2, "target": ["日", words[1]]})
     outcome = score_file(Job(path, model=bundle, targets=False))
     assert statuses(outcome) == ["ok", "ok"]
     assert outcome.notes == ()
@@ -105,7 +105,7 @@ def test_no_targets_leaves_every_column_alone(write_input: WriteInput, bundle: P
 
 
 def test_words_that_are_no_targets_are_told_of(write_input: WriteInput, bundle: Path, words: list[str]) -> None:
-    path = write_input({"text": [f"{words[0]} [MASK]"] * 2, "target": ["class 1", "class 2"]})
+    path = write_input({"text": [f"{words[0]} [MASK]"] * 2, "target": ["日 1", "日 2"]})
     outcome = score_file(Job(path, model=bundle))
     assert statuses(outcome) == ["target_not_in_vocabulary"] * 2
     assert outcome.notes == ("The column 'target' holds no target that could be rated: --no-targets leaves it alone.",)

@@ -131,6 +131,43 @@ def test_a_lone_surrogate_is_no_word(tiny: Predictor) -> None:
         tiny.fill([TEXT], targets="\ud800")
 
 
+# Encoded, with their pieces
+
+
+def test_known_words_are_rated_by_their_pieces(predictor: Predictor) -> None:
+    texts = [TEXT, "the [MASK] and [MASK] from [MASK]"]
+    encoded = [predictor.encode(text) for text in texts]
+    first, second = predictor.target_pieces(encoded[0], 0, "waters"), predictor.target_pieces(encoded[1], 1, "Zebras")
+    water = predictor.target_pieces(encoded[1], 0, "water")
+    one, other = predictor.fill_encoded(encoded, targets=[[first], [water, second, None]])
+    (rated,) = one.masks[0].targets
+    asked = targets_of(predictor, TEXT, "waters")["waters"]
+    assert (rated.tokens, rated.logprobs, rated.logprob) == (first, asked.logprobs, asked.logprob)
+    assert rated.target == "waters"
+    assert [[target.target for target in mask.targets] for mask in other.masks] == [[], ["zebras"], []]
+    assert (
+        other.masks[1].targets[0].logprobs
+        == predictor.fill([texts[1]], targets="Zebras")[0].masks[1].targets[0].logprobs
+    )
+    assert one.masks[0].target is other.masks[1].target is other.masks[2].target is None
+    assert (
+        other.masks[0].target == predictor.fill_encoded(encoded[1:], targets=[[*water, None, None]])[0].masks[0].target
+    )
+
+
+@pytest.mark.parametrize(
+    ("pieces", "message"),
+    [((), "0 pieces; it must be from 1 to 62"), ((7,) * 63, "63 pieces; it must"), ((7, 400), "ids run from 0 to 399")],
+)
+def test_impossible_pieces_are_refused(tiny: Predictor, pieces: tuple[int, ...], message: str) -> None:
+    with pytest.raises(ValueError, match=rf"text 1 has .*{message}"):
+        tiny.fill_encoded([tiny.encode(TEXT)] * 2, targets=[[7], [pieces]])
+
+
+def test_a_word_that_cannot_be_spelled_has_no_pieces(tiny: Predictor) -> None:
+    assert tiny.target_pieces(tiny.encode(TEXT), 0, "日") == ()
+
+
 # In the drop-in call
 
 
