@@ -14,6 +14,7 @@ __all__ = [
     "SCORE_FIELDS",
     "Columns",
     "choose_columns",
+    "plain_type",
     "scored_schema",
     "target_bytes",
     "text_bytes",
@@ -118,16 +119,16 @@ def target_bytes(column: Column) -> list[tuple[bytes | None, ...]]:
 
 
 def _as_binary(column: Column) -> Column:
-    plain = _plain_type(column.type)
+    plain = plain_type(column.type)
     return column.cast(plain).cast(_binary_type(plain))
 
 
-def _plain_type(kind: Any) -> Any:
+def plain_type(kind: Any) -> Any:
     """The type of the values where they are dictionary-encoded, in lists too; otherwise the type itself."""
     if pat.is_dictionary(kind):
         return kind.value_type
     if _is_list(kind):
-        return pa.large_list(_plain_type(kind.value_type))
+        return pa.large_list(plain_type(kind.value_type))
     return kind
 
 
@@ -142,7 +143,7 @@ def _is_list(kind: Any) -> bool:
 
 
 def _holds_strings(kind: Any) -> bool:
-    return not _is_list(kind) and _plain_type(kind) in _BINARY
+    return not _is_list(kind) and plain_type(kind) in _BINARY
 
 
 def _holds_targets(kind: Any) -> bool:

@@ -19,9 +19,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
-from itertools import pairwise
+from itertools import groupby, pairwise
+from operator import itemgetter
 
-__all__ = ["Word", "count_words", "divide"]
+__all__ = ["Word", "count_words", "divide", "word_spans"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,14 @@ class _Kind(Enum):
 def count_words(text: str) -> int:
     """How many words a text has. The tokenizer has no part in it."""
     return max(_word_numbers(text), default=-1) + 1
+
+
+def word_spans(text: str) -> list[tuple[int, int]]:
+    """The words of a text: for each the index of its first character and the one after its last, in reading order. The
+    tokenizer has no part in it."""
+    numbers = enumerate(_word_numbers(text))
+    words = (list(word) for number, word in groupby(numbers, key=itemgetter(1)) if number >= 0)
+    return [(word[0][0], word[-1][0] + 1) for word in words]
 
 
 def divide(text: str, offsets: Sequence[tuple[int, int]]) -> list[Word]:

@@ -6,7 +6,7 @@ import pytest
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from unigram import SENTENCES, unigram_pieces
 
-from maskedge.inference.words import count_words, divide
+from maskedge.inference.words import count_words, divide, word_spans
 
 WORDS_OF_TEXTS = {
     "He does.": ["He", "does", "."],
@@ -31,6 +31,7 @@ WORDS_OF_TEXTS = {
 def test_the_words_of_a_text(text: str, words: list[str]) -> None:
     """One token a character: then the words are those of the text."""
     assert count_words(text) == len(words)
+    assert [text[start:stop] for start, stop in word_spans(text)] == words
     each_character = [(index, index + 1) for index in range(len(text))]
     found = divide(text, each_character)
     assert [text[word.start : word.stop].strip("\x00") for word in found if word.start < word.stop] == words

@@ -1,0 +1,1 @@
+"""Evaluation sets: masked ones made of plain text, and minimal pairs."""
