@@ -11,8 +11,11 @@ from maskedge.extras import on_demand
 from maskedge_batch.errors import BatchError, InputError, OutputError, StoppedError, WriteError
 
 if TYPE_CHECKING:
+    from maskedge_batch.evaluation.candidates import Choice
+    from maskedge_batch.evaluation.masking import Masking, mask_batches
     from maskedge_batch.reports.report import Report
     from maskedge_batch.runs.job import Job, Outcome, score_file
+    from maskedge_batch.runs.masking import MaskJob, MaskOutcome, mask_file
     from maskedge_batch.scoring.batches import RowStatus, score_batches
     from maskedge_batch.scoring.columns import Columns
     from maskedge_batch.scoring.options import ScoringOptions
@@ -26,6 +29,12 @@ __all__ = [
     "Columns",
     "ScoringOptions",
     "RowStatus",
+    "mask_file",
+    "MaskJob",
+    "MaskOutcome",
+    "mask_batches",
+    "Masking",
+    "Choice",
     "BatchError",
     "InputError",
     "OutputError",
@@ -36,6 +45,9 @@ __all__ = [
 _CONTENTS = {
     "scoring.columns": ["Columns"],
     "scoring.options": ["ScoringOptions"],
+    "evaluation.candidates": ["Choice"],
+    "evaluation.masking": ["Masking", "mask_batches"],
+    "runs.masking": ["MaskJob", "MaskOutcome", "mask_file"],
     "runs.job": ["Job", "Outcome", "score_file"],
     "reports.report": ["Report"],
     "scoring.batches": ["RowStatus", "score_batches"],

@@ -2,6 +2,7 @@
 
 import typer
 
+from maskedge_batch.cli.mask import mask
 from maskedge_batch.cli.score import score
 
 __all__ = ["app"]
@@ -18,3 +19,4 @@ def _describe() -> None:
 
 
 app.command()(score)
+app.command()(mask)

@@ -17,11 +17,11 @@ LINE_SECONDS = 5.0
 class ProgressDisplay:
     """A context manager whose `update` takes a job's progress."""
 
-    def __init__(self) -> None:
+    def __init__(self, doing: str = "scoring") -> None:
         console = terminal()
         self._in_lines = console is None
         self._bar = Progress(
-            TextColumn("[bold]scoring[/]"),
+            TextColumn(f"[bold]{doing}[/]"),
             BarColumn(bar_width=None),
             TextColumn("{task.fields[pace]}"),
             console=console,
@@ -46,7 +46,7 @@ class ProgressDisplay:
             self._start = now
         pace = _pace(done, total, now - self._start)
         if self._task is None:
-            self._task = self._bar.add_task("scoring", total=total, pace=pace)
+            self._task = self._bar.add_task("", total=total, pace=pace)
         self._bar.update(self._task, completed=done, pace=pace)
         if self._in_lines and (done in (0, total) or now - self._spoke >= LINE_SECONDS):
             self._spoke = now

@@ -5,17 +5,15 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich import box
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from maskedge.inference.scoring import Method
 from maskedge_batch.cli.command import ExitCode, Json, command, log, print_json
 from maskedge_batch.cli.progress import ProgressDisplay
+from maskedge_batch.cli.summary import print_summary
 from maskedge_batch.reports.rendering import as_json
 from maskedge_batch.reports.report import Report
-from maskedge_batch.runs.job import Job, Outcome, score_file
+from maskedge_batch.runs.job import Job, score_file
 from maskedge_batch.runs.stopping import StopRequest
 from maskedge_batch.scoring.options import ScoringOptions
 
@@ -72,7 +70,8 @@ def score(
     if json:
         print_json(as_json(outcome.report))
     else:
-        _print_summary(outcome, Console())
+        files = {"scores": outcome.output, "report": outcome.html}
+        print_summary(_summary(outcome.report), files, Console())
     if strict and outcome.report.set_aside:
         raise typer.Exit(ExitCode.SET_ASIDE)
 
@@ -83,17 +82,6 @@ def _top_k(predictions: str) -> int | None:
     if not predictions.isdecimal():
         raise typer.BadParameter(f"{predictions!r} is neither a number nor none", param_hint="--predictions")
     return int(predictions)
-
-
-def _print_summary(outcome: Outcome, console: Console) -> None:
-    table = Table(box=box.SIMPLE, show_header=False, pad_edge=False)
-    table.add_column(style="bold")
-    for label, value in _summary(outcome.report):
-        table.add_row(label, value)
-    console.print(table)
-    # Outside the table: paths stay in one piece however narrow the terminal is.
-    for label, path in (("scores", outcome.output), ("report", outcome.html)):
-        console.print(f"  [bold]{label}[/]  ", Text(str(path)), sep="", soft_wrap=True, highlight=False)
 
 
 def _summary(report: Report) -> Iterator[tuple[str, str]]:

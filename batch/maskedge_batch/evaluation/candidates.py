@@ -10,15 +10,15 @@ and none of these holds:
   fewer and a full stop (`Dr.`, `J.`) none does. The rule looks at letter case and nothing else: a name that begins a
   sentence is masked like any word, and every noun of German, or a title in capitals, passes for a name.
 - **Part of a word with an apostrophe**: `don't`, `l'eau`. The half that is left would give the other away.
-- **Part of something that is no running text**: a run of characters without a blank that holds `@`, `_`, `/`, `\\`, `<`, `=`
-  or the like, a hash before a letter, a dot or an opening bracket within it, or digits divided by a mark: URLs,
-  e-mail addresses, names of files, hashtags, code, `3.14`, `12:30`.
+- **Part of something that is no running text**: a run of characters without a blank that holds `@`, `_`, `/`, `\\`,
+  `<`, `=` or the like, a hash before a letter, a dot or an opening bracket within it, or digits divided by a mark:
+  URLs, e-mail addresses, names of files, hashtags, code, `3.14`, `12:30`.
 """
 
 import re
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import count
 
 __all__ = ["Candidate", "Choice", "candidates"]
@@ -27,7 +27,7 @@ CHUNK = re.compile(r"\S+")
 # Without a repetition before what it looks for: a chunk may be megabytes long.
 NO_RUNNING_TEXT = re.compile(r"[@_/\\{}<>=~^|`]|#\w|\d[.,:]\d|[^\W\d]\.[^\W\d]|\w\(")
 APOSTROPHES = "'\N{RIGHT SINGLE QUOTATION MARK}\N{MODIFIER LETTER APOSTROPHE}"
-SENTENCE_END = frozenset(".!?\N{HORIZONTAL ELLIPSIS}\N{IDEOGRAPHIC FULL STOP}\N{FULLWIDTH EXCLAMATION MARK}？।")
+SENTENCE_END = frozenset(".!?\N{HORIZONTAL ELLIPSIS}\N{IDEOGRAPHIC FULL STOP}\uff01\uff1f\N{DEVANAGARI DANDA}")
 ABBREVIATION_LETTERS = 3
 """Most letters of a capitalised word that a full stop may shorten: `Dr.`, `Mrs.`, `J.`"""
 
@@ -43,20 +43,10 @@ class Choice:
     """Numbers too."""
     names: bool = False
     """Names too."""
-    _folded: frozenset[str] = frozenset()
+    _folded: frozenset[str] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_folded", frozenset(word.casefold() for word in self.words or ()))
-
-    def allows(self, word: str, *, begins_sentence: bool) -> bool:
-        """Whether a word may be masked."""
-        if self.words is not None and word.casefold() not in self._folded:
-            return False
-        if self.words is not None and word in self.words:
-            return True
-        if any(map(str.isdigit, word)):
-            return self.numbers
-        return word[0].isalpha() and (self.names or not _is_name(word, begins_sentence=begins_sentence))
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +73,20 @@ def candidates(text: str, words: list[tuple[int, int]], choice: Choice) -> list[
     return [
         Candidate(index, start, stop)
         for index, (start, stop), begins in zip(count(), words, _sentence_begins(text, words), strict=False)
-        if choice.allows(text[start:stop], begins_sentence=begins)
+        if _allowed(text[start:stop], choice, begins_sentence=begins)
         and not _has_apostrophe(text, start, stop)
         and not in_no_text(start)
     ]
+
+
+def _allowed(word: str, choice: Choice, *, begins_sentence: bool) -> bool:
+    if choice.words is not None and word.casefold() not in choice._folded:
+        return False
+    if choice.words is not None and word in choice.words:
+        return True
+    if any(map(str.isdigit, word)):
+        return choice.numbers
+    return word[0].isalpha() and (choice.names or not _is_name(word, begins_sentence=begins_sentence))
 
 
 def _is_name(word: str, *, begins_sentence: bool) -> bool:

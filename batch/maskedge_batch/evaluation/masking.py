@@ -20,13 +20,16 @@ from maskedge.inference.words import word_spans
 from maskedge_batch.errors import InputError
 from maskedge_batch.evaluation.candidates import Candidate, Choice, candidates
 from maskedge_batch.scoring.columns import plain_type, text_bytes
+from maskedge_batch.scoring.spark_schema import extended
 
-__all__ = ["Masking", "SetAside", "mask_batches", "masked_schema"]
+__all__ = ["Masking", "SetAside", "Strategy", "mask_batches", "masked_schema"]
+
+Strategy = Literal["one", "rate", "each"]
 
 MASK = MASK_SPELLINGS[0]
 PIECE_ROWS = 2_000
 PIECE_BYTES = 4 << 20
-"""Of the texts in one batch that comes out: where every word is masked in turn, a text comes as often as it has words."""
+"""Of the texts in one batch that comes out: one whose words are masked in turn comes as often as it has words."""
 LONGEST_IN_TURN = 20_000
 """Characters of a text whose words are masked in turn: its rows take their square, 80 MB then."""
 
@@ -54,7 +57,7 @@ class Masking:
 
     text: str = "text"
     """The column with the texts."""
-    strategy: Literal["one", "rate", "each"] = "one"
+    strategy: Strategy = "one"
     """`one` word a text, a `rate` of its words, or `each` word in turn, in a row of its own."""
     rate: float = 0.15
     """The share of the words that may be masked, for `rate`; rounded, and at least one word a text."""
@@ -65,7 +68,7 @@ class Masking:
     min_words: int = 4
     """Fewer leave too little to tell a word by. Punctuation marks count as words, as in `maskedge.inference.words`."""
     keep_unmasked: bool = False
-    """Whether texts that no word is masked in are kept as they are, without a target, but for those that hold a mask."""
+    """Whether texts that no word is masked in are kept as they are, without a target; but not those with a mask."""
 
     def __post_init__(self) -> None:
         if not 0 < self.rate <= 1:
@@ -103,9 +106,7 @@ def masked_schema(schema: pa.Schema, masking: Masking) -> pa.Schema:
         )
     at = schema.get_field_index(masking.text)
     text = schema.field(at)
-    return pa.schema(
-        [*schema.set(at, text.with_type(plain_type(text.type))), *masking.added], metadata=schema.metadata
-    )
+    return extended(schema.set(at, text.with_type(plain_type(text.type))), masking.added, {})
 
 
 def mask_batches(
@@ -216,9 +217,11 @@ def _pieces(rows: Iterator[_Row]) -> Iterator[list[_Row]]:
 
 def _batch(batch: pa.RecordBatch, rows: list[_Row], masking: Masking, first_row: int) -> pa.RecordBatch:
     schema = masked_schema(batch.schema, masking)
-    at = schema.get_field_index(masking.text)
-    kept = batch.take(pa.array([row.source for row in rows], pa.int64())).columns
-    kept[at] = _texts(rows, schema.field(at).type)
+    sources = pa.array([row.source for row in rows], pa.int64())
+    kept = [
+        _texts(rows, schema.field(name).type) if name == masking.text else _taken(batch.column(name), sources)
+        for name in batch.schema.names
+    ]
     added: dict[str, list[Any]] = {
         "target": [row.target for row in rows],
         "source_row": [first_row + row.source for row in rows],
@@ -226,6 +229,14 @@ def _batch(batch: pa.RecordBatch, rows: list[_Row], masking: Masking, first_row:
     }
     columns = [pa.array(added[field.name], field.type) for field in masking.added]
     return pa.RecordBatch.from_arrays([*kept, *columns], schema=schema)
+
+
+def _taken(column: Any, rows: Any) -> Any:
+    """The rows of a column, one after the other."""
+    try:
+        return column.take(rows)
+    except pa.ArrowNotImplementedError:  # of string views, for one
+        return pa.concat_arrays([column.slice(row, 1) for row in rows.to_pylist()])
 
 
 def _texts(rows: list[_Row], kind: Any) -> Any:

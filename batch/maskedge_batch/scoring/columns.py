@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.types as pat
 
 from maskedge_batch.errors import InputError
-from maskedge_batch.scoring.spark_schema import SPARK_SCHEMA, with_fields
+from maskedge_batch.scoring.spark_schema import Metadata, extended
 
 __all__ = [
     "SCORE_FIELDS",
@@ -97,12 +97,8 @@ def unread_target(schema: pa.Schema, columns: Columns) -> str | None:
 def scored_schema(schema: pa.Schema, provenance: bytes | None = None) -> pa.Schema:
     """The input's schema with the score columns behind its own and, under the metadata key `maskedge`, the
     provenance of the scores. The input's own metadata are kept, but that Spark's list of columns gets the new ones."""
-    metadata: dict[bytes | str, bytes | str] = dict((schema.metadata or {}).items())
-    if SPARK_SCHEMA in metadata:
-        metadata[SPARK_SCHEMA] = with_fields((schema.metadata or {})[SPARK_SCHEMA], SCORE_FIELDS)
-    if provenance is not None:
-        metadata["maskedge"] = provenance
-    return pa.schema([*schema, *SCORE_FIELDS], metadata=metadata)
+    said: Metadata = {} if provenance is None else {"maskedge": provenance}
+    return extended(schema, SCORE_FIELDS, said)
 
 
 def text_bytes(column: Column) -> list[bytes | None]:
