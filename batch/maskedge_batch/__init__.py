@@ -13,9 +13,12 @@ from maskedge_batch.errors import BatchError, InputError, OutputError, StoppedEr
 if TYPE_CHECKING:
     from maskedge_batch.evaluation.candidates import Choice
     from maskedge_batch.evaluation.masking import Masking, mask_batches
+    from maskedge_batch.evaluation.pairs import PairScoring, score_pairs
+    from maskedge_batch.reports.pairs import PairsReport
     from maskedge_batch.reports.report import Report
     from maskedge_batch.runs.job import Job, Outcome, score_file
     from maskedge_batch.runs.masking import MaskJob, MaskOutcome, mask_file
+    from maskedge_batch.runs.pairs import PairsJob, PairsOutcome, score_pairs_file
     from maskedge_batch.scoring.batches import RowStatus, score_batches
     from maskedge_batch.scoring.columns import Columns
     from maskedge_batch.scoring.options import ScoringOptions
@@ -35,6 +38,12 @@ __all__ = [
     "mask_batches",
     "Masking",
     "Choice",
+    "score_pairs_file",
+    "PairsJob",
+    "PairsOutcome",
+    "PairsReport",
+    "score_pairs",
+    "PairScoring",
     "BatchError",
     "InputError",
     "OutputError",
@@ -47,6 +56,9 @@ _CONTENTS = {
     "scoring.options": ["ScoringOptions"],
     "evaluation.candidates": ["Choice"],
     "evaluation.masking": ["Masking", "mask_batches"],
+    "evaluation.pairs": ["PairScoring", "score_pairs"],
+    "reports.pairs": ["PairsReport"],
+    "runs.pairs": ["PairsJob", "PairsOutcome", "score_pairs_file"],
     "runs.masking": ["MaskJob", "MaskOutcome", "mask_file"],
     "runs.job": ["Job", "Outcome", "score_file"],
     "reports.report": ["Report"],

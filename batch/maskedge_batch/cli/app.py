@@ -3,6 +3,7 @@
 import typer
 
 from maskedge_batch.cli.mask import mask
+from maskedge_batch.cli.pairs import pairs
 from maskedge_batch.cli.score import score
 
 __all__ = ["app"]
@@ -20,3 +21,4 @@ def _describe() -> None:
 
 app.command()(score)
 app.command()(mask)
+app.command()(pairs)

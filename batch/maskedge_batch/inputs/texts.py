@@ -1,7 +1,7 @@
 """Reads a file of texts as rows, whatever its format: Parquet, a JSON object a line, or a text a line."""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import starmap
 from pathlib import Path
 from types import TracebackType
@@ -13,8 +13,9 @@ from maskedge import TextError
 from maskedge.text_lines import Line
 from maskedge_batch.errors import InputError
 from maskedge_batch.inputs.parquet import BATCH_BYTES, BATCH_ROWS, ParquetInput, open_parquet
+from maskedge_batch.inputs.passing_on import check_passed_on, writer_options
 
-__all__ = ["TextInput", "open_texts", "read_words"]
+__all__ = ["TextInput", "open_texts", "pass_on", "read_words"]
 
 
 def open_texts(path: Path, column: str) -> "ParquetInput | TextInput":
@@ -30,6 +31,26 @@ def open_texts(path: Path, column: str) -> "ParquetInput | TextInput":
     if not path.is_file():
         raise InputError(f"There is no file {path}: check its name.")
     return TextInput(path, column)
+
+
+def pass_on(
+    source: "ParquetInput | TextInput", written: Callable[[pa.Schema], pa.Schema], on_batch: Callable[[], None]
+) -> tuple[tuple[str, ...], dict[str, Any]]:
+    """What is to be said of the columns that are passed on, and what a `pq.ParquetWriter` has to be told to write them
+    as they are. May change the source's schema, whose timestamps are looked through.
+
+    Args:
+        source: What is read.
+        written: The input's schema -> that of the file to write.
+        on_batch: Called on the way.
+
+    Raises InputError, naming the column, for one whose values cannot be passed on.
+    """
+    if isinstance(source, TextInput):
+        return (), {}
+    source.choose_timestamp_units(on_batch)
+    notes = check_passed_on(source.parquet.schema, written(source.schema))
+    return notes, writer_options(source.parquet.schema)
 
 
 def read_words(path: Path) -> frozenset[str]:

@@ -13,7 +13,7 @@ from maskedge_batch.reports.chart import has_rule, histogram_svg
 from maskedge_batch.reports.report import MaskedMetrics, Report, UnmaskedMetrics
 from maskedge_batch.reports.statistics import MASK
 
-__all__ = ["as_html", "as_json", "as_markdown"]
+__all__ = ["REASONS", "TEMPLATES", "as_html", "as_json", "as_markdown"]
 
 NOTHING = "\N{EN DASH}"
 """Stands for a number that there is none of."""
@@ -40,12 +40,12 @@ def as_json(report: Report) -> str:
 
 def as_html(report: Report) -> str:
     """One page that needs no other file and no network."""
-    return _TEMPLATES.get_template("report.html").render(report=report, reasons=REASONS)
+    return TEMPLATES.get_template("report.html").render(report=report, reasons=REASONS)
 
 
 def as_markdown(report: Report) -> str:
     """The same figures for a terminal, a pull request or a wiki."""
-    return _TEMPLATES.get_template("report.md").render(report=report, reasons=REASONS)
+    return TEMPLATES.get_template("report.md").render(report=report, reasons=REASONS)
 
 
 def _number(value: int) -> str:
@@ -82,7 +82,7 @@ def _histogram(metrics: MaskedMetrics | UnmaskedMetrics, perplexity: float) -> M
     return Markup(histogram_svg(metrics.histogram, perplexity))  # noqa: S704  numbers only, no text of the input
 
 
-_TEMPLATES = Environment(
+TEMPLATES = Environment(
     loader=PackageLoader("maskedge_batch.reports"),
     autoescape=select_autoescape(["html"]),
     undefined=StrictUndefined,
@@ -91,9 +91,9 @@ _TEMPLATES = Environment(
     keep_trailing_newline=True,
 )
 
-_TEMPLATES.tests["ruled"] = has_rule
+TEMPLATES.tests["ruled"] = has_rule
 
-_TEMPLATES.filters |= {
+TEMPLATES.filters |= {
     "number": _number,
     "percent": _percent,
     "significant": _significant,

@@ -6,19 +6,17 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 
 from maskedge_batch.errors import OutputError
 from maskedge_batch.evaluation.masking import Masking, mask_batches, masked_schema
 from maskedge_batch.inputs.parquet import ParquetInput
-from maskedge_batch.inputs.passing_on import check_passed_on, writer_options
-from maskedge_batch.inputs.texts import TextInput, open_texts
+from maskedge_batch.inputs.texts import TextInput, open_texts, pass_on
 from maskedge_batch.outputs.publish import staged
 from maskedge_batch.outputs.writing import ScoredWriter
 from maskedge_batch.runs.stopping import StopRequest
-from maskedge_batch.scoring.columns import choose_columns
+from maskedge_batch.scoring.columns import check_texts
 
 __all__ = ["MaskJob", "MaskOutcome", "mask_file"]
 
@@ -80,10 +78,10 @@ def mask_file(
     stop = stop or StopRequest()
     counts: Counter[str] = Counter()
     with open_texts(job.input, job.masking.text) as source:
-        choose_columns(source.schema, job.masking.text, targets=False)
+        check_texts(source.schema, {job.masking.text: "--text-column"})
         if job.output.exists() and job.output.samefile(job.input):
             raise OutputError(f"{job.output} is the input itself: name another file with -o.")
-        notes, options = _passing_on(source, job.masking, stop)
+        notes, options = pass_on(source, lambda schema: masked_schema(schema, job.masking), stop.check)
         schema = masked_schema(source.schema, job.masking)
         with staged(job.output) as (draft,):
             rows = 0
@@ -105,17 +103,6 @@ def _watched(source: ParquetInput | TextInput, on_progress: OnProgress, stop: St
         done += batch.num_rows
         on_progress(done, source.num_rows)
         stop.check()
-
-
-def _passing_on(
-    source: ParquetInput | TextInput, masking: Masking, stop: StopRequest
-) -> tuple[tuple[str, ...], dict[str, Any]]:
-    """What is to be said of the columns that are passed on, and what their writer has to be told."""
-    if isinstance(source, TextInput):
-        return (), {}
-    source.choose_timestamp_units(stop.check)
-    notes = check_passed_on(source.parquet.schema, masked_schema(source.schema, masking))
-    return notes, writer_options(source.parquet.schema)
 
 
 def _with_provenance(schema: pa.Schema, masking: Masking) -> pa.Schema:

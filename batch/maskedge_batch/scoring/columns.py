@@ -1,6 +1,7 @@
 """The columns that a job reads and those that it adds, checked before any work starts."""
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -13,6 +14,7 @@ from maskedge_batch.scoring.spark_schema import Metadata, extended
 __all__ = [
     "SCORE_FIELDS",
     "Columns",
+    "check_texts",
     "choose_columns",
     "plain_type",
     "scored_schema",
@@ -85,6 +87,14 @@ def choose_columns(schema: pa.Schema, text: str, target: str | None = None, *, t
         return Columns(text, target)
     default = DEFAULT_TARGET in schema.names and _holds_targets(schema.field(DEFAULT_TARGET).type)
     return Columns(text, DEFAULT_TARGET if default else None, asked=False)
+
+
+def check_texts(schema: pa.Schema, columns: Mapping[str, str]) -> None:
+    """Checks that the input has columns of strings, and none of those to be added; each column comes with the option
+    that names another. Raises InputError."""
+    _refuse_ambiguous_names(schema)
+    for name, option in columns.items():
+        _require(schema, name, "text", option, lists=False)
 
 
 def unread_target(schema: pa.Schema, columns: Columns) -> str | None:

@@ -1,0 +1,56 @@
+"""`mlm-batch pairs` as a user meets it."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from maskedge_batch.cli.app import app
+
+WriteInput = Callable[..., Path]
+
+
+@pytest.fixture
+def source(write_input: WriteInput, words: list[str]) -> Path:
+    good = [" ".join(words[i : i + 3]) for i in range(12)]
+    bad = [*(" ".join(words[i + 1 : i + 5]) for i in range(11)), None]
+    return write_input({"sentence_good": good, "sentence_bad": bad, "UID": [f"u{i % 6}" for i in range(12)]})
+
+
+def pairs(bundle: Path, *arguments: object) -> Result:
+    return CliRunner().invoke(app, ["pairs", *map(str, arguments), "--model", str(bundle)])
+
+
+def test_it_ends_with_the_accuracies(source: Path, bundle: Path, tmp_path: Path) -> None:
+    ran = pairs(bundle, source, "--by", "UID")
+    assert ran.exit_code == 0, ran.output
+    said = json.loads((tmp_path / "sentences.pairs.json").read_text(encoding="utf-8"))
+    assert "pairs scored 11 of 12" in " ".join(ran.stdout.split())
+    assert f"accuracy {said['overall']['value']:.1%} (" in " ".join(ran.stdout.split())
+    for name, group in said["grouped"][0]["groups"].items():
+        assert f"{name} {group['value']:.1%} of {group['pairs']}" in " ".join(ran.stdout.split())
+
+
+def test_pairs_that_are_set_aside_end_it_with_3_where_they_must_not_be(source: Path, bundle: Path) -> None:
+    ran = pairs(bundle, source, "--strict", "--json")
+    assert ran.exit_code == 3
+    assert json.loads(ran.stdout)["set_aside"] == {"null_text": 1}
+
+
+def test_columns_and_comparison_may_be_chosen(source: Path, bundle: Path, tmp_path: Path) -> None:
+    chosen = ["--good", "sentence_bad", "--bad", "sentence_good", "--method", "original", "--normalize", "character"]
+    straight, turned = (
+        json.loads(pairs(bundle, source, "-o", tmp_path / "a.parquet", *arguments, "--json").stdout)["overall"]
+        for arguments in (chosen[4:], chosen)
+    )
+    assert straight["correct"] + straight["ties"] + turned["correct"] == 11
+
+
+@pytest.mark.parametrize("arguments", [["--method", "typo"], ["--normalize", "typo"], ["--by", "typo"]])
+def test_what_there_is_not_is_refused(arguments: list[str], source: Path, bundle: Path) -> None:
+    ran = pairs(bundle, source, *arguments)
+    assert ran.exit_code == 2
+    assert "typo" in ran.stderr
+    assert "Traceback" not in ran.stderr
