@@ -89,11 +89,16 @@ def _summary(report: Report) -> Iterator[tuple[str, str]]:
     for reason, rows in report.set_aside.items():
         yield f"  set aside, {reason}", f"{rows:,}"
     masked, unmasked = report.masked, report.unmasked
-    if masked and masked.perplexity is not None:
-        yield "masked perplexity", f"{masked.perplexity:,.2f} over {masked.targets:,} targets"
-        yield "top-1, top-5", f"{masked.top1_accuracy:.1%}, {masked.top5_accuracy:.1%}"
+    if masked and masked.overall:
+        overall = masked.overall
+        yield "masked perplexity", f"{overall.perplexity.value:,.2f} over {overall.targets:,} targets"
+        shares = {f"top-{each.k}": f"{each.share.value:.1%}" for each in overall.accuracies}
+        if shares:
+            yield ", ".join(shares), ", ".join(shares.values())
     elif masked:
-        yield "mean entropy", f"{masked.mean_entropy:.2f} nats over {masked.masks:,} masks"
+        yield "mean entropy", f"{masked.mean_entropy.value:.2f} nats over {masked.masks:,} masks"
     if unmasked:
-        yield "pseudo-perplexity", f"{unmasked.pseudo_perplexity:,.2f} over {unmasked.tokens:,} tokens"
-    yield "rows/s", f"{report.rows_per_second:,.0f}"
+        figures = unmasked.overall
+        yield "pseudo-perplexity", f"{figures.pseudo_perplexity.value:,.2f} over {figures.tokens:,} tokens"
+    if report.rows_per_second is not None:
+        yield "rows/s", f"{report.rows_per_second:,.0f}"

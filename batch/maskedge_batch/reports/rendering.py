@@ -1,22 +1,19 @@
 """A report as HTML, Markdown and JSON."""
 
-import math
-import re
 from dataclasses import asdict
+from functools import partial
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
 from maskedge.inference.encoding import MAX_UNMASKED_TOKENS
 from maskedge.plain_json import plain_json
-from maskedge_batch.reports.chart import has_rule, histogram_svg
-from maskedge_batch.reports.report import MaskedMetrics, Report, UnmaskedMetrics
-from maskedge_batch.reports.statistics import MASK
+from maskedge_batch.reports import charts, lines, wording
+from maskedge_batch.reports.examples import TokenLogprob
+from maskedge_batch.reports.report import Report
 
 __all__ = ["REASONS", "TEMPLATES", "as_html", "as_json", "as_markdown"]
-
-NOTHING = "\N{EN DASH}"
-"""Stands for a number that there is none of."""
 
 REASONS = {
     "null_text": "The text is null.",
@@ -31,6 +28,15 @@ REASONS = {
     "target_too_long": "The target has more pieces than the model reads tokens; only the target's scores are null.",
     "target_count_mismatch": "There are not as many targets as masks; only the targets' scores are null.",
 }
+VERIFICATION = {
+    "mean_kl": "mean KL divergence, nats",
+    "top1_agreement": "same best token",
+    "perplexity_change": "change of the perplexity",
+    "max_logprob_difference": "largest log-probability difference, nats",
+}
+"""What is shown of how a bundle's graph compares with its checkpoint, by the manifest's names."""
+SURPRISE_NATS = (2.0, 4.0, 7.0, 10.0)
+"""A token less probable than exp(-nats) has the next of five colours."""
 
 
 def as_json(report: Report) -> str:
@@ -40,46 +46,35 @@ def as_json(report: Report) -> str:
 
 def as_html(report: Report) -> str:
     """One page that needs no other file and no network."""
-    return TEMPLATES.get_template("report.html").render(report=report, reasons=REASONS)
+    return TEMPLATES.get_template("report.html").render(_values(report))
 
 
 def as_markdown(report: Report) -> str:
     """The same figures for a terminal, a pull request or a wiki."""
-    return TEMPLATES.get_template("report.md").render(report=report, reasons=REASONS)
+    return TEMPLATES.get_template("report.md").render(_values(report))
 
 
-def _number(value: int) -> str:
-    return f"{value:,}"
+def _values(report: Report) -> dict[str, Any]:
+    return {
+        "report": report,
+        "reasons": REASONS,
+        "masked_lines": list(lines.masked_lines(report.masked)) if report.masked else [],
+        "unmasked_lines": list(lines.unmasked_lines(report.unmasked)) if report.unmasked else [],
+        "verification": {
+            label: report.provenance.verification[name]
+            for name, label in VERIFICATION.items()
+            if name in report.provenance.verification
+        },
+    }
 
 
-def _percent(share: float | None) -> str:
-    return NOTHING if share is None else f"{share:.1%}"
+def _drawn(draw: Any, *arguments: Any) -> Markup:
+    return Markup(draw(*arguments))  # noqa: S704  numbers and our own words only, no text of the input
 
 
-def _significant(value: float | None) -> str:
-    """Four significant digits, and no exponent as long as a reader can do without."""
-    if value is None:
-        return NOTHING
-    if math.isinf(value):
-        return "\N{INFINITY}" if value > 0 else "-\N{INFINITY}"
-    if abs(value) >= 1e9:
-        return f"{value:.3g}"
-    return f"{value:,.0f}" if abs(value) >= 999.95 else f"{value:#.4g}"
-
-
-def _markdown_text(text: str) -> str:
-    """Text that stays text in a Markdown table."""
-    return re.sub(r"([\\`*_\[\]<>|#])", r"\\\1", " ".join(text.split())).replace("\\<", "&lt;")
-
-
-def _highlighted(text: str) -> Markup:
-    """The text, escaped, with its masks marked."""
-    parts = MASK.split(text)
-    return Markup("<mark>mask</mark>").join(parts)
-
-
-def _histogram(metrics: MaskedMetrics | UnmaskedMetrics, perplexity: float) -> Markup:
-    return Markup(histogram_svg(metrics.histogram, perplexity))  # noqa: S704  numbers only, no text of the input
+def _surprise(token: TokenLogprob) -> int:
+    """From 0, nothing to be surprised at, to 4."""
+    return sum(-token.logprob > nats for nats in SURPRISE_NATS)
 
 
 TEMPLATES = Environment(
@@ -90,15 +85,19 @@ TEMPLATES = Environment(
     lstrip_blocks=True,
     keep_trailing_newline=True,
 )
-
-TEMPLATES.tests["ruled"] = has_rule
-
+TEMPLATES.tests["ruled"] = charts.has_rule
 TEMPLATES.filters |= {
-    "number": _number,
-    "percent": _percent,
-    "significant": _significant,
+    "number": wording.number,
+    "percent": wording.percent,
+    "significant": wording.significant,
+    "between": wording.between,
+    "between_shares": partial(wording.between, share=True),
     "seconds": "{:,.1f} s".format,
-    "plain": _markdown_text,
-    "highlighted": _highlighted,
-    "histogram": _histogram,
+    "plain": wording.markdown_text,
+    "marked": wording.marked,
+    "shown": wording.shown,
+    "surprise": _surprise,
+    "group_lines": lines.group_lines,
+    "histogram": partial(_drawn, charts.histogram_svg),
+    "reliability": partial(_drawn, charts.reliability_svg),
 }

@@ -10,14 +10,15 @@ from importlib.metadata import version
 from pathlib import Path
 
 from maskedge import Predictor
+from maskedge.bundle.threads import usable_cpus
 from maskedge_batch.errors import InputError, OutputError
 from maskedge_batch.inputs.parquet import ParquetInput, open_parquet
 from maskedge_batch.inputs.passing_on import check_passed_on, writer_options
 from maskedge_batch.outputs.publish import naming_failed_writes, staged
 from maskedge_batch.outputs.writing import ScoredWriter
+from maskedge_batch.reports.measuring import make_report
 from maskedge_batch.reports.rendering import as_html, as_json, as_markdown
-from maskedge_batch.reports.report import Report, RunFacts, make_report
-from maskedge_batch.reports.statistics import Statistics
+from maskedge_batch.reports.report import Report, RunFacts
 from maskedge_batch.runs.stopping import StopRequest
 from maskedge_batch.scoring.batches import RowStatus, score_batches
 from maskedge_batch.scoring.columns import Columns, choose_columns, scored_schema, unread_target
@@ -103,26 +104,26 @@ def score_file(
             predictor = _load(job, stop)
             clock.start_scoring()
             progress(0, source.num_rows)
-            statistics = _score_into(scored, output, source, job, predictor, columns, progress)
-            report = make_report(statistics, _run_facts(job, output, columns, predictor, clock))
+            _score_into(scored, output, source, job, predictor, columns, progress)
+            report = make_report([scored], run=_run_facts(job, output, clock), check=stop.check)
             pages = (as_html(report), as_markdown(report), as_json(report))
             for draft, final, page in zip(drafts, reports, pages, strict=True):
                 with naming_failed_writes(final):
                     draft.write_text(page, encoding="utf-8")
             stop.check()
-    return Outcome(report, *finals, notes=(*notes, *_target_notes(source, statistics)))
+    return Outcome(report, *finals, notes=(*notes, *_target_notes(source, columns, report)))
 
 
-def _target_notes(source: ParquetInput, statistics: Statistics) -> Iterator[str]:
+def _target_notes(source: ParquetInput, columns: Columns, report: Report) -> Iterator[str]:
     """What became of a column of targets that nobody asked for."""
-    columns, statuses = statistics.columns, statistics.statuses
+    masked = report.masked
     if unread := unread_target(source.schema, columns):
         yield unread
     elif columns.asked or columns.target is None:
         return
-    elif statistics.rows and not statistics.masks:
+    elif report.rows and not masked:
         yield f"No text has a mask, so the column {columns.target!r} is not read as targets."
-    elif statistics.masks and not statistics.masked.tokens and statuses[RowStatus.TARGET_NOT_IN_VOCABULARY]:
+    elif masked and not masked.overall and RowStatus.TARGET_NOT_IN_VOCABULARY in report.set_aside:
         yield f"The column {columns.target!r} holds no target that could be rated: --no-targets leaves it alone."
 
 
@@ -166,16 +167,15 @@ def _score_into(
     predictor: Predictor,
     columns: Columns,
     on_progress: OnProgress,
-) -> Statistics:
-    statistics = Statistics(columns)
+) -> None:
+    done = 0
     schema = scored_schema(source.schema, _provenance(job, columns, predictor))
     scored = score_batches(source.batches(), predictor, columns, job.scoring)
     with ScoredWriter(path, final, schema, **writer_options(source.parquet.schema)) as writer:
         for batch in scored:
             writer.write(batch)
-            statistics.add(batch)
-            on_progress(statistics.rows, source.num_rows)
-    return statistics
+            done += batch.num_rows
+            on_progress(done, source.num_rows)
 
 
 def _provenance(job: Job, columns: Columns, predictor: Predictor) -> bytes:
@@ -190,20 +190,15 @@ def _provenance(job: Job, columns: Columns, predictor: Predictor) -> bytes:
     return json.dumps(facts, sort_keys=True).encode()
 
 
-def _run_facts(job: Job, output: Path, columns: Columns, predictor: Predictor, clock: _Clock) -> RunFacts:
+def _run_facts(job: Job, output: Path, clock: _Clock) -> RunFacts:
     wall, scoring = clock.wall_and_scoring_seconds()
     packages = ("maskedge", "onnxruntime", "tokenizers", "numpy", "pyarrow")
     return RunFacts(
         input=job.input.name,
         output=output.name,
-        text_column=columns.text,
-        target_column=columns.target,
-        top_k=job.scoring.top_k,
-        model=predictor.name,
-        precision=predictor.precision,
-        fingerprint=predictor.fingerprint,
         versions={"python": platform.python_version(), **{name: version(name) for name in packages}},
         started=clock.began.isoformat(timespec="seconds"),
         wall_seconds=wall,
         scoring_seconds=scoring,
+        machine=f"{usable_cpus()} CPUs, {platform.machine()}, {platform.system()}",
     )

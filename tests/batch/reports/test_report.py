@@ -64,7 +64,7 @@ def page(source: str) -> Page:
 def test_the_page_needs_no_other_file_and_no_network(page: Page, source: str) -> None:
     assert not {"script", "link", "iframe", "img", "object", "embed", "base"} & set(page.tags)
     loading = {"src", "href", "xlink:href", "srcset", "data", "action", "background", "poster"}
-    assert not [pair for pair in page.attributes if pair[0] in loading]
+    assert not [pair for pair in page.attributes if pair[0] in loading and not pair[1].startswith("#")]
     assert not [pair for pair in page.attributes if pair[0].startswith("on")]
     style = source[source.index("<style>") : source.index("</style>")]
     assert "url(" not in style
@@ -94,13 +94,19 @@ def test_masks_are_marked(page: Page) -> None:
 
 
 def test_the_page_draws_a_histogram_of_each_kind_of_row(page: Page) -> None:
-    assert page.tags.count("svg") == 2
+    assert page.tags.count("svg") == 3  # and the reliability diagram
     assert "row perplexity" in page.text
 
 
 def test_the_page_follows_light_and_dark_and_narrow_screens(source: str, page: Page) -> None:
     assert "prefers-color-scheme: dark" in source
     assert ("name", "viewport") in page.attributes
+
+
+def test_what_is_drawn_is_described(page: Page) -> None:
+    said = [value for name, value in page.attributes if name == "aria-label" and value != "Contents"]
+    assert len(said) == page.attributes.count(("role", "img")) == page.tags.count("svg")
+    assert all(value.endswith(".") for value in said)
 
 
 def test_json_holds_every_figure(outcome: Outcome) -> None:
@@ -110,13 +116,20 @@ def test_json_holds_every_figure(outcome: Outcome) -> None:
 def test_all_reports_show_the_same_figures_with_their_definitions(outcome: Outcome, page: Page) -> None:
     report, markdown = outcome.report, outcome.markdown.read_text()
     assert report.masked is not None
+    assert report.masked.overall is not None
     assert report.unmasked is not None
+    assert report.run is not None
     shown = [
         f"{value:#.4g}" if value < 999 else f"{value:,.0f}"
-        for value in (report.masked.perplexity or 0, report.masked.mean_entropy, report.unmasked.pseudo_perplexity)
+        for estimate in (
+            report.masked.overall.perplexity,
+            report.masked.mean_entropy,
+            report.unmasked.overall.pseudo_perplexity,
+        )
+        for value in (estimate.value,)
     ]
     for text in (page.text, markdown):
-        assert all(figure in text for figure in [*shown, report.run.fingerprint])
+        assert all(figure in text for figure in [*shown, report.provenance.fingerprint])
         assert "null_text" in text
         assert all(definition in text for definition in report.definitions.values())
         assert report.run.versions["onnxruntime"] in text
@@ -125,6 +138,6 @@ def test_all_reports_show_the_same_figures_with_their_definitions(outcome: Outco
 def test_without_targets_the_report_says_how_to_get_a_perplexity(write_input: WriteInput, bundle: Path) -> None:
     outcome = score_file(Job(write_input({"text": ["[MASK] ."]}), model=bundle))
     assert outcome.report.masked is not None
-    assert outcome.report.masked.perplexity is None
+    assert outcome.report.masked.overall is None
     assert "--target-column" in outcome.html.read_text()
-    assert json.loads(outcome.json.read_text())["masked"]["perplexity"] is None
+    assert json.loads(outcome.json.read_text())["masked"]["overall"] is None

@@ -1,7 +1,6 @@
 """A whole file: its columns, its order, its metadata, and what happens to its surroundings."""
 
 import json
-import math
 import subprocess
 import sys
 from collections.abc import Callable
@@ -105,60 +104,6 @@ def test_progress_counts_every_row(write_input: WriteInput, bundle: Path, senten
     assert seen[0] == (0, 240)
     assert seen[-1] == (240, 240)
     assert seen == sorted(seen)
-
-
-def test_figures_are_those_of_an_obvious_loop_over_the_output(
-    write_input: WriteInput, bundle: Path, sentences: list[dict[str, Any]]
-) -> None:
-    faults = [{"id": 240, "text": None, "target": None}, {"id": 241, "text": "[MASK] .", "target": "日"}]
-    outcome = score_file(Job(write_input([*sentences, *faults]), model=bundle))
-    logprobs: list[float] = []
-    entropies: list[float] = []
-    plls: list[float] = []
-    ranks: list[int] = []
-    tokens = masked_rows = 0
-    for row in pq.read_table(outcome.output).to_pylist():
-        targets = [logprob for logprob in row["mlm_target_logprob"] or [] if logprob is not None]
-        logprobs += targets
-        masked_rows += bool(targets)
-        ranks += [rank for rank in row["mlm_target_rank"] or [] if rank is not None]
-        entropies += row["mlm_entropy"] or []
-        if row["mlm_pll"] is not None:
-            plls.append(row["mlm_pll"])
-            tokens += row["mlm_token_count"]
-    report = outcome.report
-    masked, unmasked = report.masked, report.unmasked
-    assert masked is not None
-    assert unmasked is not None
-    assert (report.rows, report.rows_ok) == (242, 240)
-    assert report.set_aside == {"null_text": 1, "target_not_in_vocabulary": 1}
-    assert (masked.targets, masked.masks, masked.rows_with_targets) == (180, 181, 180)
-    assert (len(logprobs), len(entropies), masked_rows) == (180, 181, 180)
-    assert masked.cross_entropy == pytest.approx(-sum(logprobs) / 180, rel=1e-12)
-    assert masked.perplexity == pytest.approx(math.exp(-sum(logprobs) / 180), rel=1e-12)
-    assert masked.top1_accuracy == sum(rank == 1 for rank in ranks) / 180
-    assert masked.top5_accuracy == sum(rank in (1, 2, 3, 4, 5) for rank in ranks) / 180
-    assert masked.mean_entropy == pytest.approx(sum(entropies) / 181, rel=1e-12)
-    assert (unmasked.rows, unmasked.tokens) == (60, tokens)
-    assert unmasked.pll == pytest.approx(sum(plls), rel=1e-12)
-    assert unmasked.pseudo_perplexity == pytest.approx(math.exp(-sum(plls) / tokens), rel=1e-12)
-
-
-def test_the_hardest_and_easiest_rows_are_those_of_a_full_sort(
-    write_input: WriteInput, bundle: Path, sentences: list[dict[str, Any]]
-) -> None:
-    outcome = score_file(Job(write_input(sentences, row_group_size=30), model=bundle))
-    rows = pq.read_table(outcome.output).to_pylist()
-    for figures, masked in ((outcome.report.masked, True), (outcome.report.unmasked, False)):
-        kind = [row for row in rows if (row["mlm_pll"] is None) is masked]
-        order = sorted(kind, key=lambda row: (row["mlm_perplexity"], row["id"]))
-        assert figures is not None
-        assert [one.row for one in figures.easiest] == [row["id"] for row in order[:10]]
-        assert [one.perplexity for one in figures.hardest] == [row["mlm_perplexity"] for row in order[:-11:-1]]
-        assert [one.text for one in figures.easiest] == [row["text"] for row in order[:10]]
-        assert sum(one.rows for one in figures.histogram) == len(order)
-        for one in figures.histogram:
-            assert one.rows == sum(one.low <= row["mlm_perplexity"] < one.high for row in order)
 
 
 PEAK = """

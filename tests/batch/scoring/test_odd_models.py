@@ -13,8 +13,7 @@ from typer.testing import CliRunner
 
 from maskedge import Predictor
 from maskedge_batch.cli.app import app
-from maskedge_batch.reports.report import Bin
-from maskedge_batch.reports.statistics import LAST_BIN, RowExample, Tally
+from maskedge_batch.reports.histogram import Bin
 from maskedge_batch.runs.job import Job, Outcome, score_file
 
 WriteInput = Callable[..., Path]
@@ -103,16 +102,20 @@ def test_its_report_says_infinite_in_every_form(outcome: Outcome) -> None:
     masked, unmasked = outcome.report.masked, outcome.report.unmasked
     assert masked is not None
     assert unmasked is not None
-    assert masked.cross_entropy == masked.perplexity == unmasked.pseudo_perplexity == -unmasked.pll == math.inf
-    assert math.isfinite(masked.mean_entropy)
+    assert masked.overall is not None
+    assert masked.overall.cross_entropy.value == masked.overall.perplexity.value == math.inf
+    assert unmasked.overall.pseudo_perplexity.value == -unmasked.overall.pll == math.inf
+    assert math.isfinite(masked.mean_entropy.value)
     for metrics in (masked, unmasked):
-        assert metrics.histogram[-1] == Bin(1e12, math.inf, 1)
-        assert sum(one.rows for one in metrics.histogram) == 2
-        assert metrics.hardest[0].perplexity == math.inf
+        assert metrics.spread is not None
+        assert metrics.spread.histogram[-1] == Bin(1e12, math.inf, 1)
+        assert sum(one.rows for one in metrics.spread.histogram) == 2
+        assert metrics.spread.hardest[0].perplexity == math.inf
     read = strict_json(outcome.json)
-    assert read["masked"]["perplexity"] is read["unmasked"]["pll"] is read["masked"]["histogram"][-1]["high"] is None
-    assert read["masked"]["targets"] == 2
-    assert "| masked perplexity | ∞ |" in outcome.markdown.read_text()
+    assert read["masked"]["overall"]["perplexity"]["value"] is read["unmasked"]["overall"]["pll"] is None
+    assert read["masked"]["spread"]["histogram"][-1]["high"] is None
+    assert read["masked"]["overall"]["targets"] == 2
+    assert "| masked perplexity, per target word | ∞ |" in outcome.markdown.read_text()
     assert "Beyond it lies the masked perplexity of all of them, ∞" in outcome.html.read_text()
 
 
@@ -142,35 +145,3 @@ def test_a_row_of_which_the_model_says_no_number_keeps_its_place(
     assert rows[0]["mlm_entropy"] == rows[4]["mlm_entropy"] == [sound.masks[0].entropy]
     assert outcome.report.set_aside == {"not_a_number": 2}
     assert strict_json(outcome.json)["rows_ok"] == 3
-
-
-# Figures that no float holds
-
-
-def example(perplexity: float, row: int) -> RowExample:
-    return RowExample(row, perplexity, "", (), ())
-
-
-@pytest.mark.parametrize("perplexity", [1.0, 9.99, 1e11, 1e12, 1e300, math.inf])
-def test_every_perplexity_has_a_bin(perplexity: float) -> None:
-    tally = Tally()
-    tally.add([-1.0], 1, [(perplexity, 0)], example)
-    ((number, rows),) = tally.histogram.items()
-    assert rows == 1
-    assert 10 ** (number / 8) <= perplexity
-    assert number == LAST_BIN if perplexity >= 1e12 else perplexity < 10 ** ((number + 1) / 8)
-
-
-@pytest.mark.parametrize("logprobs", [[-800.0], [-1e30], [-math.inf], [-math.inf, -1.0, -math.inf]])
-def test_sums_beyond_floats_merge_in_any_order(logprobs: list[float]) -> None:
-    one, other = Tally(), Tally()
-    one.add(logprobs, len(logprobs), [(math.inf, 0)], example)
-    other.add([-2.0], 1, [(math.e**2, 1)], example)
-    there, back = Tally(), Tally()
-    for merged, parts in ((there, (one, other)), (back, (other, one))):
-        for part in parts:
-            merged.merge(part)
-    assert there == back
-    assert there.logprob == math.fsum([*logprobs, -2.0])
-    assert there.perplexity is not None
-    assert there.perplexity >= 1e100

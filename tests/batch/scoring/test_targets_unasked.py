@@ -39,7 +39,7 @@ def test_a_column_of_no_words_is_passed_on_with_a_note(
     assert (
         note == f"The column 'target' holds {pq.read_schema(path).field('target').type}, so it is not read as targets."
     )
-    assert outcome.report.run.target_column is None
+    assert outcome.report.provenance.target_column is None
     assert pq.read_table(outcome.output)["target"].equals(pq.read_table(path)["target"])
 
 
@@ -61,7 +61,8 @@ def test_a_label_beside_one_text_without_a_mask_is_no_target_either(
     assert statuses(outcome) == ["ok", "ok"]
     assert outcome.notes == ()
     assert outcome.report.masked is not None
-    assert outcome.report.masked.targets == 1
+    assert outcome.report.masked.overall is not None
+    assert outcome.report.masked.overall.targets == 1
 
 
 def test_targets_that_were_asked_for_belong_to_masks(write_input: WriteInput, bundle: Path, words: list[str]) -> None:
@@ -91,7 +92,8 @@ def test_targets_may_be_lists_of_one_length(write_input: WriteInput, bundle: Pat
     outcome = score_file(Job(write_input({"text": [f"[MASK] {words[3]} [MASK]"] * 2, "target": targets}), model=bundle))
     assert statuses(outcome) == ["ok", "ok"]
     assert outcome.report.masked is not None
-    assert outcome.report.masked.targets == 2
+    assert outcome.report.masked.overall is not None
+    assert outcome.report.masked.overall.targets == 2
 
 
 def test_no_targets_leaves_every_column_alone(write_input: WriteInput, bundle: Path, words: list[str]) -> None:
@@ -100,8 +102,8 @@ def test_no_targets_leaves_every_column_alone(write_input: WriteInput, bundle: P
     assert statuses(outcome) == ["ok", "ok"]
     assert outcome.notes == ()
     assert outcome.report.masked is not None
-    assert outcome.report.masked.targets == 0
-    assert outcome.report.run.target_column is None
+    assert outcome.report.masked.overall is None
+    assert outcome.report.provenance.target_column is None
 
 
 def test_words_that_are_no_targets_are_told_of(write_input: WriteInput, bundle: Path, words: list[str]) -> None:
