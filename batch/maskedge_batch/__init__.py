@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from maskedge_batch.evaluation.masking import Masking, mask_batches
     from maskedge_batch.evaluation.pairs import PairScoring, score_pairs
     from maskedge_batch.reports.pairs import PairsReport
+    from maskedge_batch.reports.measuring import make_report
     from maskedge_batch.reports.report import Report
     from maskedge_batch.runs.job import Job, Outcome, score_file
     from maskedge_batch.runs.masking import MaskJob, MaskOutcome, mask_file
@@ -28,6 +29,7 @@ __all__ = [
     "Job",
     "Outcome",
     "Report",
+    "make_report",
     "score_batches",
     "Columns",
     "ScoringOptions",
@@ -61,6 +63,7 @@ _CONTENTS = {
     "runs.pairs": ["PairsJob", "PairsOutcome", "score_pairs_file"],
     "runs.masking": ["MaskJob", "MaskOutcome", "mask_file"],
     "runs.job": ["Job", "Outcome", "score_file"],
+    "reports.measuring": ["make_report"],
     "reports.report": ["Report"],
     "scoring.batches": ["RowStatus", "score_batches"],
 }
