@@ -15,6 +15,7 @@ from maskedge.inference.encoding import EncodedText
 from maskedge.pipelines import pipeline
 from maskedge.predictor import Predictor
 from maskedge.results import (
+    Attention,
     Fill,
     JointFill,
     MaskFill,
@@ -28,6 +29,7 @@ from maskedge.results import (
 )
 
 __all__ = [
+    "Attention",
     "Bundle",
     "BundleCorruptError",
     "BundleError",

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -12,6 +12,7 @@ from maskedge.bundle.format import Bundle
 from maskedge.bundle.golden_vectors import Verification, choose_precision, replay
 from maskedge.bundle.hub import find_bundle
 from maskedge.bundle.threads import usable_cpus
+from maskedge.inference.attention import attentions
 from maskedge.inference.beam_search import Order
 from maskedge.inference.decoding import TextDecoder
 from maskedge.inference.encoding import EncodedText, TextEncoder
@@ -23,7 +24,7 @@ from maskedge.inference.pipeline_call import FillMask
 from maskedge.inference.scoring import Method, check_method
 from maskedge.inference.streaming import answer_in_order, check_stream
 from maskedge.inference.targets import read_targets
-from maskedge.results import Fill, JointFill, SentenceScore
+from maskedge.results import Attention, Fill, JointFill, SentenceScore
 
 __all__ = ["Predictor"]
 
@@ -257,6 +258,35 @@ class Predictor:
         check_stream(texts, read_ahead)
         return answer_in_order(texts, partial(self._model.score_texts, method=method), read_ahead=read_ahead)
 
+    def attend(self, text: str) -> Attention:
+        """Where each attention head looks while the model reads a text.
+
+        Args:
+            text: With masks or without; cut where it is longer than the model.
+
+        Returns:
+            The text's tokens and the probabilities [layers, heads, queries, keys].
+
+        Raises:
+            TextError: The text cannot be encoded.
+            BundleNotFoundError: The bundle has no attention graph, as `mlm-export bundle` writes it.
+        """
+        return self.attend_encoded([self.encode(text)])[0]
+
+    def attend_encoded(self, encoded: Sequence[EncodedText]) -> list[Attention]:
+        """Where each attention head looks while the model reads encoded texts, as `attend` does.
+
+        Args:
+            encoded: From `encode`. Their attention takes layers * heads * length² * 4 bytes each.
+
+        Returns:
+            One result for each text, in order.
+
+        Raises:
+            BundleNotFoundError: As `attend`.
+        """
+        return attentions(encoded, self.encoder, self._attention_graph, self.threads)
+
     def verify(self) -> Verification:
         """What replaying the graph's golden vectors finds: whether this CPU computes what the exporting machine did."""
         _, entry = self.bundle.graph(self.precision)
@@ -330,6 +360,11 @@ class Predictor:
             ValueError: There is no such method.
         """
         return self._model.score_encoded(encoded, method=method)
+
+    @cached_property
+    def _attention_graph(self) -> Graph:
+        """Opened when it is first asked for: it takes the memory of a second graph."""
+        return OnnxGraph(self.bundle.graph_file(self.bundle.attention_graph(self.precision)))
 
     @property
     def _model(self) -> MaskedLM:

@@ -4,7 +4,10 @@ import math
 from dataclasses import dataclass
 from enum import StrEnum
 
+from maskedge.arrays import Float32Array
+
 __all__ = [
+    "Attention",
     "Fill",
     "JointFill",
     "MaskFill",
@@ -221,3 +224,33 @@ class SentenceScore:
     def has_nan(self) -> bool:
         """Whether one of its figures is no number."""
         return math.isnan(self.pll)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Attention:
+    """Where each attention head looks while the model reads a text."""
+
+    text: str
+    """The text as it was given."""
+    token_ids: tuple[int, ...]
+    """As the model read them, special tokens included."""
+    tokens: tuple[str, ...]
+    """Each of them decoded alone: keeps `##` or a leading space."""
+    words: tuple[int | None, ...]
+    """For each token the number of the word it belongs to, by the rule of `maskedge.inference.words`; None for special
+    tokens around the text."""
+    weights: Float32Array
+    """[layers, heads, queries, keys]: the probability with which the token at a query's place looks at each key's.
+    Those of a query add up to 1."""
+    truncated: bool
+    """Whether the text was cut to the model's length: around its masks, or at its end where it has none."""
+
+    @property
+    def layers(self) -> int:
+        """How many layers there are."""
+        return int(self.weights.shape[0])
+
+    @property
+    def heads(self) -> int:
+        """How many heads each layer has."""
+        return int(self.weights.shape[1])

@@ -13,12 +13,14 @@ from maskedge.bundle.cpu import cpu_features
 from maskedge.bundle.engine import Graph, OnnxGraph
 from maskedge.bundle.format import MANIFEST_NAME, GraphEntry, Manifest
 from maskedge.inference.encoding import TextEncoder
+from maskedge_export.bundles.attention import export_attention
 from maskedge_export.bundles.manifest import golden_vectors, write_manifest
 from maskedge_export.bundles.model_card import VerifiedOn
 from maskedge_export.encoders.checkpoint import Checkpoint, load_checkpoint
 from maskedge_export.encoders.encoder import Encoder
 from maskedge_export.encoders.wrapped import WrappedEncoder, check_sizes
 from maskedge_export.errors import CalibrationTextError, ExportError, GateError
+from maskedge_export.evaluation.attention import attention_reference
 from maskedge_export.evaluation.comparison import Comparison, compare
 from maskedge_export.evaluation.evaluation_set import EvaluationSet, evaluation_set, random_evaluation_set
 from maskedge_export.evaluation.gate import GATE, Gate
@@ -124,10 +126,10 @@ def export_bundle(
         texts = read_texts(options.calibration) if options.calibration else []
         check_tokenizer(source.path, encoder, texts, "the bundle's tokenizer.json")
         text = _masked_text(encoder, options, texts, source.vocab_size)
-        graphs = _export_graphs(source, text, directory, options, progress)
+        graphs, attention = _export_graphs(source, text, directory, options, progress)
         standard = _prove_standard(source, text, directory, options, progress)
         progress("Writing manifest and model card")
-        return write_manifest(options.name or source.name, source, directory, graphs, standard, text.record)
+        return write_manifest(options.name or source.name, source, directory, graphs, standard, attention, text.record)
 
 
 def _check_options(out: Path, options: ExportOptions) -> None:
@@ -161,11 +163,14 @@ def _masked_text(encoder: TextEncoder, options: ExportOptions, texts: list[str],
 
 def _export_graphs(
     source: Checkpoint, text: _Text, directory: Path, options: ExportOptions, progress: Progress
-) -> dict[str, GraphEntry]:
-    """Each precision's graph, written below `directory`, verified, with golden vectors. Raises GateError."""
+) -> tuple[dict[str, GraphEntry], dict[str, GraphEntry]]:
+    """Each precision's scoring graph, with golden vectors, and its attention graph, if it has one: written below
+    `directory` and compared. Raises GateError."""
     (directory / "onnx").mkdir()
     wanted = parse_precisions(options.precision)
     types = token_types(source) if options.standard else None
+    native = isinstance(source.encoder, Encoder)
+    reference = attention_reference(source.model, text.evaluation.length_sweep) if native else None
     with tempfile.TemporaryDirectory(dir=directory) as scratch:
         entries = {"fp32": _export_fp32(source, text, directory, Path(scratch), options, progress)}
         if options.standard:  # before the quantization, since an architecture that has none is refused
@@ -174,10 +179,11 @@ def _export_graphs(
             entries |= _export_quantized(source, text, directory, Path(scratch), options, progress)
     if options.standard:
         save_standard_graphs(types, directory, {name: graph_file(name) for name in entries if name != "fp32"})
+    attention = export_attention(directory, entries, reference, gate=options.gate) if reference else {}
     if "fp32" not in wanted:
-        for file in (directory / "onnx").glob("fp32.onnx*"):
+        for file in (directory / "onnx").glob("fp32.*"):
             file.unlink()
-    return {precision: entries[precision] for precision in wanted}
+    return {name: entries[name] for name in wanted}, {name: attention[name] for name in wanted if name in attention}
 
 
 def _export_fp32(

@@ -41,10 +41,11 @@ def write_manifest(
     directory: Path,
     graphs: dict[str, GraphEntry],
     standard: dict[str, GraphEntry],
+    attention: dict[str, GraphEntry],
     calibration: Mapping[str, Any],
 ) -> Manifest:
     """Write a bundle's model card, and the manifest of all its files."""
-    write_model_card(directory / "README.md", name, source, graphs, standard)
+    write_model_card(directory / "README.md", name, source, graphs, standard, attention)
     files = sorted(path for path in directory.rglob("*") if path.is_file())
     manifest = Manifest(
         name=name,
@@ -57,6 +58,7 @@ def write_manifest(
             path.relative_to(directory).as_posix(): FileEntry(file_sha256(path), path.stat().st_size) for path in files
         },
         standard=standard,
+        attention=attention,
         calibration=calibration if any(precision != "fp32" for precision in graphs) else {},
     )
     (directory / MANIFEST_NAME).write_text(manifest.to_json(), encoding="utf-8")

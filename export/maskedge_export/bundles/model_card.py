@@ -47,7 +47,7 @@ Each graph was compared with what it was made from, on {text}.
 
 In parentheses are 95 % intervals. KL divergence and log-probabilities are in nats; perplexity is the masked perplexity,
 exp(-mean log p(target)).
-{verdict}
+{attention}{verdict}
 {source_card}"""
 
 STANDARD = """
@@ -63,6 +63,7 @@ def write_model_card(
     source: Checkpoint,
     graphs: Mapping[str, GraphEntry],
     standard: Mapping[str, GraphEntry],
+    attention: Mapping[str, GraphEntry],
 ) -> None:
     """Write the card. What the checkpoint's own card says of licence, language and text goes along.
 
@@ -87,10 +88,21 @@ def write_model_card(
         notes=_notes(source.notes),
         text=VERIFIED_ON[proved[0].verification["text"]],
         table=_table({**graphs, **{Path(entry.file).name: entry for entry in standard.values()}}),
-        verdict=_verdict(proved, graphs),
+        attention=_attention(attention),
+        verdict=_verdict([*proved, *attention.values()], graphs),
         source_card=f"\n## The source model's card\n\n{_demoted(own_text)}\n" if own_text else "",
     )
     path.write_text(f"---\n{data.to_yaml()}\n---\n{body}", encoding="utf-8")
+
+
+def _attention(graphs: Mapping[str, GraphEntry]) -> str:
+    """How near the attention graphs are to PyTorch."""
+    proofs = {name: entry.verification for name, entry in graphs.items()}
+    return "".join(
+        f"\nAttention probabilities of {name} differ from PyTorch's by at most {proof['max_difference']:.2g}, "
+        f"{proof['mean_difference']:.2g} in the mean; `Predictor.attend` gives them.\n"
+        for name, proof in proofs.items()
+    )
 
 
 def _notes(notes: Sequence[str]) -> str:

@@ -9,6 +9,7 @@ from maskedge.bundle.format import Bundle
 from maskedge.inference.encoding import TextEncoder
 from maskedge_export.encoders.checkpoint import Checkpoint, load_checkpoint
 from maskedge_export.errors import CheckpointError
+from maskedge_export.evaluation.attention import AttentionComparison, attention_reference, compare_attention
 from maskedge_export.evaluation.comparison import Comparison, compare
 from maskedge_export.evaluation.evaluation_set import evaluation_set
 from maskedge_export.evaluation.gate import GATE, Gate
@@ -19,6 +20,7 @@ from maskedge_export.evaluation.logprobs import (
     standard_logprobs,
     standard_reference,
 )
+from maskedge_export.evaluation.masked_tokens import MaskedBatch
 from maskedge_export.evaluation.texts import read_texts, split_texts, too_few
 from maskedge_export.progress import Progress
 from maskedge_export.tokenization.loading import check_tokenizer
@@ -33,6 +35,8 @@ class Proof:
     file: str
     """The graph's path in the bundle."""
     comparison: Comparison
+    attention: AttentionComparison | None
+    """Of its attention graph, where it has one."""
     failures: tuple[str, ...]
     """What lies outside the limits, a sentence each."""
 
@@ -73,12 +77,14 @@ def verify_bundle(
         check_tokenizer(source.path, encoder, texts, f"{bundle.path / 'tokenizer.json'}")
     few = too_few(texts)
     evaluated_on = evaluation_set(texts if few else split_texts(texts)[1], encoder, all_the_model_knows=few)
+    attention = _attention(bundle, source, evaluated_on.length_sweep)
     proofs = []
     for precision, file, reference, logprobs in _graphs(bundle, source):
         progress(f"Comparing {file} with PyTorch")
         batches, pairs = evaluated_on.for_fp32 if precision == "fp32" else evaluated_on.for_quantized
-        comparison = compare(reference, logprobs, batches, pairs)
-        proofs.append(Proof(file, comparison, tuple(gate[precision].failures(comparison))))
+        comparison, heads = compare(reference, logprobs, batches, pairs), attention.get(file)
+        failures = [*gate[precision].failures(comparison), *(heads.failures(precision) if heads else ())]
+        proofs.append(Proof(file, comparison, heads, tuple(failures)))
     return proofs
 
 
@@ -95,6 +101,17 @@ def _check_source(bundle: Bundle, source: Checkpoint, other_checkpoint: bool) ->
             f"{source.path} predicts {source.vocab_size} tokens, and {bundle.path} {bundle.manifest.vocab_size}: they "
             "cannot be compared"
         )
+
+
+def _attention(bundle: Bundle, source: Checkpoint, batches: Sequence[MaskedBatch]) -> dict[str, AttentionComparison]:
+    """By scoring graph's file, how its attention graph compares with PyTorch."""
+    entries = bundle.manifest.attention
+    reference = attention_reference(source.model, batches) if entries else None
+    return {
+        bundle.manifest.graphs[precision].file: compare_attention(reference, OnnxGraph(bundle.graph_file(entry)))
+        for precision, entry in entries.items()
+        if reference
+    }
 
 
 def _graphs(bundle: Bundle, source: Checkpoint) -> Iterator[tuple[str, str, Logprobs, Logprobs]]:

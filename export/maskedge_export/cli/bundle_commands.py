@@ -129,6 +129,11 @@ def verify(
         _print_json({proof.file: _proof_as_json(proof) for proof in proofs})
     else:
         Console().print(proof_table({proof.file: proof.comparison.as_dict() for proof in proofs}))
+        for proof in proofs:
+            if found := proof.attention:
+                most, mean = found.max_difference, found.mean_difference
+                line = f"{proof.file}: attention differs by at most {most:.2g}, {mean:.2g} in the mean"
+                Console().print(line, highlight=False, soft_wrap=True)
     failures = [f"{proof.file}: {failure}" for proof in proofs for failure in proof.failures]
     for failure in failures:
         Console(stderr=True).print(failure, style="red", markup=False, highlight=False, soft_wrap=True)
@@ -144,7 +149,8 @@ def _gate(*limits: float | None) -> "Gate":
 
 
 def _proof_as_json(proof: "Proof") -> dict[str, object]:
-    return {"passed": not proof.failures, "failures": list(proof.failures), **proof.comparison.as_dict()}
+    attention = {"attention": proof.attention.as_dict()} if proof.attention else {}
+    return {"passed": not proof.failures, "failures": list(proof.failures), **proof.comparison.as_dict(), **attention}
 
 
 def _print_json(content: object) -> None:

@@ -11,6 +11,7 @@ from maskedge.arrays import Float32Array
 from maskedge_export.encoders.checkpoint import Checkpoint
 from maskedge_export.errors import UnsupportedModelError
 from maskedge_export.graphs.matmuls import token_gather
+from maskedge_export.graphs.scoring_outputs import ask_everywhere
 
 __all__ = [
     "STANDARD_FILES",
@@ -77,8 +78,9 @@ def save_standard(scoring: Path, path: Path, types: Float32Array | None) -> None
     """
     model = ir.load(scoring)
     ir.external_data.load_to_model(model)
-    _drop_scoring_outputs(model)
-    _ask_everywhere(model)
+    _end_in_logits(model)
+    ask_everywhere(model)
+    model.graph.inputs.append(_input("attention_mask"))
     _hide_padding(model)
     if types is not None:
         _add_token_types(model, types)
@@ -88,28 +90,15 @@ def save_standard(scoring: Path, path: Path, types: Float32Array | None) -> None
     ir.save(model, path, external_data=f"{path.name}_data" if weights >= LARGEST_FILE else None)
 
 
-def _drop_scoring_outputs(model: ir.Model) -> None:
-    """Back to the graph (input_ids, mask_positions) -> logits, which the scoring outputs were added to."""
+def _end_in_logits(model: ir.Model) -> None:
+    """Take away what the scoring outputs added behind the logits."""
     graph = model.graph
     logits = next(node for node in graph if node.op_type == "LogSoftmax").inputs[0]
     assert logits is not None
     assert logits.shape is not None
     logits.name, logits.shape = "logits", ir.Shape([*TEXTS, logits.shape[2]])
     graph.outputs[:] = [logits]
-    graph.inputs[:] = graph.inputs[:2]
     graph.inputs[0].shape = ir.Shape(TEXTS)
-
-
-def _ask_everywhere(model: ir.Model) -> None:
-    """Predict at every position: all of them take the place of the masks' positions, which are no input any more."""
-    input_ids, mask_positions = model.graph.inputs
-    tape = ir.tape.Tape(model.graph)
-    zero, one = (tape.initializer(ir.tensor(np.array(number), name=f"standard.{number}")) for number in (0, 1))
-    length = tape.op("Gather", [tape.op("Shape", [input_ids]), one])
-    positions = tape.op("Range", [zero, length, one])
-    everywhere = tape.op("Expand", [positions, tape.op("Shape", [input_ids])])
-    ir.convenience.replace_all_uses_with(mask_positions, everywhere)
-    model.graph.inputs[1] = _input("attention_mask")
 
 
 def _hide_padding(model: ir.Model) -> None:

@@ -5,7 +5,7 @@ import onnx_ir as ir
 
 from maskedge.bundle.format import GRAPH_INPUTS, GRAPH_OUTPUTS
 
-__all__ = ["add_scoring_outputs"]
+__all__ = ["add_scoring_outputs", "ask_everywhere"]
 
 
 def add_scoring_outputs(model: ir.Model, vocab_size: int | None = None) -> None:
@@ -46,6 +46,19 @@ def add_scoring_outputs(model: ir.Model, vocab_size: int | None = None) -> None:
         value.dtype = ir.DataType.INT64 if GRAPH_OUTPUTS[name].startswith("int64") else ir.DataType.FLOAT
         graph.outputs.append(value)
     assert [value.name for value in graph.inputs] == list(GRAPH_INPUTS)
+
+
+def ask_everywhere(model: ir.Model) -> None:
+    """Let a scoring graph look at every position: all of them take the place of the masks' positions. Of its inputs
+    only `input_ids` is left; whatever needs the others must not be asked for."""
+    input_ids, mask_positions, *_ = model.graph.inputs
+    tape = ir.tape.Tape(model.graph)
+    zero, one = (tape.initializer(ir.tensor(np.array(number), name=f"everywhere.{number}")) for number in (0, 1))
+    length = tape.op("Gather", [tape.op("Shape", [input_ids]), one])
+    positions = tape.op("Range", [zero, length, one])
+    everywhere = tape.op("Expand", [positions, tape.op("Shape", [input_ids])])
+    ir.convenience.replace_all_uses_with(mask_positions, everywhere)
+    model.graph.inputs[:] = [input_ids]
 
 
 def _p_log_p(tape: ir.tape.Tape, logprobs: ir.Value) -> ir.Value:

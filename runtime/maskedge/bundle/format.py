@@ -19,6 +19,8 @@ from maskedge.errors import BundleCorruptError, BundleNotFoundError
 from maskedge.plain_json import plain_json
 
 __all__ = [
+    "ATTENTION_INPUTS",
+    "ATTENTION_OUTPUTS",
     "DEFAULT_BUNDLE",
     "FORMAT_VERSION",
     "GRAPH_INPUTS",
@@ -57,6 +59,9 @@ GRAPH_OUTPUTS = {
     "target_logprobs": "float32 [batch, masks, targets], nats",
     "target_ranks": "int64 [batch, masks, targets], 1 is the most probable",
 }
+
+ATTENTION_INPUTS = {"input_ids": "int64 [batch, length]"}
+ATTENTION_OUTPUTS = {"attentions": "float32 [batch, layers, heads, length, length], probabilities over the last axis"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +115,9 @@ class Manifest:
     files: Mapping[str, FileEntry]
     standard: Mapping[str, GraphEntry] = field(default_factory=dict)
     """By precision: graphs in the form that Optimum and transformers.js load. This runtime does not open them."""
+    attention: Mapping[str, GraphEntry] = field(default_factory=dict)
+    """By precision: graphs of every head's attention probabilities, which share the scoring graphs' weights. None for
+    architectures without a native encoder, and in bundles of earlier versions."""
     calibration: Mapping[str, Any] = field(default_factory=dict)
     """What the quantized graphs were calibrated on: texts, rows and tokens, the seed they were drawn with, and the
     text's sha256. Empty where there are none, or an earlier version wrote the bundle."""
@@ -128,8 +136,9 @@ class Manifest:
         if not fields["graphs"]:
             raise ValueError("it names no graph")
         fields["graphs"] = {name: _graph_entry(entry) for name, entry in fields["graphs"].items()}
-        standard = fields.get("standard", {})  # the first bundles have none
-        fields["standard"] = {name: _graph_entry(entry) for name, entry in standard.items()}
+        for others in ("standard", "attention"):  # earlier bundles have none
+            entries = fields.get(others, {}).items()
+            fields[others] = {name: _graph_entry(entry) for name, entry in entries}
         fields["files"] = {name: FileEntry(**entry) for name, entry in fields["files"].items()}
         return cls(**fields)
 
@@ -277,6 +286,22 @@ class Bundle:
         if precision not in graphs:
             raise BundleNotFoundError(f"{self.path} has no {precision!r} graph; it has: {', '.join(graphs)}")
         return precision, graphs[precision]
+
+    def attention_graph(self, precision: str) -> GraphEntry:
+        """The graph of a precision's attention.
+
+        Args:
+            precision: The name of one of the bundle's graphs.
+
+        Raises:
+            BundleNotFoundError: The bundle has none.
+        """
+        if precision not in self.manifest.attention:
+            raise BundleNotFoundError(
+                f"{self.path} has no attention graph of {precision!r}: bundles of earlier versions and architectures "
+                "without a native encoder have none; export its checkpoint again with `mlm-export bundle`"
+            )
+        return self.manifest.attention[precision]
 
     @property
     def fingerprint(self) -> str:

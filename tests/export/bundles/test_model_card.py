@@ -55,7 +55,7 @@ def source(checkpoints: Callable[[str], Path]) -> Checkpoint:
 
 
 def card(path: Path, source: Checkpoint, name: str = "mine") -> Any:
-    write_model_card(path / "README.md", name, source, GRAPHS, {})
+    write_model_card(path / "README.md", name, source, GRAPHS, {}, {})
     return ModelCard.load(path / "README.md")
 
 
@@ -79,7 +79,7 @@ def test_the_limits_are_those_of_the_record(source: Checkpoint, tmp_path: Path) 
 
 def test_random_tokens_are_no_text_and_have_no_perplexity(source: Checkpoint, tmp_path: Path) -> None:
     entry = GraphEntry("onnx/fp32.onnx", {**without_perplexity(FIGURES), "text": "random tokens"})
-    write_model_card(tmp_path / "README.md", "mine", source, {"fp32": entry}, {})
+    write_model_card(tmp_path / "README.md", "mine", source, {"fp32": entry}, {}, {})
     text = (tmp_path / "README.md").read_text()
     assert "on random tokens, from the shortest text to the longest: no text was given" in text
     assert "| Perplexity | - |" in text

@@ -50,6 +50,13 @@ def test_the_figures_are_those_of_the_export(bundle: Bundle, proofs: list[Proof]
         assert now["candidate_perplexity"] == pytest.approx(then["candidate_perplexity"], rel=1e-4)
 
 
+def test_attention_differs_as_it_did_at_the_export(bundle: Bundle, proofs: list[Proof]) -> None:
+    for proof, entry in zip(proofs, bundle.manifest.attention.values(), strict=True):
+        assert proof.attention is not None
+        assert proof.attention.max_difference == pytest.approx(entry.verification["max_difference"], rel=0.5, abs=1e-6)
+        assert proof.attention.texts == entry.verification["texts"]
+
+
 def test_each_failing_figure_is_named(bundle: Bundle, bert: str, few_sentences: Path) -> None:
     strict = {"fp32": Limits(logprob_difference=-1), "int8": Limits(mean_kl=-1)}
     int8, fp32 = verify_bundle(bundle, bert, [few_sentences], strict)
