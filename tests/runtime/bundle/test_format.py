@@ -14,8 +14,10 @@ MANIFEST = "maskedge.json"
 FILES = [
     "README.md",
     "config.json",
+    "onnx/fp32.attention.onnx",
     "onnx/fp32.onnx",
     "onnx/fp32.onnx.data",
+    "onnx/int8.attention.onnx",
     "onnx/int8.onnx",
     "onnx/int8.onnx.data",
     "tokenizer.json",
