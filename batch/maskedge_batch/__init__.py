@@ -8,14 +8,14 @@ imported when it is first asked for: importing the package loads nothing heavy.
 from typing import TYPE_CHECKING
 
 from maskedge.extras import on_demand
-from maskedge_batch.errors import BatchError, InputError, OutputError, StoppedError, WriteError
+from maskedge_batch.errors import BatchError, InputError, LocationError, OutputError, StoppedError, WriteError
 
 if TYPE_CHECKING:
     from maskedge_batch.evaluation.candidates import Choice
     from maskedge_batch.evaluation.masking import Masking, mask_batches
     from maskedge_batch.evaluation.pairs import PairScoring, score_pairs
-    from maskedge_batch.reports.pairs import PairsReport
     from maskedge_batch.reports.measuring import make_report
+    from maskedge_batch.reports.pairs import PairsReport
     from maskedge_batch.reports.report import Report
     from maskedge_batch.runs.job import Job, Outcome, score_file
     from maskedge_batch.runs.masking import MaskJob, MaskOutcome, mask_file
@@ -48,6 +48,7 @@ __all__ = [
     "PairScoring",
     "BatchError",
     "InputError",
+    "LocationError",
     "OutputError",
     "StoppedError",
     "WriteError",

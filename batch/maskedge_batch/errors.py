@@ -2,6 +2,7 @@
 
 MaskedgeError
 └── BatchError       a batch job stopped
+    ├── LocationError    there is no way to a place that was named
     ├── InputError       the input file or its columns cannot be used
     ├── OutputError      the place of the results cannot be used
     ├── WriteError       writing the results failed on the way, for example on a full disk
@@ -10,11 +11,15 @@ MaskedgeError
 
 from maskedge import MaskedgeError
 
-__all__ = ["BatchError", "InputError", "OutputError", "StoppedError", "WriteError"]
+__all__ = ["BatchError", "InputError", "LocationError", "OutputError", "StoppedError", "WriteError"]
 
 
 class BatchError(MaskedgeError):
     """A batch job stopped; nothing was published."""
+
+
+class LocationError(BatchError):
+    """There is no way to a place that was named, such as one with a scheme that nothing here knows."""
 
 
 class InputError(BatchError):

@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from s3_store import S3Store
 
 from maskedge import Predictor
 
@@ -96,3 +97,24 @@ def start_cli() -> Iterator[Callable[..., "subprocess.Popen[str]"]]:
     for process in started:
         process.kill()
         process.communicate()
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[S3Store]:
+    store = S3Store()
+    yield store
+    store.stop()
+
+
+@pytest.fixture
+def s3(s3_server: S3Store, monkeypatch: pytest.MonkeyPatch) -> S3Store:
+    """An S3 server whose bucket `corpus` is empty, and an environment in which `s3://corpus/...` lies there."""
+    s3_server.reset()
+    for name, value in {
+        "AWS_ENDPOINT_URL": s3_server.endpoint,
+        "AWS_ACCESS_KEY_ID": "someone",
+        "AWS_SECRET_ACCESS_KEY": "secret",
+        "AWS_REGION": "us-east-1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    return s3_server

@@ -8,7 +8,7 @@ from typing import Any, Self
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from maskedge_batch.outputs.publish import naming_failed_writes
+from maskedge_batch.storage.faults import naming_failed_writes
 
 __all__ = ["ScoredWriter"]
 

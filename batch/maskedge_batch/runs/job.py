@@ -14,7 +14,6 @@ from maskedge.bundle.threads import usable_cpus
 from maskedge_batch.errors import InputError, OutputError
 from maskedge_batch.inputs.parquet import ParquetInput, open_parquet
 from maskedge_batch.inputs.passing_on import check_passed_on, writer_options
-from maskedge_batch.outputs.publish import naming_failed_writes, staged
 from maskedge_batch.outputs.writing import ScoredWriter
 from maskedge_batch.reports.measuring import make_report
 from maskedge_batch.reports.rendering import as_html, as_json, as_markdown
@@ -23,6 +22,8 @@ from maskedge_batch.runs.stopping import StopRequest
 from maskedge_batch.scoring.batches import RowStatus, score_batches
 from maskedge_batch.scoring.columns import Columns, choose_columns, scored_schema, unread_target
 from maskedge_batch.scoring.options import ScoringOptions
+from maskedge_batch.storage.faults import naming_failed_writes
+from maskedge_batch.storage.publishing import staged
 
 __all__ = ["Job", "OnProgress", "Outcome", "score_file"]
 

@@ -13,10 +13,10 @@ from maskedge_batch.errors import OutputError
 from maskedge_batch.evaluation.masking import Masking, mask_batches, masked_schema
 from maskedge_batch.inputs.parquet import ParquetInput
 from maskedge_batch.inputs.texts import TextInput, open_texts, pass_on
-from maskedge_batch.outputs.publish import staged
 from maskedge_batch.outputs.writing import ScoredWriter
 from maskedge_batch.runs.stopping import StopRequest
 from maskedge_batch.scoring.columns import check_texts
+from maskedge_batch.storage.publishing import staged
 
 __all__ = ["MaskJob", "MaskOutcome", "mask_file"]
 

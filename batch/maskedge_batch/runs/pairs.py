@@ -17,12 +17,13 @@ from maskedge_batch.errors import InputError, OutputError
 from maskedge_batch.evaluation.pairs import PairScoring, pairs_schema, score_pairs
 from maskedge_batch.inputs.parquet import ParquetInput
 from maskedge_batch.inputs.texts import TextInput, open_texts, pass_on
-from maskedge_batch.outputs.publish import naming_failed_writes, staged
 from maskedge_batch.outputs.writing import ScoredWriter
 from maskedge_batch.reports.pairs import PairsReport, PairsRun, measure_pairs
 from maskedge_batch.reports.pairs_rendering import pairs_html, pairs_json, pairs_markdown
 from maskedge_batch.runs.stopping import StopRequest
 from maskedge_batch.scoring.columns import check_texts
+from maskedge_batch.storage.faults import naming_failed_writes
+from maskedge_batch.storage.publishing import staged
 
 __all__ = ["PairsJob", "PairsOutcome", "score_pairs_file"]
 
