@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from maskedge_batch.scoring.batches import RowStatus, score_batches
     from maskedge_batch.scoring.columns import Columns
     from maskedge_batch.scoring.options import ScoringOptions
+    from maskedge_batch.spark import score_frame
 
 __all__ = [
     "score_file",
@@ -34,6 +35,7 @@ __all__ = [
     "Columns",
     "ScoringOptions",
     "RowStatus",
+    "score_frame",
     "mask_file",
     "MaskJob",
     "MaskOutcome",
@@ -57,6 +59,7 @@ __all__ = [
 _CONTENTS = {
     "scoring.columns": ["Columns"],
     "scoring.options": ["ScoringOptions"],
+    "spark": ["score_frame"],
     "evaluation.candidates": ["Choice"],
     "evaluation.masking": ["Masking", "mask_batches"],
     "evaluation.pairs": ["PairScoring", "score_pairs"],
