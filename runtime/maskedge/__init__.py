@@ -17,6 +17,7 @@ from maskedge.predictor import Predictor
 from maskedge.results import (
     Attention,
     Fill,
+    Influence,
     JointFill,
     MaskFill,
     SentenceScore,
@@ -25,6 +26,7 @@ from maskedge.results import (
     TokenPrediction,
     TokenScore,
     WholeTarget,
+    WordInfluence,
     WordScore,
 )
 
@@ -40,6 +42,7 @@ __all__ = [
     "ExplainedToken",
     "Explanation",
     "Fill",
+    "Influence",
     "Int8SaturationWarning",
     "JointFill",
     "MaskFill",
@@ -53,6 +56,7 @@ __all__ = [
     "TokenScore",
     "Verification",
     "WholeTarget",
+    "WordInfluence",
     "WordScore",
     "explain",
     "pipeline",

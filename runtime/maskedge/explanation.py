@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from maskedge.errors import refuse_nan
 from maskedge.inference.encoding import EncodedText
 from maskedge.predictor import Predictor
-from maskedge.results import Fill, MaskFill, TokenPrediction
+from maskedge.results import Fill, Influence, MaskFill, TokenPrediction
 
 __all__ = ["ExplainedCandidate", "ExplainedMask", "ExplainedToken", "Explanation", "explain"]
 
@@ -91,9 +91,13 @@ class Explanation:
     """The tokens decoded with each mask's best candidate in its place, special tokens left out."""
     truncated: bool
     """Whether the text was cut to the model's length around its masks."""
+    influences: tuple[Influence, ...] = ()
+    """For each mask how much each other word matters to its best candidate; empty where nobody asked."""
 
 
-def explain(predictor: Predictor, text: str, *, word: str | None = None, top_k: int = 5) -> Explanation:
+def explain(
+    predictor: Predictor, text: str, *, word: str | None = None, top_k: int = 5, influence: bool = False
+) -> Explanation:
     """Explains how a predictor fills the masks of a text.
 
     Args:
@@ -101,6 +105,7 @@ def explain(predictor: Predictor, text: str, *, word: str | None = None, top_k: 
         text: A text with masks; with `word`, one without.
         word: A word of the text, whose first occurrence is masked.
         top_k: How many candidates are shown for each mask, at least 1.
+        influence: Whether each other word is masked in turn, to see how much it matters.
 
     Returns:
         Every step of the prediction.
@@ -114,7 +119,8 @@ def explain(predictor: Predictor, text: str, *, word: str | None = None, top_k: 
         raise ValueError(f"top_k is {top_k}; an explanation needs at least 1 candidate")
     start, stop = (0, 0) if word is None else _place_of(predictor, text, word)
     stood = text[start:stop]
-    encoded = predictor.encode(text[:start] + predictor.mask_token + text[stop:] if stood else text)
+    masked = text[:start] + predictor.mask_token + text[stop:] if stood else text
+    encoded = predictor.encode(masked)
     pieces = predictor.encoder.pieces_there(encoded, 0, stood)
     targets = [[pieces[0] if len(pieces) == 1 else None] * len(encoded.mask_positions)]
     (fill,) = predictor.fill_encoded([encoded], top_k=top_k, targets=targets)
@@ -131,7 +137,13 @@ def explain(predictor: Predictor, text: str, *, word: str | None = None, top_k: 
         masks=tuple(_mask(predictor, mask, span, stood or None) for mask, span in zip(fill.masks, spans, strict=True)),
         filled_text=_decode(predictor, filled_ids),
         truncated=fill.truncated,
+        influences=tuple(_influences(predictor, masked, fill)) if influence else (),
     )
+
+
+def _influences(predictor: Predictor, masked: str, fill: Fill) -> Iterator[Influence]:
+    for number, mask in enumerate(fill.masks):
+        yield predictor.influence(masked, mask=number, token=mask.predictions[0].token)
 
 
 def _place_of(predictor: Predictor, text: str, word: str) -> tuple[int, int]:

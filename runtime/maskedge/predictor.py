@@ -24,7 +24,7 @@ from maskedge.inference.pipeline_call import FillMask
 from maskedge.inference.scoring import Method, check_method
 from maskedge.inference.streaming import answer_in_order, check_stream
 from maskedge.inference.targets import read_targets
-from maskedge.results import Attention, Fill, JointFill, SentenceScore
+from maskedge.results import Attention, Fill, Influence, JointFill, SentenceScore
 
 __all__ = ["Predictor"]
 
@@ -286,6 +286,25 @@ class Predictor:
             BundleNotFoundError: As `attend`.
         """
         return attentions(encoded, self.encoder, self._attention_graph, self.threads)
+
+    def influence(self, text: str, *, mask: int = 0, token: int | None = None) -> Influence:
+        """How much each other word matters to the prediction at a mask: each is masked in turn.
+
+        It is the model's answer that is looked at. Attention (`attend`) says what the model looked at on the way.
+
+        Args:
+            text: With masks.
+            mask: The number of the mask, in reading order from 0. Other masks stay masked.
+            token: The vocabulary id to ask about; the most probable one where None.
+
+        Returns:
+            The prediction, and by how many nats each word raises its log-probability.
+
+        Raises:
+            TextError: The text has no mask or cannot be encoded.
+            ValueError: There is no such mask or token.
+        """
+        return self._model.influence(text, mask=mask, token=token)
 
     def verify(self) -> Verification:
         """What replaying the graph's golden vectors finds: whether this CPU computes what the exporting machine did."""

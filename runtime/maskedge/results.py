@@ -9,6 +9,7 @@ from maskedge.arrays import Float32Array
 __all__ = [
     "Attention",
     "Fill",
+    "Influence",
     "JointFill",
     "MaskFill",
     "SentenceScore",
@@ -17,6 +18,7 @@ __all__ = [
     "TokenPrediction",
     "TokenScore",
     "WholeTarget",
+    "WordInfluence",
     "WordScore",
 ]
 
@@ -224,6 +226,38 @@ class SentenceScore:
     def has_nan(self) -> bool:
         """Whether one of its figures is no number."""
         return math.isnan(self.pll)
+
+
+@dataclass(frozen=True, slots=True)
+class WordInfluence:
+    """How much one word matters to a prediction."""
+
+    word: str
+    """As it stands in the text."""
+    positions: tuple[int, ...]
+    """Its tokens' indices in the encoded text, special tokens counted."""
+    logprob: float
+    """Log-probability of the predicted token where this word is masked too, nats."""
+    change: float
+    """How much more probable the token is with the word than without it, nats. Below 0, the word speaks against it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Influence:
+    """How much each other word of a text matters to the prediction at a mask."""
+
+    text: str
+    """The text as it was given."""
+    position: int
+    """The mask's index in the encoded text, special tokens counted."""
+    token: int
+    """The vocabulary id of the token that is asked about."""
+    token_str: str
+    """That id decoded alone."""
+    logprob: float
+    """Its log-probability at the mask, nats."""
+    words: tuple[WordInfluence, ...]
+    """All words that the model read but the masks, in reading order."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

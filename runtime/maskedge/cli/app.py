@@ -109,6 +109,9 @@ def score(
 def explain_text(
     text: Annotated[str, typer.Argument(metavar="TEXT", help="A text; - reads it from standard input.")],
     word: Annotated[str | None, typer.Option("--word", "-w", help="Mask this word of the text.")] = None,
+    influence: Annotated[
+        bool, typer.Option("--influence", help="Mask each other word in turn: how much does it matter?")
+    ] = False,
     image: Annotated[Path | None, typer.Option(help="Draw the explanation too: a PNG or SVG file.")] = None,
     model: Model = None,
     precision: Precision = None,
@@ -124,7 +127,7 @@ def explain_text(
     with _usage_errors():
         if text == "-":
             text = "\n".join(line.text for line in _stdin_lines()).strip()
-        explanation = _explain(predictor, text, word, top_k)
+        explanation = _explain(predictor, text, word, top_k, influence=influence)
     save(explanation)
     if as_json:
         _print_json(explanation)
@@ -218,9 +221,9 @@ def _answer_all(
         raise typer.Exit(FAILURE)
 
 
-def _explain(predictor: Predictor, text: str, word: str | None, top_k: int) -> Explanation:
+def _explain(predictor: Predictor, text: str, word: str | None, top_k: int, *, influence: bool) -> Explanation:
     try:
-        return explain(predictor, text, word=word, top_k=top_k)
+        return explain(predictor, text, word=word, top_k=top_k, influence=influence)
     except TextError as error:
         hint = "; --word masks a word of it" if error.status is TextStatus.NO_MASK else ""
         raise TextError(error.status, _message(error) + hint) from error

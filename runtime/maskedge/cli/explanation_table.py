@@ -11,11 +11,16 @@ from rich.text import Text
 from maskedge.cli.spelling import visible
 from maskedge.cli.tables import ACCENT, QUIET, bar, entropy, plain_table, sentence
 from maskedge.explanation import ExplainedMask, ExplainedToken, Explanation
+from maskedge.results import Influence
 
 __all__ = ["explanation_table"]
 
 SHORT_BAR = 12
 """Columns of a probability of 1 beside so many figures: the table fits a terminal of 80."""
+
+
+WORDS = 10
+"""Words whose influence is shown."""
 
 
 def explanation_table(explanation: Explanation) -> RenderableType:
@@ -40,6 +45,8 @@ def _steps(explanation: Explanation) -> Iterator[tuple[str, RenderableType]]:
         yield _at("logits to probabilities", mask, explanation), _distribution(mask)
     for mask in explanation.masks:
         yield _at("decoded word", mask, explanation), _word(mask)
+    for influence, mask in zip(explanation.influences, explanation.masks, strict=False):
+        yield _at("words that matter", mask, explanation), _influence(influence)
     yield "filled sentence", sentence(explanation.filled_text, explanation.mask_token)
 
 
@@ -67,6 +74,17 @@ def _distribution(mask: ExplainedMask) -> RenderableType:
     rest = (f"{mask.others_probability:.4f}", "", bar(mask.others_probability, SHORT_BAR))
     table.add_row(f"{mask.others:,} others", "", "", "", *rest, style=QUIET)
     return Group(table, entropy(mask.entropy))
+
+
+def _influence(influence: Influence) -> RenderableType:
+    """The words that matter most, for and against the best candidate."""
+    table = plain_table("without", ">prob.", ">nats", " ")
+    most = max((abs(word.change) for word in influence.words), default=0)
+    for word in sorted(influence.words, key=lambda word: -abs(word.change))[:WORDS]:
+        share = abs(word.change) / most if most else 0
+        table.add_row(visible(word.word), f"{math.exp(word.logprob):.4f}", f"{word.change:+.3f}", bar(share, SHORT_BAR))
+    said = f"{visible(influence.token_str)} has {math.exp(influence.logprob):.4f} with all of them"
+    return Group(table, Text(said, style=QUIET))
 
 
 def _word(mask: ExplainedMask) -> Text:

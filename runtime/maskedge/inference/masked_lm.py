@@ -1,5 +1,6 @@
 """A masked language model at work: texts and encoded texts -> fills, joint fills and sentence scores."""
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -11,10 +12,11 @@ from maskedge.inference.beam_search import BEAMS, Order, check_order, joint_fill
 from maskedge.inference.decoding import TextDecoder
 from maskedge.inference.encoding import EncodedText, TextEncoder
 from maskedge.inference.filling import KnownTargets, fill_masks, refuse_unmasked, whole_words
+from maskedge.inference.influence import word_influence
 from maskedge.inference.multi_piece_targets import pieces_of_words, with_whole_targets
 from maskedge.inference.scoring import Method, check_method, refuse_masked, score_sentences
 from maskedge.inference.targets import TargetLists
-from maskedge.results import Fill, JointFill, SentenceScore
+from maskedge.results import Fill, Influence, JointFill, SentenceScore
 
 __all__ = ["MaskedLM"]
 
@@ -75,6 +77,18 @@ class MaskedLM:
         for index, each in enumerate(fills):
             refuse_nan(f"text {index}", any(fill.has_nan for fill in each))
         return [tuple(each[:top_k]) for each in fills]
+
+    def influence(self, text: str, *, mask: int, token: int | None) -> Influence:
+        """How much each word matters at a mask. Raises as `Predictor.influence`."""
+        (encoded,) = self._encode_masked([text], 0)
+        masks, size = len(encoded.mask_positions), self.vocab_size
+        if not 0 <= mask < masks:
+            raise ValueError(f"mask is {mask}; the text's masks are numbered from 0 to {masks - 1}")
+        if token is not None and not 0 <= token < size:
+            raise ValueError(f"token is {token}; ids run from 0 to {size - 1}")
+        found = word_influence(encoded, mask, token, self.encoder, self.answer_queries)
+        refuse_nan("the text", math.isnan(found.logprob))
+        return found
 
     def score_texts(self, texts: Sequence[str], first: int = 0, *, method: Method) -> list[SentenceScore]:
         """Each text's score. Raises as `Predictor.score`."""
