@@ -19,7 +19,14 @@ ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 BUNDLE = ROOT / "tests" / "tiny_bundle"
 SENTENCES = ROOT / "examples" / "sentences.txt"
-PAGES = ["index.md", "guides/prompt.md", "guides/embed.md", "guides/score.md", "explained/scores.md"]
+PAGES = [
+    "index.md",
+    "guides/prompt.md",
+    "guides/embed.md",
+    "guides/score.md",
+    "guides/evaluate.md",
+    "explained/scores.md",
+]
 PAGES_WITH_TORCH = {"guides/export.md": 200, "guides/adapt.md": 6000, "guides/train.md": 200}
 """And how many texts their reader has: an adaptation holds out two in a hundred, and wants a hundred of them."""
 
@@ -30,6 +37,8 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("reader")
     shutil.copytree(BUNDLE, home / "my-bundle")
     shutil.copyfile(ROOT / "examples" / "masked_sentences.parquet", home / "sentences.parquet")
+    shutil.copyfile(ROOT / "examples" / "minimal_pairs.parquet", home / "pairs.parquet")
+    shutil.copyfile(SENTENCES, home / "texts.txt")
     (home / "lines.txt").write_text("The [MASK] flows.\nA novel is [MASK] than a short story.\n", encoding="utf-8")
     return home
 
