@@ -20,9 +20,10 @@ if TYPE_CHECKING:
     from maskedge_batch.runs.job import Job, Outcome, score_file
     from maskedge_batch.runs.masking import MaskJob, MaskOutcome, mask_file
     from maskedge_batch.runs.pairs import PairsJob, PairsOutcome, score_pairs_file
-    from maskedge_batch.scoring.batches import RowStatus, score_batches
+    from maskedge_batch.scoring.batches import score_batches
     from maskedge_batch.scoring.columns import Columns
     from maskedge_batch.scoring.options import ScoringOptions
+    from maskedge_batch.scoring.rows import RowStatus
     from maskedge_batch.spark import score_frame
 
 __all__ = [
@@ -69,7 +70,8 @@ _CONTENTS = {
     "runs.job": ["Job", "Outcome", "score_file"],
     "reports.measuring": ["make_report"],
     "reports.report": ["Report"],
-    "scoring.batches": ["RowStatus", "score_batches"],
+    "scoring.rows": ["RowStatus"],
+    "scoring.batches": ["score_batches"],
 }
 __getattr__ = on_demand(__name__, "batch", _CONTENTS)
 

@@ -1,6 +1,8 @@
 """The predictor: fills the masks of texts and scores sentences with a bundle's model."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -24,6 +26,7 @@ from maskedge.inference.pipeline_call import FillMask
 from maskedge.inference.scoring import Method, check_method
 from maskedge.inference.streaming import answer_in_order, check_stream
 from maskedge.inference.targets import read_targets
+from maskedge.inference.workers import Workers
 from maskedge.results import Attention, Fill, Influence, JointFill, SentenceScore
 
 __all__ = ["Predictor"]
@@ -53,6 +56,8 @@ class Predictor:
     """Batches that run at once."""
     call_defaults: CallOptions
     """The arguments of calls that do not give their own."""
+    pool: Executor | None = None
+    """The threads that calls share; None: each starts its own. See `sharing_threads`."""
 
     @classmethod
     def load(
@@ -148,6 +153,17 @@ class Predictor:
         """
         options = read_arguments(self.call_defaults, arguments, self.encoder, self.bundle.manifest.vocab_size)
         return replace(self, call_defaults=options)
+
+    @contextmanager
+    def sharing_threads(self) -> Iterator["Predictor"]:
+        """A predictor with the same model for calls from several threads at once.
+
+        All its calls together run `threads` batches at once, those of earlier calls first, where each call of others
+        runs that many. As one call waits for its last batches, the next one's run. It must not be used after the block,
+        nor be taken into a forked process.
+        """
+        with ThreadPoolExecutor(self.threads, "maskedge-model") as pool:
+            yield replace(self, pool=pool)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """What pickle keeps: where the bundle lies, to open it again in another process. `before_batch` is not kept."""
@@ -387,7 +403,8 @@ class Predictor:
 
     @property
     def _model(self) -> MaskedLM:
-        return MaskedLM(self.graph, self.encoder, self.decoder, self.bundle.manifest.vocab_size, self.threads)
+        workers = Workers(self.threads, self.pool)
+        return MaskedLM(self.graph, self.encoder, self.decoder, self.bundle.manifest.vocab_size, workers)
 
 
 def _reopen(path: Path, precision: str, threads: int, options: CallOptions) -> Predictor:

@@ -19,8 +19,8 @@ import pyarrow as pa
 
 from maskedge import EncodedText, Predictor, TextError, TextStatus
 from maskedge.inference.scoring import Method, check_method
-from maskedge_batch.scoring.batches import RowStatus
 from maskedge_batch.scoring.columns import text_bytes
+from maskedge_batch.scoring.rows import RowStatus
 from maskedge_batch.scoring.spark_schema import extended
 
 __all__ = ["PAIR_FIELDS", "Normalization", "PairScoring", "PairStatus", "pairs_schema", "score_pairs"]

@@ -19,11 +19,12 @@ from maskedge_batch.reports.measuring import make_report
 from maskedge_batch.reports.rendering import as_html, as_json, as_markdown
 from maskedge_batch.reports.report import Report, RunFacts
 from maskedge_batch.runs.stopping import StopRequest
-from maskedge_batch.scoring.batches import RowStatus, score_batches
+from maskedge_batch.scoring.batches import score_batches
 from maskedge_batch.scoring.columns import Columns, choose_columns, scored_schema, unread_target
 from maskedge_batch.scoring.options import ScoringOptions
 from maskedge_batch.storage.faults import naming_failed_writes
 from maskedge_batch.storage.publishing import staged
+from maskedge_batch.scoring.rows import RowStatus
 
 __all__ = ["Job", "OnProgress", "Outcome", "score_file"]
 

@@ -6,7 +6,6 @@ batched with.
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain
 from typing import Protocol, TypeVar
@@ -15,6 +14,7 @@ import numpy as np
 
 from maskedge.arrays import Int64Array
 from maskedge.bundle.engine import Graph, Outputs, graph_inputs
+from maskedge.inference.workers import Workers
 
 __all__ = ["AnswerEach", "AnswerQueries", "Finish", "Query", "answer_each", "answer_queries", "stream_answers"]
 
@@ -32,8 +32,6 @@ RANKED_PER_BATCH = 1 << 21
 READ_AHEAD_TOKENS = 64 * TOKENS_PER_BATCH
 """Tokens of queries that are read ahead for each thread: so many batches that waiting for the last costs little."""
 
-In = TypeVar("In")
-Out = TypeVar("Out")
 Made = TypeVar("Made")
 
 
@@ -69,7 +67,7 @@ class AnswerEach(Protocol):
 
 
 def answer_queries(
-    graph: Graph, queries: Sequence[Query], *, mask_id: int, outputs: list[str], top_k: int, threads: int
+    graph: Graph, queries: Sequence[Query], *, mask_id: int, outputs: list[str], top_k: int, workers: Workers
 ) -> list[Outputs]:
     """The graph's outputs for each query, in order, without their batch axis.
 
@@ -79,9 +77,9 @@ def answer_queries(
         mask_id: The vocabulary id that masked positions get.
         outputs: The names of the outputs.
         top_k: How many of the most probable tokens each mask gets.
-        threads: Batches that run at once.
+        workers: Run the batches.
     """
-    return answer_each(graph, queries, _as_they_are, mask_id=mask_id, outputs=outputs, top_k=top_k, threads=threads)
+    return answer_each(graph, queries, _as_they_are, mask_id=mask_id, outputs=outputs, top_k=top_k, workers=workers)
 
 
 def _as_they_are(_: int, outputs: Outputs) -> Outputs:
@@ -96,7 +94,7 @@ def answer_each(
     mask_id: int,
     outputs: list[str],
     top_k: int,
-    threads: int,
+    workers: Workers,
 ) -> list[Made]:
     """What `finish` makes of each query's outputs, in order, in the thread that computed them.
 
@@ -107,9 +105,9 @@ def answer_each(
         mask_id: As in `answer_queries`, and so are the others.
         outputs: The names of the outputs.
         top_k: How many of the most probable tokens each mask gets.
-        threads: Batches that run at once.
+        workers: Run the batches.
     """
-    batches = list(_batches(queries, _token_budget(queries, threads), _mask_budget(top_k)))
+    batches = list(_batches(queries, _token_budget(queries, workers.threads), _mask_budget(top_k)))
 
     def run(batch: list[int]) -> list[Made]:
         result = graph.run(outputs, _inputs([queries[index] for index in batch], mask_id, top_k))
@@ -117,17 +115,17 @@ def answer_each(
         return [finish(number, row) for number, row in zip(batch, rows, strict=True)]
 
     # The batches' rows come in the order of `batches`; `by_index` brings them back into the queries' order.
-    rows = _parallel_map(run, batches, threads)
+    rows = workers.map(run, batches)
     by_index = dict(zip(chain.from_iterable(batches), chain.from_iterable(rows), strict=True))
     return [by_index[index] for index in range(len(queries))]
 
 
 def stream_answers(
-    graph: Graph, queries: Iterable[Query], *, mask_id: int, outputs: list[str], top_k: int, threads: int
+    graph: Graph, queries: Iterable[Query], *, mask_id: int, outputs: list[str], top_k: int, workers: Workers
 ) -> Iterator[Outputs]:
     """Answers as `answer_queries` does, while the queries are made: so many at a time as keep the threads busy."""
-    for some in _read_ahead(queries, READ_AHEAD_TOKENS * threads):
-        yield from answer_queries(graph, some, mask_id=mask_id, outputs=outputs, top_k=top_k, threads=threads)
+    for some in _read_ahead(queries, READ_AHEAD_TOKENS * workers.threads):
+        yield from answer_queries(graph, some, mask_id=mask_id, outputs=outputs, top_k=top_k, workers=workers)
 
 
 def _read_ahead(queries: Iterable[Query], tokens: int) -> Iterator[list[Query]]:
@@ -142,14 +140,6 @@ def _read_ahead(queries: Iterable[Query], tokens: int) -> Iterator[list[Query]]:
             group, held = [], 0
     if group:
         yield group
-
-
-def _parallel_map(function: Callable[[In], Out], items: Sequence[In], threads: int) -> list[Out]:
-    """The function's value for each item. One item alone is done in the calling thread: a pool takes time to start."""
-    if len(items) < 2 or threads < 2:
-        return [function(item) for item in items]
-    with ThreadPoolExecutor(threads) as pool:
-        return list(pool.map(function, items))
 
 
 def _token_budget(queries: Sequence[Query], threads: int) -> int:

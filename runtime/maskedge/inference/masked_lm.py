@@ -16,6 +16,7 @@ from maskedge.inference.influence import word_influence
 from maskedge.inference.multi_piece_targets import pieces_of_words, with_whole_targets
 from maskedge.inference.scoring import Method, check_method, refuse_masked, score_sentences
 from maskedge.inference.targets import TargetLists
+from maskedge.inference.workers import Workers
 from maskedge.results import Fill, Influence, JointFill, SentenceScore
 
 __all__ = ["MaskedLM"]
@@ -34,8 +35,8 @@ class MaskedLM:
     encoder: TextEncoder
     decoder: TextDecoder
     vocab_size: int
-    threads: int
-    """Batches that run at once."""
+    workers: Workers
+    """Run the batches."""
 
     def fill_texts(
         self, texts: Sequence[str], first: int = 0, *, top_k: int, targets: TargetLists[str] | None = None
@@ -113,18 +114,18 @@ class MaskedLM:
     def answer_queries(self, queries: list[Query], outputs: list[str], top_k: int) -> list[Outputs]:
         """For each query the named outputs, of which those of ranking hold the `top_k` most probable tokens."""
         mask_id = self.encoder.mask_id
-        return answer_queries(self.graph, queries, mask_id=mask_id, outputs=outputs, top_k=top_k, threads=self.threads)
+        return answer_queries(self.graph, queries, mask_id=mask_id, outputs=outputs, top_k=top_k, workers=self.workers)
 
     def answer_each(self, queries: list[Query], outputs: list[str], top_k: int, finish: Finish[Made]) -> list[Made]:
         """As `answer_queries`, with what `finish` makes of each query's outputs in their place."""
-        mask_id, threads = self.encoder.mask_id, self.threads
-        return answer_each(self.graph, queries, finish, mask_id=mask_id, outputs=outputs, top_k=top_k, threads=threads)
+        mask_id, workers = self.encoder.mask_id, self.workers
+        return answer_each(self.graph, queries, finish, mask_id=mask_id, outputs=outputs, top_k=top_k, workers=workers)
 
     def stream_target_logprobs(self, queries: Iterable[Query]) -> Iterator[Outputs]:
         """For each query its targets' log-probabilities, as `target_logprobs`, while the queries are made."""
-        mask_id, threads = self.encoder.mask_id, self.threads
+        mask_id, workers = self.encoder.mask_id, self.workers
         return stream_answers(
-            self.graph, queries, mask_id=mask_id, outputs=["target_logprobs"], top_k=0, threads=threads
+            self.graph, queries, mask_id=mask_id, outputs=["target_logprobs"], top_k=0, workers=workers
         )
 
     def _encode_masked(self, texts: Sequence[str], first: int) -> list[EncodedText]:

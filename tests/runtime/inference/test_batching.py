@@ -19,6 +19,7 @@ from maskedge.inference.batching import (
     answer_queries,
     stream_answers,
 )
+from maskedge.inference.workers import Workers
 
 MASK_ID = 99
 
@@ -52,7 +53,7 @@ def _draw_query(chance: random.Random, number: int) -> Query:
 
 def ask(queries: list[Query], threads: int = 2) -> tuple[list[int], list[Arrays]]:
     graph = RecordingGraph()
-    answers = answer_queries(graph, queries, mask_id=MASK_ID, outputs=["number"], top_k=3, threads=threads)
+    answers = answer_queries(graph, queries, mask_id=MASK_ID, outputs=["number"], top_k=3, workers=Workers(threads))
     return [int(row["number"].item()) for row in answers], graph.calls
 
 
@@ -140,7 +141,7 @@ def test_queries_are_made_while_earlier_ones_are_answered(threads: int) -> None:
             yield query
 
     graph, most = RecordingGraph(), 0
-    answers = stream_answers(graph, make(), mask_id=MASK_ID, outputs=["number"], top_k=3, threads=threads)
+    answers = stream_answers(graph, make(), mask_id=MASK_ID, outputs=["number"], top_k=3, workers=Workers(threads))
     for place, row in enumerate(answers):
         assert row["number"].item() == 1000 + place
         most = max(most, sum(len(query.input_ids) for query in queries[place:made]) if place % 100 == 0 else 0)
@@ -150,7 +151,7 @@ def test_queries_are_made_while_earlier_ones_are_answered(threads: int) -> None:
 
 
 def test_no_queries_no_answers() -> None:
-    assert list(stream_answers(RecordingGraph(), iter(()), mask_id=0, outputs=[], top_k=0, threads=2)) == []
+    assert list(stream_answers(RecordingGraph(), iter(()), mask_id=0, outputs=[], top_k=0, workers=Workers(2))) == []
 
 
 def test_an_error_in_a_batch_reaches_the_caller() -> None:
@@ -159,7 +160,9 @@ def test_an_error_in_a_batch_reaches_the_caller() -> None:
             raise MemoryError("too much")
 
     with pytest.raises(MemoryError, match="too much"):
-        answer_queries(FailingGraph(), draw_queries(3, 50), mask_id=MASK_ID, outputs=["number"], top_k=0, threads=2)
+        answer_queries(
+            FailingGraph(), draw_queries(3, 50), mask_id=MASK_ID, outputs=["number"], top_k=0, workers=Workers(2)
+        )
 
 
 # What is made of answers while others come
@@ -171,7 +174,13 @@ def test_something_is_made_of_each_answer_in_its_place(threads: int) -> None:
         return number, int(outputs["number"].item())
 
     made = answer_each(
-        RecordingGraph(), draw_queries(1, 300), finish, mask_id=MASK_ID, outputs=["number"], top_k=3, threads=threads
+        RecordingGraph(),
+        draw_queries(1, 300),
+        finish,
+        mask_id=MASK_ID,
+        outputs=["number"],
+        top_k=3,
+        workers=Workers(threads),
     )
     assert made == [(number, 1000 + number) for number in range(300)]
 
@@ -191,7 +200,7 @@ def test_no_more_outputs_are_held_than_are_being_used() -> None:
         return number
 
     graph.run = run  # type: ignore[method-assign]
-    answer_each(graph, draw_queries(2, 500), finish, mask_id=MASK_ID, outputs=["number"], top_k=3, threads=1)
+    answer_each(graph, draw_queries(2, 500), finish, mask_id=MASK_ID, outputs=["number"], top_k=3, workers=Workers(1))
     assert len(alive) > 20
     assert most <= 2
 
@@ -199,7 +208,7 @@ def test_no_more_outputs_are_held_than_are_being_used() -> None:
 @pytest.mark.parametrize("top_k", [5, 30_000, 250_000, 10 * RANKED_PER_BATCH])
 def test_a_batch_ranks_no_more_than_fits(top_k: int) -> None:
     graph, queries = RecordingGraph(), draw_queries(3, 500)
-    answer_queries(graph, queries, mask_id=MASK_ID, outputs=["number"], top_k=top_k, threads=1)
+    answer_queries(graph, queries, mask_id=MASK_ID, outputs=["number"], top_k=top_k, workers=Workers(1))
     for call in graph.calls:
         rows, masks = call["mask_positions"].shape
         assert rows == 1 or rows * masks * top_k <= RANKED_PER_BATCH
