@@ -151,7 +151,7 @@ class _Draft:
         if row not in self.distinct:
             self.distinct.add(row)
             self.cost += row.cost(max_length)
-            self.size += row.size(top_k)
+            self.size += row.size(top_k, max_length)
 
 
 def _score(piece: _Piece, predictor: Predictor, options: ScoringOptions, profile: Profile) -> pa.RecordBatch:

@@ -94,7 +94,7 @@ def test_wide_answers_make_small_pieces(predictor: Predictor, monkeypatch: pytes
 def test_a_row_set_aside_costs_nothing(predictor: Predictor) -> None:
     batch = pa.record_batch({"text": pa.array([None, ""], pa.string()), "target": pa.nulls(2, pa.string())})
     for row in ready_rows(batch, predictor, COLUMNS, ScoringOptions()):
-        assert row.cost(64) == row.size(5) == 0
+        assert row.cost(64) == row.size(5, 64) == 0
 
 
 class PausingGraph:
