@@ -29,8 +29,8 @@ PIECES_AT_ONCE = 4
 """Pieces that are being scored at a time. One keeps the threads busy; the others are there when it waits for its last
 batches, or for the first half of words of several pieces, and while its answers become columns."""
 
-MEMORY_BUDGET = 256 << 20
-"""Memory for rows on their way, bytes. Rows of usual length take a tenth of it."""
+MEMORY_BUDGET = 128 << 20
+"""Memory for rows on their way, bytes. Sentences with a mask take some 40 MB of it."""
 
 
 @dataclass(frozen=True, slots=True)

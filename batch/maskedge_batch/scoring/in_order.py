@@ -25,7 +25,7 @@ def in_order(
     Args:
         function: Called in several threads.
         items: Read in a thread of their own, one ahead.
-        at_once: How many items are worked on at a time. As many more may be done and wait to be used.
+        at_once: How many items are worked on at a time. One more may be done and wait to be used.
         size: Of an item, in any unit.
         budget: Most that the items worked on, and those whose results were not yet used, may have in that unit; an item
             that is larger is worked on alone.
@@ -38,7 +38,7 @@ def in_order(
             upcoming = reader.submit(next, items, None)
             while (item := upcoming.result()) is not None:
                 upcoming = reader.submit(next, items, None)
-                while waiting and (len(waiting) >= 2 * at_once or held + size(item) > budget):
+                while waiting and (len(waiting) > at_once or held + size(item) > budget):
                     yield waiting[0][0].result()
                     held -= waiting.popleft()[1]
                 waiting.append((workers.submit(function, item), size(item)))

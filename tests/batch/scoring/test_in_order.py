@@ -52,7 +52,7 @@ def test_items_are_not_read_far_ahead_of_what_is_used() -> None:
     for _ in range(10):
         next(results)
     time.sleep(0.05)
-    assert read <= 10 + 2 * 2 + 2
+    assert read <= 10 + 2 + 3
     results.close()  # type: ignore[attr-defined]
 
 
