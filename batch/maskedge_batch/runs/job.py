@@ -22,9 +22,9 @@ from maskedge_batch.runs.stopping import StopRequest
 from maskedge_batch.scoring.batches import score_batches
 from maskedge_batch.scoring.columns import Columns, choose_columns, scored_schema, unread_target
 from maskedge_batch.scoring.options import ScoringOptions
+from maskedge_batch.scoring.rows import RowStatus
 from maskedge_batch.storage.faults import naming_failed_writes
 from maskedge_batch.storage.publishing import staged
-from maskedge_batch.scoring.rows import RowStatus
 
 __all__ = ["Job", "OnProgress", "Outcome", "score_file"]
 
