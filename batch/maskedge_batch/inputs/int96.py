@@ -37,16 +37,16 @@ class _Fits:
 
 
 class TimestampUnits:
-    """Finds each column's unit from its values, read twice: in nanoseconds, which may have wrapped, and in seconds."""
+    """Finds each column's unit from its values, of one file or of many, read twice: in nanoseconds, which may have
+    wrapped, and in seconds."""
 
-    def __init__(self, nanoseconds: pa.Schema, seconds: pa.Schema) -> None:
-        """The schemas of one file read in both units; they differ where it holds INT96."""
-        self.columns = [field.name for field, other in zip(nanoseconds, seconds, strict=True) if field != other]
-        self._fits = {name: _Fits() for name in self.columns}
+    def __init__(self) -> None:
+        self._fits: dict[str, _Fits] = {}
 
     def add(self, nanoseconds: pa.RecordBatch, seconds: pa.RecordBatch) -> None:
         """Takes in the same rows as they are read in both units."""
-        for name, fits in self._fits.items():
+        for name in nanoseconds.schema.names:
+            fits = self._fits.setdefault(name, _Fits())
             for ns, s in _leaves(nanoseconds.column(name), seconds.column(name)):
                 below_second = ns - s * PER_SECOND["ns"]  # wraps back where `ns` wrapped
                 fits.ns &= bool((ns // PER_SECOND["ns"] == s).all())

@@ -2,7 +2,7 @@
 
 import io
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -21,23 +21,34 @@ PLAIN = {
 }  # what integers are anyway
 
 
-def writer_options(source: pq.ParquetSchema) -> dict[str, Any]:
-    """What a `pq.ParquetWriter` has to be told so that it writes the file's columns as they are."""
+def writer_options(source: pq.ParquetSchema, leaves: Sequence[int] | None = None) -> dict[str, Any]:
+    """What a `pq.ParquetWriter` has to be told so that it writes the file's columns as they are: those of some leaves,
+    or all."""
     # Arrow's times of day do not say whether they are in UTC; Parquet's do
-    utc = any(meaning and meaning.get("isAdjustedToUTC") and meaning["Type"] == "Time" for meaning in _meanings(source))
+    utc = any(
+        meaning and meaning.get("isAdjustedToUTC") and meaning["Type"] == "Time"
+        for meaning in _meanings(source, leaves)
+    )
     return {"write_time_adjusted_to_utc": True} if utc else {}
 
 
-def check_passed_on(source: pq.ParquetSchema, schema: pa.Schema) -> tuple[str, ...]:
-    """A sentence for each column of the file that keeps its bytes, but not their name. `schema` is the output's, which
-    begins with the file's columns.
+def check_passed_on(
+    source: pq.ParquetSchema, schema: pa.Schema, leaves: Sequence[int] | None = None
+) -> tuple[str, ...]:
+    """A sentence for each column of the file that keeps its bytes, but not their name.
+
+    Args:
+        source: The file's.
+        schema: The output's, which begins with the file's columns.
+        leaves: Of the columns that it begins with; None: all.
 
     Raises InputError, naming the column, for one whose values the output would hold with another meaning, or not at
     all.
     """
-    written = _written(schema, writer_options(source))
+    leaves = range(len(source)) if leaves is None else leaves
+    written = _written(schema, writer_options(source, leaves))
     notes = {}
-    for index, (was, becomes) in enumerate(zip(_meanings(source), _meanings(written), strict=False)):
+    for index, was, becomes in zip(leaves, _meanings(source, leaves), _meanings(written), strict=False):
         leaf = source.column(index)
         if was == becomes or leaf.physical_type == "INT96":
             continue
@@ -76,9 +87,9 @@ def _parquet_schema(schema: pa.Schema, options: Mapping[str, Any]) -> pq.Parquet
     return pq.ParquetFile(file).schema
 
 
-def _meanings(schema: pq.ParquetSchema) -> Iterator[Meaning]:
-    """Of each leaf, so that two are equal where Arrow makes the same of them."""
-    for index in range(len(schema)):
+def _meanings(schema: pq.ParquetSchema, leaves: Sequence[int] | None = None) -> Iterator[Meaning]:
+    """Of each leaf, or of some, so that two are equal where Arrow makes the same of them."""
+    for index in range(len(schema)) if leaves is None else leaves:
         leaf = schema.column(index)
         said = json.loads(leaf.logical_type.to_json())
         meaning = {name: value for name, value in said.items() if "converted_type" not in name}  # how it was spelled

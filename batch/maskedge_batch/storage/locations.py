@@ -126,6 +126,11 @@ class Location:
         names = sorted(info.path.removeprefix(root) for info in found if info.type == fs.FileType.File)
         return [self / name for name in names]
 
+    def entries(self) -> "list[tuple[Location, fs.FileType]]":
+        """What lies in the directory itself, by name, and whether each is a file or a directory."""
+        found = self.filesystem.get_file_info(fs.FileSelector(self.path, allow_not_found=True))
+        return [(self / info.base_name, info.type) for info in sorted(found, key=lambda info: info.base_name)]
+
     # Reading and removing. What is written appears by `publishing`.
 
     def open(self) -> pa.NativeFile:

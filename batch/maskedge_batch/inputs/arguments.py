@@ -1,0 +1,114 @@
+"""What a command's arguments name: files, directories, globs; on this machine or in a store."""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from pyarrow import fs
+
+from maskedge_batch.errors import InputError
+from maskedge_batch.inputs.partitions import Partitions, hive_partitions
+from maskedge_batch.storage.faults import naming_failed_reads
+from maskedge_batch.storage.locations import Location, Place, locate
+
+__all__ = ["STANDARD_INPUT", "Found", "expand"]
+
+STANDARD_INPUT = "-"
+"""The argument that stands for standard input."""
+
+ENDINGS = (".parquet", ".parq", ".pq", ".jsonl", ".jsonl.gz")
+"""Of the files that are taken from a directory; one whose name has no ending at all, as Hive writes, is one too."""
+
+_WILD = re.compile(r"[*?\[]")
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A file that an argument named."""
+
+    location: Location
+    partitions: Partitions = ()
+    """What the names of the directories between the argument's fixed part and the file say."""
+
+
+def expand(arguments: Sequence[Place]) -> list[Found]:
+    """The files that arguments stand for, in the order of the arguments and by name within each, none twice.
+
+    A directory stands for the files in it and in those below it, but for names that begin with `_` or `.`; a glob for
+    what it matches, `**` for any number of directories.
+
+    Raises InputError for an argument that stands for none.
+    """
+    if not arguments:
+        raise InputError("No input is named: name a file, a directory or a glob.")
+    found = {each.location.uri: each for argument in reversed(arguments) for each in reversed([*_expand(argument)])}
+    return list(reversed(found.values()))
+
+
+def _expand(argument: Place) -> Iterator[Found]:
+    location = locate(argument)
+    with naming_failed_reads(location):
+        kind = location.info().type
+        if kind == fs.FileType.Directory:
+            yield from _within(location, location)
+        elif kind == fs.FileType.NotFound and _WILD.search(location.path):
+            yield from _glob(location)
+        elif kind == fs.FileType.NotFound:
+            raise InputError(f"There is no file {location}: check its name.")
+        else:
+            yield Found(location)
+
+
+def _within(directory: Location, root: Location) -> Iterator[Found]:
+    """The files in a directory. Directories between `root` and a file may say something of it."""
+    files = [file for file in directory.files() if _is_text(file.path.removeprefix(directory.path))]
+    if not files:
+        raise InputError(f"{directory} holds no files to read: their names end in {', '.join(ENDINGS)}.")
+    for file in files:
+        yield Found(file, hive_partitions(file.path.removeprefix(root.path)))
+
+
+def _is_text(path: str) -> bool:
+    """Whether a path within a directory is one of its texts: no hidden name, and a known ending or none."""
+    *_, name = parts = path.strip("/").split("/")
+    return not any(map(_is_hidden, parts)) and (name.lower().endswith(ENDINGS) or "." not in name)
+
+
+def _is_hidden(name: str) -> bool:
+    """Such names are of what a writer keeps for itself, as `_SUCCESS` and `.part.crc` are."""
+    return name.startswith(("_", "."))
+
+
+def _glob(pattern: Location) -> Iterator[Found]:
+    root, parts = pattern, list[str]()
+    while _WILD.search(root.path):
+        root, parts = root.parent, [root.name, *parts]
+    matches = list(_walk(root, parts))
+    if not matches:
+        raise InputError(f"No file matches {pattern}: check the glob.")
+    for match in matches:
+        if match.is_directory():
+            yield from _within(match, root)
+        else:
+            yield Found(match, hive_partitions(match.path.removeprefix(root.path)))
+
+
+def _walk(directory: Location, parts: Sequence[str]) -> Iterator[Location]:
+    """What the parts of a glob match below a directory, by name."""
+    if not parts:
+        yield directory
+        return
+    first, *rest = parts
+    if first == "**":
+        yield from _walk(directory, rest)
+    for entry, kind in directory.entries():
+        if first == "**" and kind == fs.FileType.Directory and not _is_hidden(entry.name):
+            yield from _walk(entry, parts)
+        elif _fits(entry.name, first) and (kind == fs.FileType.Directory or not rest):
+            yield from _walk(entry, rest)
+
+
+def _fits(name: str, pattern: str) -> bool:
+    """A hidden name fits only where the pattern begins as it does."""
+    return fnmatchcase(name, pattern) and (not _is_hidden(name) or name[0] == pattern[0])
