@@ -1,4 +1,5 @@
-"""The pages of docs/results: the templates in benchmarks/pages, filled with the figures that other benchmarks wrote.
+"""The pages of docs/results, and docs/scale.md: the templates in benchmarks/pages, filled with the figures that other
+benchmarks wrote.
 
     .venv/bin/python benchmarks/pages.py
 
@@ -9,9 +10,12 @@ import json
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from scale import scale
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "docs" / "results"
+ELSEWHERE = {"scale.md": ROOT / "docs"}
+"""The folders of pages that are no results."""
 MANIFEST = ROOT / "runtime" / "maskedge" / "default_bundle" / "maskedge.json"
 TEMPLATES = Environment(
     loader=FileSystemLoader(Path(__file__).with_suffix("")),
@@ -26,9 +30,10 @@ TEMPLATES = Environment(
 def pages() -> dict[str, str]:
     """Each page's text by its file name. A template knows each JSON file by its stem, and the bundle's manifest."""
     figures = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in [*RESULTS.glob("*.json"), MANIFEST]}
+    figures["scale"] = scale(figures)
     return {name: TEMPLATES.get_template(name).render(figures) for name in TEMPLATES.list_templates()}
 
 
 if __name__ == "__main__":
     for name, page in pages().items():
-        (RESULTS / name).write_text(page, encoding="utf-8")
+        (ELSEWHERE.get(name, RESULTS) / name).write_text(page, encoding="utf-8")

@@ -1,0 +1,182 @@
+"""What a billion sentences cost, on paper: every number of docs/scale.md, from what was measured on one machine.
+
+    .venv/bin/python benchmarks/pages.py
+
+What was not measured yet is assumed (`ASSUMED`), and the page says so. These figures replace it when they are there:
+
+- docs/results/batch_job.json, of one process of `mlm-batch score`: `cpus`, `rows_per_second` from reading to
+  publishing, `peak_mebibytes`, `input_bytes_per_row` and `output_bytes_per_row` as stored, `shard_rows`,
+  `shard_overhead_seconds` (what a shard takes beside its rows), `report_rows_per_second`, `assembled_rows_per_second`
+  (parts -> one file), `s3_reads_per_shard`, `s3_writes_per_shard`, `plan_bytes_per_shard`
+- docs/results/ray.json: `task_overhead_seconds` (the driver's time for a shard), `driver_bytes_per_shard`,
+  `worker_start_seconds`
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+__all__ = ["scale"]
+
+ROWS = 1_000_000_000
+WORKERS = (1, 10, 100, 1_000)
+
+ASSUMED = {
+    "peak_mebibytes": 500.0,
+    "input_bytes_per_row": 72.0,  # 20,000 masked sentences of Wikipedia, 137 characters each, as Parquet with zstd
+    "output_bytes_per_row": 161.0,  # the same, scored, with five predictions a mask
+    "shard_rows": 10_000.0,
+    "shard_overhead_seconds": 0.2,
+    "report_rows_per_second": 200_000.0,
+    "assembled_rows_per_second": 200_000.0,
+    "s3_reads_per_shard": 6.0,
+    "s3_writes_per_shard": 6.0,  # a part and its receipt, each begun, uploaded and completed
+    "plan_bytes_per_shard": 120.0,
+    "task_overhead_seconds": 0.002,
+    "driver_bytes_per_shard": 4_000.0,
+    "worker_start_seconds": 30.0,
+}
+UNITS = {
+    "cpus": ("CPUs of a worker", ""),
+    "rows_per_second": ("rows of a worker", "per second"),
+    "peak_mebibytes": ("memory of a worker", "MiB"),
+    "input_bytes_per_row": ("a row as it is read", "bytes"),
+    "output_bytes_per_row": ("a row as it is written", "bytes"),
+    "shard_rows": ("a shard", "rows"),
+    "shard_overhead_seconds": ("a shard beside its rows", "s"),
+    "report_rows_per_second": ("rows that the report reads", "per second"),
+    "assembled_rows_per_second": ("rows put into one file", "per second"),
+    "s3_reads_per_shard": ("requests that read, a shard", ""),
+    "s3_writes_per_shard": ("requests that write, a shard", ""),
+    "plan_bytes_per_shard": ("the plan, a shard", "bytes"),
+    "task_overhead_seconds": ("the driver's time for a shard", "s"),
+    "driver_bytes_per_shard": ("the driver's memory for a shard", "bytes"),
+    "worker_start_seconds": ("a worker's start", "s"),
+}
+
+# What others' systems allow and ask for; list prices.
+LIMITS = {
+    "reads_per_second": 5_500,  # of one S3 prefix, as its documentation has it
+    "writes_per_second": 3_500,
+    "gigabits_per_worker": 0.78,  # of a machine with 2 CPUs and 4 GiB, over hours
+    "dollars_per_worker_hour": 0.09,
+    "dollars_per_1000_reads": 0.0004,
+    "dollars_per_1000_writes": 0.005,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """What is known of one quantity."""
+
+    name: str
+    value: float
+    unit: str
+    source: str
+    """The file of figures that it is read from; empty where it is assumed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A billion rows on some workers."""
+
+    workers: int
+    cpus: int
+    hours: float
+    """Of scoring, from the first worker's start to the last shard's end."""
+    dollars: float
+    """For the workers."""
+    memory_gibibytes: float
+    """Of all workers together."""
+    reads_per_second: float
+    writes_per_second: float
+    gigabits_per_second: float
+    """Read and written by all workers."""
+    loads: Mapping[str, float]
+    """How busy each thing that workers share is while they score, by its name: 1 is as much as it can do. For the
+    report, which comes after: its time over that of scoring."""
+
+    @property
+    def first_limit(self) -> str:
+        """The busiest thing that is shared."""
+        return max(self.loads, key=lambda name: self.loads[name])
+
+    @property
+    def load(self) -> float:
+        """How busy it is."""
+        return self.loads[self.first_limit]
+
+
+def scale(results: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of docs/scale.md.
+
+    Args:
+        results: The figures of docs/results by the stem of their file.
+    """
+    figures = dict(_figures(results))
+    known = {key: figure.value for key, figure in figures.items()}
+    shards = math.ceil(ROWS / known["shard_rows"])
+    shard_seconds = known["shard_rows"] / known["rows_per_second"] + known["shard_overhead_seconds"]
+    runs = [_run(workers, shards, shard_seconds, known) for workers in WORKERS]
+    return {
+        "rows": ROWS,
+        "figures": list(figures.values()),
+        "assumed": sum(not figure.source for figure in figures.values()),
+        "limits": LIMITS,
+        "known": known,
+        "shards": shards,
+        "shard_seconds": shard_seconds,
+        "runs": [asdict(run) | {"first_limit": run.first_limit, "load": run.load} for run in runs],
+        "saturated_at": {name: runs[0].workers / load for name, load in runs[0].loads.items()},
+        "requests": {"reads": shards * known["s3_reads_per_shard"], "writes": shards * known["s3_writes_per_shard"]},
+        "request_dollars": shards
+        * (
+            known["s3_reads_per_shard"] * LIMITS["dollars_per_1000_reads"]
+            + known["s3_writes_per_shard"] * LIMITS["dollars_per_1000_writes"]
+        )
+        / 1_000,
+        "gigabytes": {name: ROWS * known[f"{name}_bytes_per_row"] / 1e9 for name in ("input", "output")},
+        "report_hours": ROWS / known["report_rows_per_second"] / 3_600,
+        "assembly_hours": ROWS / known["assembled_rows_per_second"] / 3_600,
+        "plan_megabytes": shards * known["plan_bytes_per_shard"] / 1e6,
+        "driver_megabytes": shards * known["driver_bytes_per_shard"] / 1e6,
+    }
+
+
+def _figures(results: Mapping[str, Any]) -> Iterator[tuple[str, Figure]]:
+    """Each quantity as it was measured, or else as it is assumed."""
+    race = results["against_transformers"]
+    elsewhere = {"cpus": race["cpus"], "rows_per_second": race["contenders"]["maskedge int8"]["rows_per_second"]}
+    for key, (name, unit) in UNITS.items():
+        source = next((stem for stem in ("batch_job", "ray") if key in results.get(stem, {})), "")
+        if source:
+            yield key, Figure(name, float(results[source][key]), unit, f"{source}.json")
+        elif key in elsewhere:
+            yield key, Figure(name, float(elsewhere[key]), unit, "against_transformers.json")
+        else:
+            yield key, Figure(name, ASSUMED[key], unit, "")
+
+
+def _run(workers: int, shards: int, shard_seconds: float, known: Mapping[str, float]) -> Run:
+    seconds = math.ceil(shards / workers) * shard_seconds + known["worker_start_seconds"]
+    shards_per_second = min(workers, shards) / shard_seconds
+    reads, writes = (shards_per_second * known[f"s3_{kind}_per_shard"] for kind in ("reads", "writes"))
+    bytes_per_row = known["input_bytes_per_row"] + known["output_bytes_per_row"]
+    gigabits = shards_per_second * known["shard_rows"] * bytes_per_row * 8 / 1e9
+    return Run(
+        workers=workers,
+        cpus=workers * int(known["cpus"]),
+        hours=seconds / 3_600,
+        dollars=workers * seconds / 3_600 * LIMITS["dollars_per_worker_hour"],
+        memory_gibibytes=workers * known["peak_mebibytes"] / 1_024,
+        reads_per_second=reads,
+        writes_per_second=writes,
+        gigabits_per_second=gigabits,
+        loads={
+            "the report": ROWS / known["report_rows_per_second"] / (shards * shard_seconds / workers),
+            "the driver": shards_per_second * known["task_overhead_seconds"],
+            "S3's requests that write": writes / LIMITS["writes_per_second"],
+            "S3's requests that read": reads / LIMITS["reads_per_second"],
+        },
+    )
