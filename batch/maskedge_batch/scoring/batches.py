@@ -18,9 +18,9 @@ from maskedge_batch.scoring.scores import append_scores, score_rows
 
 __all__ = ["MEMORY_BUDGET", "score_batches"]
 
-PIECE_TOKENS = 65_536
-"""Tokens that the model reads for one result: a few seconds of work, so that progress shows, and some 60 batches, so
-that texts of one length are many enough to fill them."""
+PIECE_TOKENS = 32_768
+"""Tokens that the model reads for one result. Seconds of work, or half a minute for a large model, so that progress
+shows; and a thousand sentences, so that those of one length fill batches: all at once would be 2 % faster."""
 
 PIECE_BYTES = 32 << 20
 """Memory that is taken for one result, so far as rows can be divided."""

@@ -29,7 +29,7 @@ DEFAULT_TARGET = "target"
 Column: TypeAlias = "pa.Array[Any]"
 
 PREDICTION = pa.struct([("token", pa.int32()), ("token_str", pa.string()), ("score", pa.float64())])
-TOKEN = pa.struct([("token_str", pa.string()), ("logprob", pa.float64())])
+TOKEN = pa.struct([("token_str", pa.string()), ("logprob", pa.float32())])  # as exact: what graphs say is float32
 
 SCORE_FIELDS = pa.schema(
     [

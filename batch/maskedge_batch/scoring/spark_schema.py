@@ -19,6 +19,7 @@ TYPES = {
     pa.string(): "string",
     pa.int32(): "integer",
     pa.int64(): "long",
+    pa.float32(): "float",
     pa.float64(): "double",
     pa.bool_(): "boolean",
 }
