@@ -14,7 +14,7 @@ from maskedge.errors import TextError
 from maskedge.inference.batching import AnswerQueries, Query
 from maskedge.inference.encoding import EncodedText, TextEncoder
 from maskedge.inference.targets import TargetLists
-from maskedge.results import Fill, WholeTarget
+from maskedge.results import Fill, MaskFill, WholeTarget
 
 __all__ = ["PiecesOf", "pieces_of_words", "score_whole_targets", "with_whole_targets", "word_pieces"]
 
@@ -49,9 +49,13 @@ def with_whole_targets(
     """The texts' fills, with the ratings of the words added at each mask."""
     rated = score_whole_targets(texts, pieces_of, encoder, answer_queries)
     return [
-        replace(fill, masks=tuple(replace(mask, targets=own) for mask, own in zip(fill.masks, each, strict=True)))
+        replace(fill, masks=tuple(map(_with_targets, fill.masks, each))) if any(each) else fill
         for fill, each in zip(fills, rated, strict=True)
     ]
+
+
+def _with_targets(mask: MaskFill, targets: tuple[WholeTarget, ...]) -> MaskFill:
+    return replace(mask, targets=targets)
 
 
 def pieces_of_words(
