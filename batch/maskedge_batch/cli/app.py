@@ -2,6 +2,7 @@
 
 import typer
 
+from maskedge_batch.cli.heads import heads
 from maskedge_batch.cli.mask import mask
 from maskedge_batch.cli.pairs import pairs
 from maskedge_batch.cli.score import score
@@ -22,3 +23,4 @@ def _describe() -> None:
 app.command()(score)
 app.command()(mask)
 app.command()(pairs)
+app.command()(heads)
