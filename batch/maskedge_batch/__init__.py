@@ -14,9 +14,11 @@ if TYPE_CHECKING:
     from maskedge_batch.evaluation.candidates import Choice
     from maskedge_batch.evaluation.masking import Masking, mask_batches
     from maskedge_batch.evaluation.pairs import PairScoring, score_pairs
+    from maskedge_batch.heads.report import HeadsReport
     from maskedge_batch.reports.measuring import make_report
     from maskedge_batch.reports.pairs import PairsReport
     from maskedge_batch.reports.report import Report
+    from maskedge_batch.runs.heads import HeadsJob, HeadsOutcome, report_on_heads
     from maskedge_batch.runs.job import Job, Outcome, score_file
     from maskedge_batch.runs.masking import MaskJob, MaskOutcome, mask_file
     from maskedge_batch.runs.pairs import PairsJob, PairsOutcome, score_pairs_file
@@ -49,6 +51,10 @@ __all__ = [
     "PairsReport",
     "score_pairs",
     "PairScoring",
+    "report_on_heads",
+    "HeadsJob",
+    "HeadsOutcome",
+    "HeadsReport",
     "BatchError",
     "InputError",
     "LocationError",
@@ -67,6 +73,8 @@ _CONTENTS = {
     "reports.pairs": ["PairsReport"],
     "runs.pairs": ["PairsJob", "PairsOutcome", "score_pairs_file"],
     "runs.masking": ["MaskJob", "MaskOutcome", "mask_file"],
+    "heads.report": ["HeadsReport"],
+    "runs.heads": ["HeadsJob", "HeadsOutcome", "report_on_heads"],
     "runs.job": ["Job", "Outcome", "score_file"],
     "reports.measuring": ["make_report"],
     "reports.report": ["Report"],
