@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from maskedge_batch.scoring.batches import score_batches
     from maskedge_batch.scoring.columns import Columns
     from maskedge_batch.scoring.options import ScoringOptions
+    from maskedge_batch.scoring.profile import Profile
     from maskedge_batch.scoring.rows import RowStatus
     from maskedge_batch.spark import score_frame
 
@@ -37,6 +38,7 @@ __all__ = [
     "score_batches",
     "Columns",
     "ScoringOptions",
+    "Profile",
     "RowStatus",
     "score_frame",
     "mask_file",
@@ -78,6 +80,7 @@ _CONTENTS = {
     "runs.job": ["Job", "Outcome", "score_file"],
     "reports.measuring": ["make_report"],
     "reports.report": ["Report"],
+    "scoring.profile": ["Profile"],
     "scoring.rows": ["RowStatus"],
     "scoring.batches": ["score_batches"],
 }

@@ -9,13 +9,16 @@ from rich.console import Console
 
 from maskedge.inference.scoring import Method
 from maskedge_batch.cli.command import ExitCode, Json, command, log, print_json
+from maskedge_batch.cli.profile_table import print_profile
 from maskedge_batch.cli.progress import ProgressDisplay
 from maskedge_batch.cli.summary import print_summary
 from maskedge_batch.reports.rendering import as_json
 from maskedge_batch.reports.report import Report
 from maskedge_batch.runs.job import Job, score_file
 from maskedge_batch.runs.stopping import StopRequest
+from maskedge_batch.scoring.batches import MEMORY_BUDGET
 from maskedge_batch.scoring.options import ScoringOptions
+from maskedge_batch.scoring.profile import Profile
 
 __all__ = ["score"]
 
@@ -28,7 +31,19 @@ def score(
         typer.Option("--output", "-o", help="The scored file.", show_default="INPUT.scored.parquet beside the input"),
     ] = None,
     model: Annotated[
-        Path | None, typer.Option("--model", "-m", help="The model bundle, a directory.", show_default="maskedge's own")
+        str | None,
+        typer.Option(
+            "--model",
+            "-m",
+            help="A bundle's directory, or its id on the Hugging Face Hub.",
+            show_default="maskedge's own",
+        ),
+    ] = None,
+    revision: Annotated[
+        str | None, typer.Option(help="Branch, tag or commit of a model on the Hub.", show_default=False)
+    ] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="Which of the bundle's graphs.", show_default="the first that this CPU computes")
     ] = None,
     text_column: Annotated[str, typer.Option(help="The column with the texts.")] = "text",
     target_column: Annotated[
@@ -49,6 +64,10 @@ def score(
     tokens: Annotated[
         bool, typer.Option("--tokens", help="Keep the log-probability of each token of texts without masks.")
     ] = False,
+    memory_budget: Annotated[
+        int, typer.Option(min=1, metavar="MB", help="Memory for rows read ahead and scores not yet written.")
+    ] = MEMORY_BUDGET >> 20,
+    profile: Annotated[bool, typer.Option("--profile", help="Say where the time went.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="End with exit code 3 where rows were set aside.")] = False,
     json: Json = False,
 ) -> None:
@@ -62,11 +81,25 @@ def score(
     if no_targets and target_column is not None:
         raise typer.BadParameter("--target-column names a column and --no-targets says there is none: give one of them")
     scoring = ScoringOptions(_top_k(predictions), method, single_piece_targets, tokens)
-    job = Job(source, output, model, text_column, target_column, targets=not no_targets, scoring=scoring)
+    job = Job(
+        source,
+        output,
+        model,
+        text_column,
+        target_column,
+        targets=not no_targets,
+        scoring=scoring,
+        revision=revision,
+        precision=precision,
+        memory_budget=memory_budget << 20,
+    )
+    times = Profile()
     with ProgressDisplay() as display:
-        outcome = score_file(job, display.update, StopRequest.on_signals())
+        outcome = score_file(job, display.update, StopRequest.on_signals(), times)
     for note in outcome.notes:
         log.warning(note)
+    if profile:
+        print_profile(times, Console(stderr=True))
     if json:
         print_json(as_json(outcome.report))
     else:

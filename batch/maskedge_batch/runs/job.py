@@ -19,9 +19,10 @@ from maskedge_batch.reports.measuring import make_report
 from maskedge_batch.reports.rendering import as_html, as_json, as_markdown
 from maskedge_batch.reports.report import Report, RunFacts
 from maskedge_batch.runs.stopping import StopRequest
-from maskedge_batch.scoring.batches import score_batches
+from maskedge_batch.scoring.batches import MEMORY_BUDGET, score_batches
 from maskedge_batch.scoring.columns import Columns, choose_columns, scored_schema, unread_target
 from maskedge_batch.scoring.options import ScoringOptions
+from maskedge_batch.scoring.profile import Profile, Stage
 from maskedge_batch.scoring.rows import RowStatus
 from maskedge_batch.storage.faults import naming_failed_writes
 from maskedge_batch.storage.publishing import staged
@@ -40,8 +41,8 @@ class Job:
     """A Parquet file."""
     output: Path | None = None
     """The scored file, with the reports beside it; None: NAME.scored.parquet beside the input."""
-    model: Path | None = None
-    """A bundle's directory; None: the bundled English model."""
+    model: str | Path | None = None
+    """A bundle's directory, or its id on the Hugging Face Hub; None: the bundled English model."""
     text_column: str = "text"
     """The column with the texts."""
     target_column: str | None = None
@@ -50,6 +51,12 @@ class Job:
     """False: no column holds targets."""
     scoring: ScoringOptions = field(default_factory=ScoringOptions)
     """What is to be found out of each row."""
+    revision: str | None = None
+    """A branch, tag or commit of a model on the Hub."""
+    precision: str | None = None
+    """One of the bundle's graphs; None: the first that this CPU computes rightly."""
+    memory_budget: int = MEMORY_BUDGET
+    """Bytes for rows on their way, as `score_batches` says. It changes no result."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +78,10 @@ class Outcome:
 
 
 def score_file(
-    job: Job, on_progress: OnProgress = lambda done, total: None, stop: StopRequest | None = None
+    job: Job,
+    on_progress: OnProgress = lambda done, total: None,
+    stop: StopRequest | None = None,
+    profile: Profile | None = None,
 ) -> Outcome:
     """Scores a Parquet file into another and reports on it. All four files appear complete, or none of them.
 
@@ -79,6 +89,7 @@ def score_file(
         job: What to score and where to put the results.
         on_progress: Called with how many rows are done and how many there are.
         stop: Checked before each run of the model and after each batch of rows, so that the job can be asked to stop.
+        profile: Is told what the time was spent on.
 
     Returns:
         The report and the paths of the files.
@@ -90,6 +101,7 @@ def score_file(
         StoppedError: The job was stopped.
         BundleError: The model's bundle cannot be loaded.
     """
+    profile = profile or Profile()
     stop = stop or StopRequest()
 
     def progress(done: int, total: int) -> None:
@@ -106,7 +118,7 @@ def score_file(
             predictor = _load(job, stop)
             clock.start_scoring()
             progress(0, source.num_rows)
-            _score_into(scored, output, source, job, predictor, columns, progress)
+            _score_into(scored, output, source, job, predictor, columns, progress, profile)
             report = make_report([scored], run=_run_facts(job, output, clock), check=stop.check)
             pages = (as_html(report), as_markdown(report), as_json(report))
             for draft, final, page in zip(drafts, reports, pages, strict=True):
@@ -130,7 +142,12 @@ def _target_notes(source: ParquetInput, columns: Columns, report: Report) -> Ite
 
 
 def _load(job: Job, stop: StopRequest) -> Predictor:
-    predictor = Predictor.load(job.model, before_batch=lambda tokens: stop.check())
+    try:
+        predictor = Predictor.load(
+            job.model, revision=job.revision, precision=job.precision, before_batch=lambda tokens: stop.check()
+        )
+    except ValueError as error:
+        raise InputError(f"{error}: name the model with --model, or leave --revision out.") from error
     try:
         predictor.fill_encoded([], top_k=job.scoring.top_k or 0)  # no texts: only the limit of top_k is checked
     except ValueError as error:
@@ -169,13 +186,17 @@ def _score_into(
     predictor: Predictor,
     columns: Columns,
     on_progress: OnProgress,
+    profile: Profile,
 ) -> None:
     done = 0
     schema = scored_schema(source.schema, _provenance(job, columns, predictor))
-    scored = score_batches(source.batches(), predictor, columns, job.scoring)
+    scored = score_batches(
+        source.batches(), predictor, columns, job.scoring, memory_budget=job.memory_budget, profile=profile
+    )
     with ScoredWriter(path, final, schema, **writer_options(source.parquet.schema)) as writer:
         for batch in scored:
-            writer.write(batch)
+            with profile.measure(Stage.WRITE):
+                writer.write(batch)
             done += batch.num_rows
             on_progress(done, source.num_rows)
 

@@ -1,5 +1,6 @@
 """Where a job's time goes: the seconds of its stages, by the thread that spent them."""
 
+import math
 import threading
 import time
 from collections import defaultdict
@@ -46,7 +47,8 @@ class Profile:
     """Gathers the time of stages. Any number of threads may do so at once."""
 
     def __init__(self) -> None:
-        self._began = time.perf_counter()
+        self._began = math.inf
+        self._ended = -math.inf
         self._spent: defaultdict[tuple[str, Stage], Spent] = defaultdict(Spent)
         self._lock = threading.Lock()
 
@@ -57,8 +59,10 @@ class Profile:
         try:
             yield
         finally:
-            spent = Spent(time.perf_counter() - wall, time.thread_time() - cpu)
+            ended = time.perf_counter()
+            spent = Spent(ended - wall, time.thread_time() - cpu)
             with self._lock:
+                self._began, self._ended = min(self._began, wall), max(self._ended, ended)
                 self._spent[threading.current_thread().name, stage] += spent
 
     def each(self, stage: Stage, items: Iterator[Item]) -> Iterator[Item]:
@@ -72,8 +76,8 @@ class Profile:
 
     @property
     def wall_seconds(self) -> float:
-        """Seconds since the profile was made."""
-        return time.perf_counter() - self._began
+        """Seconds from the beginning of the first stage to the end of the last."""
+        return max(0.0, self._ended - self._began)
 
     def stages(self) -> dict[Stage, Spent]:
         """The time of each stage, of all threads together."""
