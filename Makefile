@@ -19,7 +19,8 @@ help: ## List the targets
 install: $(VENV)/dev.stamp ## Make the development environment in .venv
 
 score: $(VENV)/batch.stamp ## Score the example sentences with the bundled model, and write a report
-	$(VENV)/bin/mlm-batch score examples/masked_sentences.parquet -o build/masked_sentences.scored.parquet
+	$(VENV)/bin/mlm-batch score examples/masked_sentences.parquet -o build/masked_sentences.scored.parquet \
+		--overwrite
 
 export: $(VENV)/dev.stamp ## Export the bundled model's checkpoint again and compare it with the shipped bundle
 	$(VENV)/bin/mlm-export bundle $(CHECKPOINT) --out build/bundle --calibration $(CALIBRATION) --overwrite

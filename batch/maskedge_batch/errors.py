@@ -15,7 +15,7 @@ __all__ = ["BatchError", "InputError", "LocationError", "OutputError", "StoppedE
 
 
 class BatchError(MaskedgeError):
-    """A batch job stopped; nothing was published."""
+    """A batch job stopped."""
 
 
 class LocationError(BatchError):
@@ -39,5 +39,5 @@ class StoppedError(BatchError):
 
     def __init__(self, number: int) -> None:
         """`number` is the signal that asked."""
-        super().__init__("Stopped before the end: nothing was published.")
+        super().__init__("Stopped before the end. The same command goes on from there.")
         self.number = number

@@ -31,6 +31,8 @@ class ProgressDisplay:
         )
         self._task: TaskID | None = None
         self._start = self._spoke = time.monotonic()
+        self._before = 0
+        """Rows that an earlier run had done."""
 
     def __enter__(self) -> Self:
         self._bar.start()
@@ -40,24 +42,23 @@ class ProgressDisplay:
         self._bar.stop()
 
     def update(self, done: int, total: int) -> None:
-        """Takes the rows done and the rows there are."""
+        """Takes the rows done, those of an earlier run among them, and the rows there are."""
         now = time.monotonic()
-        if done == 0:
-            self._start = now
-        pace = _pace(done, total, now - self._start)
-        if self._task is None:
-            self._task = self._bar.add_task("", total=total, pace=pace)
+        if is_first := self._task is None:
+            self._start, self._before = now, done
+            self._task = self._bar.add_task("", total=total, pace="")
+        pace = _pace(done, total, done - self._before, now - self._start)
         self._bar.update(self._task, completed=done, pace=pace)
-        if self._in_lines and (done in (0, total) or now - self._spoke >= LINE_SECONDS):
+        if self._in_lines and (is_first or done == total or now - self._spoke >= LINE_SECONDS):
             self._spoke = now
             log.info(pace, extra={"rows": done, "rows_total": total})
 
 
-def _pace(done: int, total: int, seconds: float) -> str:
+def _pace(done: int, total: int, just_done: int, seconds: float) -> str:
     rows = f"{done:,} of {total:,} rows"
-    if not done or seconds <= 0:
+    if not just_done or seconds <= 0:
         return rows
-    speed = done / seconds
+    speed = just_done / seconds
     return f"{rows}, {speed:,.0f} rows/s, {_clock((total - done) / speed)} left"
 
 

@@ -1,7 +1,6 @@
 """`mlm-batch score`."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -12,9 +11,11 @@ from maskedge_batch.cli.command import ExitCode, Json, command, log, print_json
 from maskedge_batch.cli.profile_table import print_profile
 from maskedge_batch.cli.progress import ProgressDisplay
 from maskedge_batch.cli.summary import print_summary
+from maskedge_batch.inputs.selection import Selection
 from maskedge_batch.reports.rendering import as_json
 from maskedge_batch.reports.report import Report
 from maskedge_batch.runs.job import Job, score_file
+from maskedge_batch.runs.plan import SHARD_ROWS
 from maskedge_batch.runs.stopping import StopRequest
 from maskedge_batch.scoring.batches import MEMORY_BUDGET
 from maskedge_batch.scoring.options import ScoringOptions
@@ -25,10 +26,20 @@ __all__ = ["score"]
 
 @command
 def score(
-    source: Annotated[Path, typer.Argument(metavar="INPUT.parquet", help="The file to score.", show_default=False)],
+    source: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="INPUT...", help="Parquet files, directories of them and quoted globs.", show_default=False
+        ),
+    ],
     output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", help="The scored file.", show_default="INPUT.scored.parquet beside the input"),
+        str | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="The scored file; with / at its end, or where it is a directory, a directory of parts.",
+            show_default="INPUT.scored.parquet, or INPUT.scored/ for a directory",
+        ),
     ] = None,
     model: Annotated[
         str | None,
@@ -68,10 +79,31 @@ def score(
         int, typer.Option(min=1, metavar="MB", help="Memory for rows read ahead and scores not yet written.")
     ] = MEMORY_BUDGET >> 20,
     profile: Annotated[bool, typer.Option("--profile", help="Say where the time went.")] = False,
+    columns: Annotated[
+        list[str] | None,
+        typer.Option(help="A column to pass on, beside those that are read. May be given again.", show_default="all"),
+    ] = None,
+    row_filter: Annotated[
+        str | None,
+        typer.Option("--filter", help="Take only rows for which this is true, as in SQL: \"lang = 'en'\"."),
+    ] = None,
+    sample: Annotated[int | None, typer.Option(min=0, help="Take so many rows, chosen at random.")] = None,
+    seed: Annotated[int, typer.Option(help="Of --sample: the same rows each time.")] = 0,
+    limit: Annotated[int | None, typer.Option(min=0, help="Take the first so many rows.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace results that are there already.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with an unfinished run; one that is complete is left as it is.")
+    ] = False,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Batches the model reads at once.", show_default="one for each CPU")
+    ] = None,
+    shard_rows: Annotated[
+        int, typer.Option(min=1, help="Rows of a part at most: a stopped run loses less than one part.")
+    ] = SHARD_ROWS,
     strict: Annotated[bool, typer.Option("--strict", help="End with exit code 3 where rows were set aside.")] = False,
     json: Json = False,
 ) -> None:
-    """Score every row of a Parquet file, and report on it in HTML, Markdown and JSON.
+    """Score every row of Parquet files, and report on it in HTML, Markdown and JSON.
 
     Masks, written [MASK] or <mask>, are filled; with a target column the known words are rated. Texts without a mask
     are given their pseudo-log-likelihood. A row that cannot be scored keeps its place, with the reason in mlm_status.
@@ -80,7 +112,8 @@ def score(
     """
     if no_targets and target_column is not None:
         raise typer.BadParameter("--target-column names a column and --no-targets says there is none: give one of them")
-    scoring = ScoringOptions(_top_k(predictions), method, single_piece_targets, tokens)
+    if overwrite and resume:
+        raise typer.BadParameter("--overwrite replaces what --resume goes on with: give one of them")
     job = Job(
         source,
         output,
@@ -88,10 +121,15 @@ def score(
         text_column,
         target_column,
         targets=not no_targets,
-        scoring=scoring,
         revision=revision,
         precision=precision,
         memory_budget=memory_budget << 20,
+        scoring=ScoringOptions(_top_k(predictions), method, single_piece_targets, tokens),
+        selection=Selection(tuple(columns) if columns else None, row_filter, sample, seed, limit),
+        overwrite=overwrite,
+        resume=resume,
+        threads=threads,
+        shard_rows=shard_rows,
     )
     times = Profile()
     with ProgressDisplay() as display:
@@ -103,7 +141,7 @@ def score(
     if json:
         print_json(as_json(outcome.report))
     else:
-        files = {"scores": outcome.output, "report": outcome.html}
+        files = {"scores": outcome.places.output, "report": outcome.places.html}
         print_summary(_summary(outcome.report), files, Console())
     if strict and outcome.report.set_aside:
         raise typer.Exit(ExitCode.SET_ASIDE)

@@ -1,7 +1,6 @@
 """What a command prints at its end: figures, and the files that hold more."""
 
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 
 from rich import box
 from rich.console import Console
@@ -11,7 +10,7 @@ from rich.text import Text
 __all__ = ["print_summary"]
 
 
-def print_summary(figures: Iterable[tuple[str, str]], files: Mapping[str, Path], console: Console) -> None:
+def print_summary(figures: Iterable[tuple[str, str]], files: Mapping[str, object], console: Console) -> None:
     """Prints figures and files, each with what it is called."""
     table = Table(box=box.SIMPLE, show_header=False, pad_edge=False)
     table.add_column(style="bold")

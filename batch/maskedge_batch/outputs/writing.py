@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from maskedge_batch.storage.faults import naming_failed_writes
+from maskedge_batch.storage.locations import Place
 
 __all__ = ["ScoredWriter"]
 
@@ -20,7 +21,7 @@ class ScoredWriter:
     """Gathers batches into row groups and writes them with page checksums. As a context manager it writes the footer
     when the block ends."""
 
-    def __init__(self, path: Path, final: Path, schema: pa.Schema, **options: Any) -> None:
+    def __init__(self, path: Path, final: Place, schema: pa.Schema, **options: Any) -> None:
         """Writes to `path`; errors name `final`, the file it is to become. `options` are pyarrow's own."""
         self._final = final
         self._waiting: list[pa.RecordBatch] = []

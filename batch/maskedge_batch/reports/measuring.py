@@ -1,7 +1,6 @@
 """Scored files -> their report."""
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from maskedge_batch.reports import bootstrap
 from maskedge_batch.reports.bootstrap import Resampling
@@ -22,6 +21,7 @@ from maskedge_batch.reports.report import (
 )
 from maskedge_batch.reports.scored import ScoredFiles, open_scored
 from maskedge_batch.reports.tables import Database, fill_tables, open_database
+from maskedge_batch.storage.locations import Location, Place
 
 __all__ = ["make_report"]
 
@@ -29,7 +29,7 @@ QUANTILES = {"5 %": 0.05, "25 %": 0.25, "50 %": 0.5, "75 %": 0.75, "95 %": 0.95}
 
 
 def make_report(
-    paths: Sequence[Path],
+    paths: Sequence[Place],
     *,
     by: Sequence[str] = (),
     run: RunFacts | None = None,
@@ -68,7 +68,7 @@ def make_report(
         )
 
 
-def _name(paths: Sequence[Path]) -> str:
+def _name(paths: Sequence[Location]) -> str:
     return paths[0].name if len(paths) == 1 else f"{paths[0].name} and {len(paths) - 1} more"
 
 

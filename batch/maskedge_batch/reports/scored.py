@@ -4,13 +4,15 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import PurePosixPath
 from typing import Any, TypeAlias
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from maskedge_batch.errors import InputError
+from maskedge_batch.storage.faults import FAILURES, reason
+from maskedge_batch.storage.locations import Location, Place, locate
 
 __all__ = ["Provenance", "RowValues", "ScoredFiles", "open_scored"]
 
@@ -58,7 +60,7 @@ class Provenance:
 class ScoredFiles:
     """Files that one job scored, in the order of their rows."""
 
-    paths: tuple[Path, ...]
+    paths: tuple[Location, ...]
     first_rows: tuple[int, ...]
     """The number of each file's first row among all rows; one more: of all rows."""
     schema: pa.Schema
@@ -72,7 +74,7 @@ class ScoredFiles:
     def batches(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         """All rows in order, with these columns or leaves of columns. Raises InputError where a file is damaged."""
         for path in self.paths:
-            with _naming(path), pq.ParquetFile(path, page_checksum_verification=True) as file:
+            with _opened(path) as file:
                 yield from file.iter_batches(_batch_rows(file), columns=list(columns))
 
     def take(self, rows: Sequence[int], columns: Sequence[str]) -> dict[int, RowValues]:
@@ -82,18 +84,18 @@ class ScoredFiles:
         for path, first, after in zip(self.paths, self.first_rows, self.first_rows[1:], strict=False):
             wanted = sorted({row - first for row in rows if first <= row < after})
             if wanted:
-                with _naming(path), pq.ParquetFile(path, page_checksum_verification=True) as file:
+                with _opened(path) as file:
                     taken |= {first + row: found for row, found in _take(file, wanted, list(columns))}
         return taken
 
 
-def open_scored(paths: Sequence[Path]) -> ScoredFiles:
+def open_scored(paths: Sequence[Place]) -> ScoredFiles:
     """Opens files that `mlm-batch score` wrote, or directories of them.
 
     Raises:
         InputError: There is no such file, it is not a scored one, or not all were scored by the same job.
     """
-    files = [file for path in paths for file in _files(path)]
+    files = [file for path in paths for file in _files(locate(path))]
     if not files:
         raise InputError(f"{_listed(paths)} holds no Parquet file: name scored files, or directories of them.")
     metadata = [_footer(path) for path in files]
@@ -111,26 +113,27 @@ def open_scored(paths: Sequence[Path]) -> ScoredFiles:
     return ScoredFiles(tuple(files), tuple(first_rows), schemas[0], found[0])
 
 
-def _files(path: Path) -> list[Path]:
-    if path.is_dir():
-        found = (file for file in path.rglob("*.parquet") if not _is_hidden(file.relative_to(path)))
-        return sorted(found)
-    if not path.exists():
-        raise InputError(f"There is no file {path}: check its name.")
-    return [path]
+def _files(path: Location) -> list[Location]:
+    with _naming(path):
+        if path.is_directory():
+            return [file for file in path.files() if file.suffix == ".parquet" and not _is_hidden(file, path)]
+        if not path.exists():
+            raise InputError(f"There is no file {path}: check its name.")
+        return [path]
 
 
-def _is_hidden(path: Path) -> bool:
+def _is_hidden(file: Location, directory: Location) -> bool:
     """Whether Spark and pyarrow pass it over."""
-    return any(part.startswith(("_", ".")) for part in path.parts)
+    parts = PurePosixPath(file.path).relative_to(directory.path).parts
+    return any(part.startswith(("_", ".")) for part in parts)
 
 
-def _footer(path: Path) -> tuple[int, pa.Schema]:
-    with _naming(path), pq.ParquetFile(path) as file:
+def _footer(path: Location) -> tuple[int, pa.Schema]:
+    with _opened(path) as file:
         return int(file.metadata.num_rows), file.schema_arrow
 
 
-def _provenance(path: Path, schema: pa.Schema) -> Provenance:
+def _provenance(path: Location, schema: pa.Schema) -> Provenance:
     try:
         said = json.loads((schema.metadata or {})[b"maskedge"])
         provenance = Provenance(
@@ -179,16 +182,21 @@ def _take(file: pq.ParquetFile, rows: Sequence[int], columns: Sequence[str]) -> 
 
 
 @contextmanager
-def _naming(path: Path) -> Iterator[None]:
+def _opened(path: Location) -> Iterator[pq.ParquetFile]:
+    with (
+        _naming(path),
+        pq.ParquetFile(path.path, filesystem=path.filesystem, page_checksum_verification=True) as file,
+    ):
+        yield file
+
+
+@contextmanager
+def _naming(path: Location) -> Iterator[None]:
     try:
         yield
-    except (pa.ArrowException, OSError) as error:
-        said = str(error).strip().splitlines()
-        raise InputError(
-            f"{path} cannot be read as a Parquet file ({said[0].rstrip('.') if said else type(error).__name__}): "
-            "score it again."
-        ) from error
+    except FAILURES as error:
+        raise InputError(f"{path} cannot be read as a Parquet file ({reason(error)}): score it again.") from error
 
 
-def _listed(paths: Sequence[Path]) -> str:
+def _listed(paths: Sequence[Place]) -> str:
     return ", ".join(map(str, paths))

@@ -1,31 +1,32 @@
-"""One file from beginning to end: check, score, write, report, publish."""
+"""One job from beginning to end: check, plan, score shard by shard, put together, report."""
 
-import json
-import platform
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
-from importlib.metadata import version
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from maskedge import Predictor
-from maskedge.bundle.threads import usable_cpus
-from maskedge_batch.errors import InputError, OutputError
-from maskedge_batch.inputs.parquet import ParquetInput, open_parquet
-from maskedge_batch.inputs.passing_on import check_passed_on, writer_options
-from maskedge_batch.outputs.writing import ScoredWriter
+import pyarrow as pa
+
+from maskedge_batch.errors import InputError
+from maskedge_batch.inputs.input_set import InputSet, open_inputs
+from maskedge_batch.inputs.selection import Selection, select
 from maskedge_batch.reports.measuring import make_report
-from maskedge_batch.reports.rendering import as_html, as_json, as_markdown
 from maskedge_batch.reports.report import Report, RunFacts
+from maskedge_batch.runs.beginning import begin, finished_run
+from maskedge_batch.runs.facts import Clock, fingerprint, provenance, run_facts
+from maskedge_batch.runs.finishing import finish
+from maskedge_batch.runs.local import run_locally
+from maskedge_batch.runs.model import Model, choose_model
+from maskedge_batch.runs.places import Places, choose_places
+from maskedge_batch.runs.plan import SHARD_ROWS, Plan, RowGroup, cut
+from maskedge_batch.runs.receipts import Receipt, Totals
+from maskedge_batch.runs.shard import Work
 from maskedge_batch.runs.stopping import StopRequest
-from maskedge_batch.scoring.batches import MEMORY_BUDGET, score_batches
+from maskedge_batch.scoring.batches import MEMORY_BUDGET
 from maskedge_batch.scoring.columns import Columns, choose_columns, scored_schema, unread_target
 from maskedge_batch.scoring.options import ScoringOptions
-from maskedge_batch.scoring.profile import Profile, Stage
+from maskedge_batch.scoring.profile import Profile
 from maskedge_batch.scoring.rows import RowStatus
-from maskedge_batch.storage.faults import naming_failed_writes
-from maskedge_batch.storage.publishing import staged
+from maskedge_batch.storage.locations import Location, Place, locate
 
 __all__ = ["Job", "OnProgress", "Outcome", "score_file"]
 
@@ -37,10 +38,11 @@ OnProgress = Callable[[int, int], None]
 class Job:
     """What to score and where to put the results."""
 
-    input: Path
-    """A Parquet file."""
-    output: Path | None = None
-    """The scored file, with the reports beside it; None: NAME.scored.parquet beside the input."""
+    input: Place | Sequence[Place]
+    """Parquet files, directories of them and globs, on this machine or in a store."""
+    output: Place | None = None
+    """The scored file, with the reports beside it; with `/` at its end, or where it is a directory, a directory of
+    parts with the reports in it; None: NAME.scored.parquet beside the input, NAME.scored/ for a directory."""
     model: str | Path | None = None
     """A bundle's directory, or its id on the Hugging Face Hub; None: the bundled English model."""
     text_column: str = "text"
@@ -57,6 +59,17 @@ class Job:
     """One of the bundle's graphs; None: the first that this CPU computes rightly."""
     memory_budget: int = MEMORY_BUDGET
     """Bytes for rows on their way, as `score_batches` says. It changes no result."""
+    selection: Selection = field(default_factory=Selection)
+    """Which rows and columns of the input are taken."""
+    overwrite: bool = False
+    """Whether results that are there already are replaced, and an unfinished run of another job is thrown away."""
+    resume: bool = False
+    """Whether complete results of the same job are taken as they are. An unfinished run of the same job is gone on with
+    in any case."""
+    threads: int | None = None
+    """Batches that the model reads at once; None: as many as there are CPUs."""
+    shard_rows: int = SHARD_ROWS
+    """Rows of a part at most; what a stopped run has to do again is less than one part."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,16 +78,30 @@ class Outcome:
 
     report: Report
     """The metrics of all rows."""
-    output: Path
-    """The scored file."""
-    html: Path
-    """The report as a page."""
-    markdown: Path
-    """The report as Markdown."""
-    json: Path
-    """The report as JSON."""
+    places: Places
+    """Where the files are, on whatever file system. The following are the paths of local ones."""
     notes: tuple[str, ...] = ()
-    """What was done with a column that its owner may not expect, a sentence each."""
+    """What was done that its owner may not expect, a sentence each."""
+
+    @property
+    def output(self) -> Path:
+        """The scored file, or the directory of parts."""
+        return self.places.output.local
+
+    @property
+    def html(self) -> Path:
+        """The report as a page."""
+        return self.places.html.local
+
+    @property
+    def markdown(self) -> Path:
+        """The report as Markdown."""
+        return self.places.markdown.local
+
+    @property
+    def json(self) -> Path:
+        """The report as JSON."""
+        return self.places.json.local
 
 
 def score_file(
@@ -83,7 +110,9 @@ def score_file(
     stop: StopRequest | None = None,
     profile: Profile | None = None,
 ) -> Outcome:
-    """Scores a Parquet file into another and reports on it. All four files appear complete, or none of them.
+    """Scores Parquet files into one, or into a directory of parts, and reports on it.
+
+    The results appear complete under their names. A run that is stopped, even killed, is gone on with by the same call.
 
     Args:
         job: What to score and where to put the results.
@@ -96,42 +125,122 @@ def score_file(
 
     Raises:
         InputError: The input or its columns cannot be used, or `ScoringOptions.top_k` exceeds the vocabulary.
-        OutputError: The results cannot go where they were asked to go.
+        OutputError: The results cannot go where they were asked to go: what is there may not be replaced, another run
+            is writing it, or there is no such place.
         WriteError: The results could not be written to the end, on a full disk for example.
         StoppedError: The job was stopped.
         BundleError: The model's bundle cannot be loaded.
     """
-    profile = profile or Profile()
-    stop = stop or StopRequest()
-
-    def progress(done: int, total: int) -> None:
-        on_progress(done, total)
-        stop.check()  # rows that are set aside are many, and never come to the model
-
-    clock = _Clock()
-    with open_parquet(job.input) as source:
-        columns = choose_columns(source.schema, job.text_column, job.target_column, targets=job.targets)
-        output, *reports = finals = _places(job)
-        source.choose_timestamp_units(stop.check)
-        notes = check_passed_on(source.parquet.schema, scored_schema(source.schema))
-        with staged(*finals) as (scored, *drafts):
-            predictor = _load(job, stop)
-            clock.start_scoring()
-            progress(0, source.num_rows)
-            _score_into(scored, output, source, job, predictor, columns, progress, profile)
-            report = make_report([scored], run=_run_facts(job, output, clock), check=stop.check)
-            pages = (as_html(report), as_markdown(report), as_json(report))
-            for draft, final, page in zip(drafts, reports, pages, strict=True):
-                with naming_failed_writes(final):
-                    draft.write_text(page, encoding="utf-8")
-            stop.check()
-    return Outcome(report, *finals, notes=(*notes, *_target_notes(source, columns, report)))
+    stop, clock = stop or StopRequest(), Clock()
+    arguments = [job.input] if isinstance(job.input, Location | str | Path) else list(job.input)
+    everything = open_inputs(arguments)
+    columns = choose_columns(everything.schema, job.text_column, job.target_column, targets=job.targets)
+    places = choose_places(arguments, [file.location for file in everything.files], job.output)
+    needed = [name for name in (columns.text, columns.target) if name is not None]
+    inputs = select(everything, job.selection, needed, stop.check)
+    notes = inputs.check_passed_on()
+    with places.held():
+        run = _Run(
+            job, _name(arguments), inputs, columns, places, _choose_model(job), stop, clock, profile or Profile()
+        )
+        report = run.to_the_end(on_progress)
+    return Outcome(report, places, (*notes, *_target_notes(everything.schema, columns, report)))
 
 
-def _target_notes(source: ParquetInput, columns: Columns, report: Report) -> Iterator[str]:
+def _name(arguments: Sequence[Place]) -> str:
+    """What the input is called in its report."""
+    name = locate(arguments[0]).name
+    return name if len(arguments) == 1 else f"{name} and {len(arguments) - 1} more"
+
+
+def _choose_model(job: Job) -> Model:
+    try:
+        model = choose_model(job.model, job.revision, job.precision)
+    except ValueError as error:
+        raise InputError(f"{error}: name the model with --model, or leave --revision out.") from error
+    top_k = job.scoring.top_k or 0
+    if not 0 <= top_k <= model.vocab_size:
+        raise InputError(
+            f"top_k is {top_k}; it must be from 0 to {model.vocab_size}, the size of the vocabulary: choose another "
+            "with --predictions."
+        )
+    return model
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """A job that is ready: all that could be checked before the model is loaded has been."""
+
+    job: Job
+    name: str
+    inputs: InputSet
+    columns: Columns
+    places: Places
+    model: Model
+    stop: StopRequest
+    clock: Clock
+    profile: Profile
+
+    def to_the_end(self, on_progress: OnProgress) -> Report:
+        """Does what is not done, and finishes."""
+        plan = self._plan()
+        done = begin(self.places, plan, overwrite=self.job.overwrite, resume=self.job.resume)
+        if done is None:
+            return self._as_it_was()
+        work = self._work(plan)
+        receipts = [*done, *self._scored(plan, work, done, on_progress)]
+        return finish(self.places, plan, work, lambda: self._facts(Totals.of(receipts)), self.stop.check)
+
+    def _plan(self) -> Plan:
+        job = self.job
+        what = fingerprint(self.inputs, job.selection, self.columns, self.model, job.scoring, shard_rows=job.shard_rows)
+        files = [
+            [RowGroup(*group) for group in self.inputs.row_groups(file, self.columns.text)]
+            for file in range(len(self.inputs.files))
+        ]
+        return Plan(what, cut(files, job.shard_rows))
+
+    def _work(self, plan: Plan) -> Work:
+        return Work(
+            job=plan.fingerprint.digest,
+            inputs=self.inputs,
+            columns=self.columns,
+            options=self.job.scoring,
+            schema=scored_schema(self.inputs.schema, provenance(self.columns, self.model, self.job.scoring)),
+            writer_options=self.inputs.writer_options,
+            workspace=self.places.workspace,
+            memory_budget=self.job.memory_budget,
+        )
+
+    def _scored(self, plan: Plan, work: Work, done: list[Receipt], on_progress: OnProgress) -> Iterator[Receipt]:
+        """Does the shards that have no receipt."""
+        rows = sum(receipt.rows for receipt in done)
+        finished = {receipt.shard for receipt in done}
+
+        def progress(more: int) -> None:
+            nonlocal rows
+            rows += more
+            on_progress(rows, plan.rows)
+            self.stop.check()  # rows that are set aside are many, and never come to the model
+
+        missing = [shard for shard in plan.shards if shard.number not in finished]
+        if missing:
+            predictor = self.model.load(self.job.threads, lambda tokens: self.stop.check())
+            progress(0)
+            yield from run_locally(missing, work, predictor, progress, self.profile)
+
+    def _facts(self, totals: Totals) -> RunFacts:
+        return run_facts(self.name, self.places, self.clock, totals.seconds)
+
+    def _as_it_was(self) -> Report:
+        """The report of results that were complete before."""
+        return make_report([self.places.output], run=RunFacts(**finished_run(self.places) or {}), check=self.stop.check)
+
+
+def _target_notes(schema: pa.Schema, columns: Columns, report: Report) -> Iterator[str]:
     """What became of a column of targets that nobody asked for."""
     masked = report.masked
-    if unread := unread_target(source.schema, columns):
+    if unread := unread_target(schema, columns):
         yield unread
     elif columns.asked or columns.target is None:
         return
@@ -139,89 +248,3 @@ def _target_notes(source: ParquetInput, columns: Columns, report: Report) -> Ite
         yield f"No text has a mask, so the column {columns.target!r} is not read as targets."
     elif masked and not masked.overall and RowStatus.TARGET_NOT_IN_VOCABULARY in report.set_aside:
         yield f"The column {columns.target!r} holds no target that could be rated: --no-targets leaves it alone."
-
-
-def _load(job: Job, stop: StopRequest) -> Predictor:
-    try:
-        predictor = Predictor.load(
-            job.model, revision=job.revision, precision=job.precision, before_batch=lambda tokens: stop.check()
-        )
-    except ValueError as error:
-        raise InputError(f"{error}: name the model with --model, or leave --revision out.") from error
-    try:
-        predictor.fill_encoded([], top_k=job.scoring.top_k or 0)  # no texts: only the limit of top_k is checked
-    except ValueError as error:
-        raise InputError(f"{error}: choose another with --predictions.") from error
-    return predictor
-
-
-class _Clock:
-    def __init__(self) -> None:
-        self.began = datetime.now(UTC)
-        self._start = self._scoring = time.monotonic()
-
-    def start_scoring(self) -> None:
-        self._scoring = time.monotonic()
-
-    def wall_and_scoring_seconds(self) -> tuple[float, float]:
-        now = time.monotonic()
-        return now - self._start, now - self._scoring
-
-
-def _places(job: Job) -> tuple[Path, Path, Path, Path]:
-    """The output and its reports. Raises OutputError where the output would take the place of the input."""
-    name = job.input.stem if job.input.suffix.lower() == ".parquet" else job.input.name
-    output = job.output or job.input.with_name(f"{name}.scored.parquet")
-    if output.exists() and output.samefile(job.input):
-        raise OutputError(f"{output} is the input itself: name another file with -o.")
-    html, markdown, json_ = (output.with_name(f"{name}.report.{suffix}") for suffix in ("html", "md", "json"))
-    return output, html, markdown, json_
-
-
-def _score_into(
-    path: Path,
-    final: Path,
-    source: ParquetInput,
-    job: Job,
-    predictor: Predictor,
-    columns: Columns,
-    on_progress: OnProgress,
-    profile: Profile,
-) -> None:
-    done = 0
-    schema = scored_schema(source.schema, _provenance(job, columns, predictor))
-    scored = score_batches(
-        source.batches(), predictor, columns, job.scoring, memory_budget=job.memory_budget, profile=profile
-    )
-    with ScoredWriter(path, final, schema, **writer_options(source.parquet.schema)) as writer:
-        for batch in scored:
-            with profile.measure(Stage.WRITE):
-                writer.write(batch)
-            done += batch.num_rows
-            on_progress(done, source.num_rows)
-
-
-def _provenance(job: Job, columns: Columns, predictor: Predictor) -> bytes:
-    """What the scores came from, for the output's metadata. No times or paths: the same job gives the same bytes."""
-    facts = {
-        "model": predictor.name,
-        "precision": predictor.precision,
-        "fingerprint": predictor.fingerprint,
-        "maskedge": version("maskedge"),
-        "options": {"text_column": columns.text, "target_column": columns.target, **asdict(job.scoring)},
-    }
-    return json.dumps(facts, sort_keys=True).encode()
-
-
-def _run_facts(job: Job, output: Path, clock: _Clock) -> RunFacts:
-    wall, scoring = clock.wall_and_scoring_seconds()
-    packages = ("maskedge", "onnxruntime", "tokenizers", "numpy", "pyarrow")
-    return RunFacts(
-        input=job.input.name,
-        output=output.name,
-        versions={"python": platform.python_version(), **{name: version(name) for name in packages}},
-        started=clock.began.isoformat(timespec="seconds"),
-        wall_seconds=wall,
-        scoring_seconds=scoring,
-        machine=f"{usable_cpus()} CPUs, {platform.machine()}, {platform.system()}",
-    )

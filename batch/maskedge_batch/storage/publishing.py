@@ -10,6 +10,7 @@ import os
 import re
 import secrets
 import tempfile
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from hashlib import sha256
@@ -23,6 +24,9 @@ from maskedge_batch.storage.faults import FAILURES, naming_failed_writes, reason
 from maskedge_batch.storage.locations import Location, Place, locate
 
 __all__ = ["publish_bytes", "staged", "sweep"]
+
+LEFTOVER = re.compile(r"(?P<stem>.*)[0-9a-f]{8}\.tmp", re.DOTALL)
+"""The name of a temporary file."""
 
 UPLOAD_BYTES = 32 << 20
 """How much of an upload waits in memory."""
@@ -62,11 +66,14 @@ def publish_bytes(final: Place, content: bytes) -> None:
 
 def sweep(*finals: Place) -> None:
     """Removes what a killed process left of `staged` for these places; nothing else may be writing to them now."""
+    stems: defaultdict[Path, set[str]] = defaultdict(set)
     for final in map(locate, finals):
-        leftover = re.compile(re.escape(_stem(final)) + r"[0-9a-f]{8}\.tmp")
+        stems[_directory(final)].add(_stem(final))
+    for directory, mine in stems.items():
         with suppress(OSError):  # no such directory: nothing left
-            for path in _directory(final).iterdir():
-                if leftover.fullmatch(path.name):
+            for path in directory.iterdir():
+                leftover = LEFTOVER.fullmatch(path.name)
+                if leftover and leftover["stem"] in mine:
                     path.unlink(missing_ok=True)
 
 

@@ -76,7 +76,7 @@ def test_a_stop_signal_ends_it_within_seconds_and_leaves_nothing(
 ) -> None:
     earlier = long_input.with_name("sentences.scored.parquet")
     earlier.write_bytes(b"earlier")
-    process = start_cli(long_input)
+    process = start_cli(long_input, "--overwrite")
     wait_until_it_scores(process)
     for _ in range(2):  # an impatient second one leaves nothing either
         process.send_signal(number)
@@ -99,5 +99,5 @@ def test_a_killed_run_leaves_no_output_and_can_be_run_again(
     output = long_input.with_name("sentences.scored.parquet")
     assert not output.exists()
     assert not list(long_input.parent.glob("sentences.report.*"))
-    assert run_cli(write_input(sentences)).returncode == 0
+    assert run_cli(write_input(sentences), "--overwrite").returncode == 0
     assert pq.read_metadata(output).num_rows == len(sentences)

@@ -47,7 +47,7 @@ def test_a_log_in_json_has_an_object_a_line(score: Score) -> None:
 
 def test_strict_ends_with_3_where_rows_were_set_aside_and_writes_all_the_same(score: Score, tmp_path: Path) -> None:
     assert score().exit_code == 0
-    assert score("--strict").exit_code == 3
+    assert score("--strict", "--overwrite").exit_code == 3
     assert (tmp_path / "sentences.scored.parquet").exists()
 
 

@@ -434,7 +434,7 @@ def test_metadata_that_is_not_sparks_after_all_is_left_alone(write_input: WriteI
     key = b"org.apache.spark.sql.parquet.row.metadata"
     for broken in (b"{", b"[]", b'{"fields": 3}'):
         path = write_input(pa.table({"text": ["a"]}).replace_schema_metadata({key: broken}))
-        output = score_file(Job(path, model=bundle)).output
+        output = score_file(Job(path, model=bundle, overwrite=True)).output
         assert (pq.read_schema(output).metadata or {})[key] == broken
 
 

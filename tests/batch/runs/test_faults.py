@@ -32,8 +32,8 @@ def test_a_missing_input_file(tmp_path: Path) -> None:
     assert f"no file {tmp_path}/sentences.parquet" in refuse(tmp_path / "sentences.parquet")
 
 
-def test_a_directory_as_input(tmp_path: Path) -> None:
-    assert f"{tmp_path} is not a file" in refuse(tmp_path)
+def test_a_directory_without_files_as_input(tmp_path: Path) -> None:
+    assert f"{tmp_path} holds no files to read" in refuse(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -110,8 +110,9 @@ def test_a_missing_output_directory(write_input: WriteInput, tmp_path: Path) -> 
     assert f"no directory {tmp_path}/results" in message
 
 
-def test_an_output_that_is_a_directory(write_input: WriteInput, tmp_path: Path) -> None:
-    assert f"{tmp_path} is not a file" in refuse(write_input({"text": ["a"]}), "-o", tmp_path)
+def test_an_output_directory_that_holds_something_else(write_input: WriteInput, tmp_path: Path) -> None:
+    message = refuse(write_input({"text": ["a"]}), "-o", tmp_path, "--overwrite")
+    assert f"{tmp_path} holds other files, such as sentences.parquet" in message
 
 
 def test_an_output_that_is_a_device(write_input: WriteInput, tmp_path: Path) -> None:
@@ -188,7 +189,7 @@ def test_a_full_disk(write_input: WriteInput, tmp_path: Path, bundle: Path) -> N
     command = [sys.executable, "-c", limited, "score", str(path), "--model", str(bundle)]
     result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert result.returncode == 1, result.stderr
-    assert f"{tmp_path}/sentences.scored.parquet could not be written" in result.stderr
+    assert f"{tmp_path}/.sentences.scored.parquet.mlm/parts/part-00000.parquet could not be written" in result.stderr
     assert "bytes are free" in result.stderr
     assert "Traceback" not in result.stderr
     assert list(tmp_path.iterdir()) == [path]

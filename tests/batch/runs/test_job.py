@@ -55,7 +55,7 @@ def test_the_same_job_gives_the_same_bytes(
 ) -> None:
     path = write_input(sentences)
     first = score_file(Job(path, model=bundle)).output.read_bytes()
-    assert score_file(Job(path, model=bundle)).output.read_bytes() == first
+    assert score_file(Job(path, model=bundle, overwrite=True)).output.read_bytes() == first
 
 
 def test_results_lie_beside_the_input(write_input: WriteInput, tmp_path: Path, bundle: Path, words: list[str]) -> None:
@@ -110,7 +110,7 @@ PEAK = """
 import sys
 from pathlib import Path
 from maskedge_batch.runs.job import Job, score_file
-score_file(Job(Path(sys.argv[1]), model=Path(sys.argv[2])))
+score_file(Job(Path(sys.argv[1]), model=Path(sys.argv[2]), overwrite=True))
 print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
 """
 

@@ -122,7 +122,7 @@ def test_the_command_says_its_notes_on_standard_error(write_input: WriteInput, b
     shown = command(path, "--model", bundle)
     assert shown.exit_code == 0
     assert shown.stderr.count("Note: The column 'target' holds int64, so it is not read as targets.") == 1
-    quiet = command(path, "--model", bundle, "--no-targets")
+    quiet = command(path, "--model", bundle, "--no-targets", "--overwrite")
     assert quiet.exit_code == 0
     assert "Note" not in quiet.stderr
 

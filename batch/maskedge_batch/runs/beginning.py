@@ -1,0 +1,118 @@
+"""Whether a job begins, goes on, is complete already, or must not touch what lies at its place."""
+
+import json
+import logging
+from typing import Any
+
+from maskedge_batch.errors import OutputError
+from maskedge_batch.runs.fingerprint import Fingerprint
+from maskedge_batch.runs.places import Places
+from maskedge_batch.runs.plan import Plan
+from maskedge_batch.runs.receipts import Receipt
+from maskedge_batch.runs.workspace import sha256_of
+from maskedge_batch.storage.faults import naming_failed_reads, naming_failed_writes
+
+__all__ = ["begin", "finished_run"]
+
+log = logging.getLogger("maskedge_batch")
+
+
+def begin(places: Places, plan: Plan, *, overwrite: bool, resume: bool) -> list[Receipt] | None:
+    """Makes the workspace ready for the plan's shards that are not done.
+
+    Args:
+        places: Where the results go; their workspace is held.
+        plan: What is to be done.
+        overwrite: Whether results that are there may be replaced, and an unfinished run of another job thrown away.
+        resume: Whether complete results of the same job are no obstacle.
+
+    Returns:
+        The receipts of the shards that an earlier run has done, in order; None where the results are complete.
+
+    Raises:
+        OutputError: What is there may not be replaced; says what it is, and in what its job differs.
+        WriteError: The place cannot be looked at, or written to.
+    """
+    with naming_failed_writes(places.output):
+        return _begin(places, plan, overwrite=overwrite, resume=resume)
+
+
+def _begin(places: Places, plan: Plan, *, overwrite: bool, resume: bool) -> list[Receipt] | None:
+    there = places.workspace.read_plan()
+    if places.complete.exists() and (places.is_directory or there is None):
+        if resume and _is_this_job(places, plan):
+            return None
+        going_on = _may_mend(places, overwrite=overwrite, resume=resume)
+    else:
+        going_on = there is not None and _may_go_on(places, there, plan, overwrite)
+    _clean(places, *(known for known in (plan, there) if known is not None))
+    if going_on:
+        return _done(places, plan)
+    places.workspace.begin(plan)
+    return []
+
+
+def _may_mend(places: Places, *, overwrite: bool, resume: bool) -> bool:
+    """Whether complete results, which are not all of this job's, are gone on with; otherwise they are replaced."""
+    if not (overwrite or resume):
+        raise OutputError(_exists(places))
+    return resume
+
+
+def _may_go_on(places: Places, there: Plan, plan: Plan, overwrite: bool) -> bool:
+    """Whether an unfinished run is gone on with; otherwise it is thrown away."""
+    if there.fingerprint != plan.fingerprint:
+        if not overwrite:
+            raise OutputError(_other(places, "has an unfinished run of another job", there.fingerprint, plan))
+        return False
+    if not (places.is_directory or overwrite or places.workspace.is_publishing) and places.output.exists():
+        raise OutputError(_exists(places))
+    return True
+
+
+def _clean(places: Places, *plans: Plan) -> None:
+    """Takes away what says that the results are complete, and what killed runs were writing."""
+    if places.is_directory:
+        places.complete.remove()
+    for plan in plans:
+        places.workspace.sweep(plan)
+
+
+def _done(places: Places, plan: Plan) -> list[Receipt]:
+    done = places.workspace.done(plan)
+    log.info(f"Going on with the run that was begun before: {len(done):,} of {len(plan.shards):,} shards are done.")
+    return done
+
+
+def _is_this_job(places: Places, plan: Plan) -> bool:
+    """Whether the complete results are those of this job, and whole. A directory that lost parts is gone on with."""
+    said = finished_run(places)
+    if said is None:
+        raise OutputError(f"{_exists(places)} What it was made from is not known: {places.json} does not say it.")
+    if (was := Fingerprint(said.get("job", {}))) != plan.fingerprint:
+        raise OutputError(_other(places, "was written by another job", was, plan))
+    if places.is_directory:
+        return len(places.workspace.done(plan)) == len(plan.shards)
+    with naming_failed_reads(places.output):
+        found = sha256_of(places.output)
+    if found != said.get("output_sha256"):
+        raise OutputError(f"{places.output} was changed after it was written: --overwrite makes it again.")
+    return True
+
+
+def finished_run(places: Places) -> dict[str, Any] | None:
+    """What the report says of the run that it is of; None where there is no report."""
+    try:
+        said = json.loads(places.json.read_bytes())["run"]
+        return said if isinstance(said, dict) else None
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
+
+
+def _exists(places: Places) -> str:
+    return f"{places.output} exists already: --overwrite replaces it, or name another place with -o."
+
+
+def _other(places: Places, what: str, was: Fingerprint, plan: Plan) -> str:
+    differences = "; ".join(was.differences(plan.fingerprint))
+    return f"{places.output} {what} ({differences}): --overwrite begins anew, or name another place with -o."

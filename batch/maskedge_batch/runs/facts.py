@@ -1,0 +1,119 @@
+"""What is told of a job: what makes it this job, what its scores came from, and how its run went."""
+
+import json
+import platform
+import time
+from dataclasses import asdict
+from datetime import UTC, datetime
+from hashlib import sha256
+from importlib.metadata import version
+
+from maskedge.bundle.cpu import cpu_features
+from maskedge.bundle.threads import usable_cpus
+from maskedge_batch.inputs.input_set import InputSet
+from maskedge_batch.inputs.selection import Selection
+from maskedge_batch.reports.report import RunFacts
+from maskedge_batch.runs.fingerprint import Fingerprint
+from maskedge_batch.runs.model import Model
+from maskedge_batch.runs.places import Places
+from maskedge_batch.scoring.columns import Columns
+from maskedge_batch.scoring.options import ScoringOptions
+
+__all__ = ["Clock", "fingerprint", "provenance", "run_facts"]
+
+PACKAGES = ("maskedge", "onnxruntime", "tokenizers", "numpy", "pyarrow")
+"""Other versions of them may compute or write other bytes."""
+
+FILES_NAMED = 100
+"""Beyond so many, what is said of the input's files is said of all together."""
+
+
+class Clock:
+    """When a run began, and how long it has taken."""
+
+    def __init__(self) -> None:
+        self.began = datetime.now(UTC)
+        self._start = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """Since it began."""
+        return time.monotonic() - self._start
+
+
+def fingerprint(
+    inputs: InputSet,
+    selection: Selection,
+    columns: Columns,
+    model: Model,
+    options: ScoringOptions,
+    *,
+    shard_rows: int,
+) -> Fingerprint:
+    """All that the bytes of a job's output depend on, under the names that a user knows it by."""
+    cpu = cpu_features()
+    return Fingerprint(
+        {
+            **_identities(inputs),
+            "--columns": None if selection.columns is None else ", ".join(selection.columns),
+            "--filter": selection.filter,
+            "--sample": selection.sample,
+            "--seed": selection.seed,
+            "--limit": selection.limit,
+            "the model": model.name,
+            "the bundle": model.fingerprint,
+            "the precision": model.precision,
+            "how the bundle was verified": sha256(json.dumps(dict(model.verification)).encode()).hexdigest(),
+            "--text-column": columns.text,
+            "--target-column": columns.target,
+            "targets": "asked for" if columns.asked else "not asked for",
+            "--predictions": "none" if options.top_k is None else options.top_k,
+            "--method": options.method,
+            "--single-piece-targets": str(options.single_piece_targets),
+            "--tokens": str(options.tokens),
+            "--shard-rows": shard_rows,
+            **{name: version(name) for name in PACKAGES},
+            "the CPU": " ".join((cpu.architecture, *cpu.names)),
+        }
+    )
+
+
+def _identities(inputs: InputSet) -> dict[str, str | int | None]:
+    """Of each file, or of all together where they are many. Where the files lie does not matter, unless it tells them
+    apart."""
+    names = [file.location.name for file in inputs.files]
+    if len({*names}) < len(names):
+        names = [file.location.uri for file in inputs.files]
+    each: dict[str, str | int | None] = {
+        f"the input {name}": "; ".join((file.identity, *(f"{key}={value}" for key, value in file.partitions)))
+        for name, file in zip(names, inputs.files, strict=True)
+    }
+    if len(each) <= FILES_NAMED:
+        return each
+    return {f"the input's {len(each):,} files": sha256(json.dumps(each).encode()).hexdigest()}
+
+
+def provenance(columns: Columns, model: Model, options: ScoringOptions) -> bytes:
+    """What the scores came from, for the output's metadata. No times or paths: the same job gives the same bytes."""
+    facts = {
+        "model": model.name,
+        "precision": model.precision,
+        "fingerprint": model.fingerprint,
+        "verification": dict(model.verification),
+        "maskedge": version("maskedge"),
+        "options": {"text_column": columns.text, "target_column": columns.target, **asdict(options)},
+    }
+    return json.dumps(facts, sort_keys=True).encode()
+
+
+def run_facts(name: str, places: Places, clock: Clock, scoring_seconds: float) -> RunFacts:
+    """What the reports say of the run. `name` is that of its input."""
+    return RunFacts(
+        input=name,
+        output=places.output.name,
+        versions={"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
+        started=clock.began.isoformat(timespec="seconds"),
+        wall_seconds=clock.seconds,
+        scoring_seconds=scoring_seconds,
+        machine=f"{usable_cpus()} CPUs, {platform.machine()}, {platform.system()}",
+    )

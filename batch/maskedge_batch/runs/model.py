@@ -1,0 +1,52 @@
+"""The model of a job: chosen and checked without loading it, loaded wherever a shard is scored."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from maskedge import Predictor
+from maskedge.bundle.cpu import cpu_features
+from maskedge.bundle.format import Bundle
+from maskedge.bundle.golden_vectors import choose_precision
+from maskedge.bundle.hub import find_bundle
+
+__all__ = ["Model", "choose_model"]
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A bundle and one of its graphs."""
+
+    path: Path
+    name: str
+    precision: str
+    fingerprint: str
+    """SHA-256 over the bundle's files."""
+    vocab_size: int
+    verification: Mapping[str, str | float]
+    """How the graph compares with its checkpoint, from the manifest."""
+
+    def load(self, threads: int | None = None, before_batch: Callable[[int], None] | None = None) -> Predictor:
+        """The predictor. Its files are taken to be those that `choose_model` compared with their hashes."""
+        return Predictor.load(
+            self.path, precision=self.precision, threads=threads, verify=False, before_batch=before_batch
+        )
+
+
+def choose_model(source: str | Path | None, revision: str | None = None, precision: str | None = None) -> Model:
+    """The model of a bundle; every file is compared with its hash.
+
+    Args:
+        source: As `Predictor.load` takes it.
+        revision: Likewise.
+        precision: Likewise; None: the first that this CPU computes rightly.
+
+    Raises:
+        BundleError: There is no such bundle or graph, or a file, which is named, is missing or altered.
+        ValueError: A revision was given of what is not on the Hub.
+    """
+    bundle = Bundle.open(find_bundle(source, revision))
+    manifest = bundle.manifest
+    chosen, entry = bundle.graph(choose_precision(manifest.graphs, precision, cpu_features()))
+    figures = {name: value for name, value in entry.verification.items() if isinstance(value, str | int | float)}
+    return Model(bundle.path, manifest.name, chosen, bundle.fingerprint, manifest.vocab_size, figures)

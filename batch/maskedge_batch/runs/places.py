@@ -1,0 +1,152 @@
+"""Where a job's results go, and where it keeps what it has until it has ended."""
+
+import errno
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+
+from maskedge_batch.errors import OutputError
+from maskedge_batch.runs.workspace import Workspace
+from maskedge_batch.storage.faults import naming_failed_writes
+from maskedge_batch.storage.locations import Location, Place, locate
+from maskedge_batch.storage.publishing import sweep
+
+__all__ = ["Places", "choose_places"]
+
+COMPLETE = "_SUCCESS"
+"""Lies in a directory of parts when it is complete, as Spark and others have it."""
+REPORTS = ("html", "md", "json")
+
+NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Of one job."""
+
+    output: Location
+    """The scored file, or the directory of parts."""
+    html: Location
+    markdown: Location
+    json: Location
+    is_directory: bool
+
+    @property
+    def reports(self) -> tuple[Location, Location, Location]:
+        """As page, Markdown and JSON."""
+        return self.html, self.markdown, self.json
+
+    @property
+    def complete(self) -> Location:
+        """What is there once the results are: the scored file itself, or a directory's `_SUCCESS`."""
+        return self.output / COMPLETE if self.is_directory else self.output
+
+    @property
+    def workspace(self) -> Workspace:
+        """Beside a file, hidden; within a directory under a name that readers of data sets pass over."""
+        if self.is_directory:
+            return Workspace(self.output / "_mlm", self.output)
+        root = self.output.with_name(f".{self.output.name}.mlm")
+        return Workspace(root, root / "parts")
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keeps other runs out while the block runs. Unless a shard was done, nothing stays behind.
+
+        Raises:
+            OutputError: The results cannot go there, as far as that can be told before they do, or another run is
+                writing them.
+            WriteError: There is no room.
+        """
+        with naming_failed_writes(self.output):
+            self._check()
+        with ExitStack() as stack:
+            self._enter(stack)
+            sweep(self.complete, *self.reports)
+            yield
+
+    def _enter(self, stack: ExitStack) -> None:
+        try:
+            if self.is_directory and self.output.is_local and not self.output.exists():
+                self.output.local.mkdir()
+                stack.callback(_remove_if_empty, self.output)
+            stack.enter_context(self.workspace.held(self.output))
+        except OSError as error:
+            home = self.output.parent
+            if error.errno in NO_ROOM:
+                with naming_failed_writes(self.output):
+                    raise
+            raise OutputError(
+                f"{home} cannot be written to ({error.strerror or error}): name another place with -o."
+            ) from error
+
+    def _check(self) -> None:
+        home = self.output.parent
+        if home.is_local and not home.is_directory():
+            raise OutputError(f"There is no directory {home} to write {self.output.name} into: make it first.")
+        if self.is_directory:
+            self._check_directory()
+        elif self.output.is_local and self.output.exists() and not self.output.is_file():
+            # A device such as /dev/null must not be replaced by a file either.
+            raise OutputError(f"{self.output} is not a file: name a file with -o.")
+
+    def _check_directory(self) -> None:
+        if not self.output.exists() or self.workspace.root.exists():
+            return
+        if not self.output.is_directory():
+            raise OutputError(f"{self.output} is not a directory: name another place with -o.")
+        if others := self.output.files():
+            raise OutputError(
+                f"{self.output} holds other files, such as {others[0].name}: name a new or an empty directory with -o, "
+                "or a file in this one."
+            )
+
+
+def _remove_if_empty(place: Location) -> None:
+    with suppress(OSError):
+        place.local.rmdir()
+
+
+def choose_places(inputs: Sequence[Place], files: Sequence[Location], output: Place | None) -> Places:
+    """The places for an input. What `output` names decides: a directory of parts if it ends in `/` or is a directory,
+    else one file. None: NAME.scored.parquet beside the one file of the input, or NAME.scored/ beside the one directory.
+
+    Args:
+        inputs: What was named as the input.
+        files: The files that this stands for.
+        output: What was named as the output.
+
+    Raises OutputError where it is the input itself, or where a name is missing.
+    """
+    output = output if output is not None else _beside(inputs, files)
+    place = locate(output)
+    with naming_failed_writes(place):
+        return _chosen(place, str(output), files)
+
+
+def _chosen(place: Location, written: str, files: Sequence[Location]) -> Places:
+    if written.endswith("/") or place.is_directory():
+        html, markdown, json = (place / f"_report.{suffix}" for suffix in REPORTS)
+        return Places(place, html, markdown, json, is_directory=True)
+    if any(place.is_same(file) for file in files):
+        raise OutputError(f"{place} is the input itself: name another file with -o.")
+    name = _stem(files[0] if len(files) == 1 else place)
+    html, markdown, json = (place.with_name(f"{name}.report.{suffix}") for suffix in REPORTS)
+    return Places(place, html, markdown, json, is_directory=False)
+
+
+def _beside(inputs: Sequence[Place], files: Sequence[Location]) -> Place:
+    if len(inputs) > 1:
+        raise OutputError("Several inputs have no place of their own for the results: name one with -o.")
+    named = locate(inputs[0])
+    if not named.exists():
+        raise OutputError(f"{named} stands for several files: name a place for the results with -o.")
+    if not named.is_directory():
+        return named.with_name(f"{_stem(named)}.scored.parquet")
+    return f"{named.with_name(f'{named.name}.scored')}/"
+
+
+def _stem(place: Location) -> str:
+    """The name without what tells that it is Parquet."""
+    is_parquet = place.suffix.lower() == ".parquet"
+    return (place.name.removesuffix(place.suffix) if is_parquet else place.name).removesuffix(".scored")
