@@ -1,9 +1,9 @@
 """What the batch job costs beside the model: its throughput against the bare predictor's, and where its time goes.
 
-    .venv/bin/python benchmarks/batch_job.py
+    .venv/bin/python benchmarks/batch_job.py build/masked.parquet
 
-The same rows, the words of the example sentences masked one at a time, through `Predictor.fill_encoded` in one call and
-from a Parquet file to a scored one. They take turns, and the median counts. The models are the bundled one and a
+The same rows, sentences with one word masked each, through `Predictor.fill_encoded` in one call and from a Parquet file
+to a scored one. They take turns, and the median counts. The models are the bundled one and a
 BERT-base with random weights, in fp32. Writes the figures as JSON.
 """
 
@@ -43,6 +43,10 @@ Metrics = dict[str, Any]
 
 
 def main(
+    masked: Annotated[
+        Path | None,
+        typer.Argument(help="Parquet with a column `text` of sentences with one [MASK] each, and `target`."),
+    ] = None,
     bundled_rows: Annotated[int, typer.Option(help="Rows for the bundled model.")] = 4_000,
     base_rows: Annotated[int, typer.Option(help="Rows for the BERT-base.")] = 400,
     base: Annotated[
@@ -52,20 +56,26 @@ def main(
     threads: Annotated[int | None, typer.Option(help="Of the model.", show_default="as many as CPUs")] = None,
     out: Annotated[Path, typer.Option()] = Path("build/batch_job.json"),
 ) -> None:
-    """Compare, print a table, and write the figures."""
+    """Compare, print a table, and write the figures. Without rows, words of the example sentences are masked."""
     with tempfile.TemporaryDirectory() as scratch:
         bundle = base or export_base(Path(scratch))
         models = {
             "english-small int8": (Predictor.load(threads=threads), bundled_rows),
             "BERT-base shape, fp32": (Predictor.load(bundle, precision="fp32", threads=threads), base_rows),
         }
-        figures = {
+        figures: Metrics = {
             "processor": platform.processor() or platform.machine(),
             "cpus": len(os.sched_getaffinity(0)),
             "rounds": rounds,
             "versions": {name: version(name) for name in ("maskedge", "onnxruntime", "tokenizers", "pyarrow")},
-            "models": {name: measure(*each, rounds, Path(scratch)) for name, each in models.items()},
+            "models": {
+                name: measure(predictor, masked_rows(masked, rows), rounds, Path(scratch))
+                for name, (predictor, rows) in models.items()
+            },
         }
+    bundled = figures["models"]["english-small int8"]
+    figures["rows_per_second"] = bundled["job_rows_per_second"]
+    figures |= {name: bundled[name] for name in ("input_bytes_per_row", "output_bytes_per_row")}
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(figures, indent=1) + "\n")
     show(figures)
@@ -80,8 +90,10 @@ def export_base(scratch: Path) -> Path:
     return scratch / "bundle"
 
 
-def masked_rows(count: int) -> pa.Table:
+def masked_rows(masked: Path | None, count: int) -> pa.Table:
     """Sentences with one word masked each, and the word; no two are the same."""
+    if masked:
+        return pq.read_table(masked, columns=["text", "target"]).slice(0, count)
     rows = []
     for sentence in SENTENCES.read_text(encoding="utf-8").splitlines():
         for word in WORD.finditer(sentence):
@@ -94,13 +106,13 @@ def masked_rows(count: int) -> pa.Table:
     return pa.table({"text": texts, "target": targets})
 
 
-def measure(predictor: Predictor, count: int, rounds: int, scratch: Path) -> Metrics:
+def measure(predictor: Predictor, table: pa.Table, rounds: int, scratch: Path) -> Metrics:
     """The figures of one model."""
-    table = masked_rows(count)
+    count = table.num_rows
     pq.write_table(table.slice(0, 64), scratch / "rows.parquet")
     bare(predictor, table.slice(0, 64))  # what is done once, such as imports, does not count
     job(predictor, scratch, Profile())
-    pq.write_table(table, scratch / "rows.parquet")
+    pq.write_table(table, scratch / "rows.parquet", compression="zstd")
     times: dict[str, list[tuple[float, float]]] = {"bare": [], "job": []}
     profiles: list[Profile] = []
     for _ in range(rounds):
@@ -118,6 +130,8 @@ def measure(predictor: Predictor, count: int, rounds: int, scratch: Path) -> Met
     return {
         "rows": count,
         "threads": predictor.threads,
+        "input_bytes_per_row": (scratch / "rows.parquet").stat().st_size / count,
+        "output_bytes_per_row": (scratch / "scored.parquet").stat().st_size / count,
         "bare_rows_per_second": count / walls["bare"],
         "job_rows_per_second": count / walls["job"],
         "bare_cpu_seconds": cpus["bare"],
