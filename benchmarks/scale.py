@@ -2,12 +2,13 @@
 
     .venv/bin/python benchmarks/pages.py
 
-What was not measured yet is assumed (`ASSUMED`), and the page says so. These figures replace it when they are there:
+A worker's pace is that of docs/results/batch_job.json. What was not measured yet is assumed (`ASSUMED`), and the page
+says so. These figures, at the top of one of the files, replace it when they are there:
 
-- docs/results/batch_job.json, of one process of `mlm-batch score`: `cpus`, `rows_per_second` from reading to
-  publishing, `peak_mebibytes`, `input_bytes_per_row` and `output_bytes_per_row` as stored, `shard_rows`,
-  `shard_overhead_seconds` (what a shard takes beside its rows), `report_rows_per_second`, `assembled_rows_per_second`
-  (parts -> one file), `s3_reads_per_shard`, `s3_writes_per_shard`, `plan_bytes_per_shard`
+- docs/results/shards.json, of one process of `mlm-batch score`: `peak_mebibytes`, `input_bytes_per_row` and
+  `output_bytes_per_row` as stored, `shard_rows`, `shard_overhead_seconds` (what a shard takes beside its rows),
+  `report_rows_per_second`, `assembled_rows_per_second` (parts -> one file), `s3_reads_per_shard`,
+  `s3_writes_per_shard`, `plan_bytes_per_shard`
 - docs/results/ray.json: `task_overhead_seconds` (the driver's time for a shard), `driver_bytes_per_shard`,
   `worker_start_seconds`
 """
@@ -21,6 +22,8 @@ __all__ = ["scale"]
 
 ROWS = 1_000_000_000
 WORKERS = (1, 10, 100, 1_000)
+MODEL = "english-small int8"
+LARGER_MODEL = "BERT-base shape, fp32"
 
 ASSUMED = {
     "peak_mebibytes": 500.0,
@@ -125,6 +128,8 @@ def scale(results: Mapping[str, Any]) -> dict[str, Any]:
         "assumed": sum(not figure.source for figure in figures.values()),
         "limits": LIMITS,
         "known": known,
+        "times_larger_model": known["rows_per_second"]
+        / results["batch_job"]["models"][LARGER_MODEL]["job_rows_per_second"],
         "shards": shards,
         "shard_seconds": shard_seconds,
         "runs": [asdict(run) | {"first_limit": run.first_limit, "load": run.load} for run in runs],
@@ -146,16 +151,13 @@ def scale(results: Mapping[str, Any]) -> dict[str, Any]:
 
 def _figures(results: Mapping[str, Any]) -> Iterator[tuple[str, Figure]]:
     """Each quantity as it was measured, or else as it is assumed."""
-    race = results["against_transformers"]
-    elsewhere = {"cpus": race["cpus"], "rows_per_second": race["contenders"]["maskedge int8"]["rows_per_second"]}
+    job = results["batch_job"]
+    pace = {"cpus": job["cpus"], "rows_per_second": job["models"][MODEL]["job_rows_per_second"]}
+    measured = {"batch_job": pace, **{stem: results.get(stem, {}) for stem in ("shards", "ray")}}
     for key, (name, unit) in UNITS.items():
-        source = next((stem for stem in ("batch_job", "ray") if key in results.get(stem, {})), "")
-        if source:
-            yield key, Figure(name, float(results[source][key]), unit, f"{source}.json")
-        elif key in elsewhere:
-            yield key, Figure(name, float(elsewhere[key]), unit, "against_transformers.json")
-        else:
-            yield key, Figure(name, ASSUMED[key], unit, "")
+        source = next((stem for stem, figures in measured.items() if key in figures), "")
+        value = measured[source][key] if source else ASSUMED[key]
+        yield key, Figure(name, float(value), unit, f"{source}.json" if source else "")
 
 
 def _run(workers: int, shards: int, shard_seconds: float, known: Mapping[str, float]) -> Run:
