@@ -2,13 +2,14 @@
 
     .venv/bin/python benchmarks/pages.py
 
-A worker's pace is that of docs/results/batch_job.json. What was not measured yet is assumed (`ASSUMED`), and the page
+A worker's pace is that of docs/results/batch_job.json; shards and their plan are those of `maskedge_batch.runs.plan`.
+What was not measured yet is assumed (`ASSUMED`), and the page
 says so. These figures, at the top of one of the files, replace it when they are there:
 
 - docs/results/shards.json, of one process of `mlm-batch score`: `peak_mebibytes`, `input_bytes_per_row` and
-  `output_bytes_per_row` as stored, `shard_rows`, `shard_overhead_seconds` (what a shard takes beside its rows),
+  `output_bytes_per_row` as stored, `shard_overhead_seconds` (what a shard takes beside its rows),
   `report_rows_per_second`, `assembled_rows_per_second` (parts -> one file), `s3_reads_per_shard`,
-  `s3_writes_per_shard`, `plan_bytes_per_shard`
+  `s3_writes_per_shard`
 - docs/results/ray.json: `task_overhead_seconds` (the driver's time for a shard), `driver_bytes_per_shard`,
   `worker_start_seconds`
 """
@@ -17,6 +18,9 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
+
+from maskedge_batch.runs import plan
+from maskedge_batch.runs.fingerprint import Fingerprint
 
 __all__ = ["scale"]
 
@@ -29,13 +33,11 @@ ASSUMED = {
     "peak_mebibytes": 500.0,
     "input_bytes_per_row": 72.0,  # 20,000 masked sentences of Wikipedia, 137 characters each, as Parquet with zstd
     "output_bytes_per_row": 161.0,  # the same, scored, with five predictions a mask
-    "shard_rows": 10_000.0,
     "shard_overhead_seconds": 0.2,
     "report_rows_per_second": 200_000.0,
     "assembled_rows_per_second": 200_000.0,
     "s3_reads_per_shard": 6.0,
     "s3_writes_per_shard": 6.0,  # a part and its receipt, each begun, uploaded and completed
-    "plan_bytes_per_shard": 120.0,
     "task_overhead_seconds": 0.002,
     "driver_bytes_per_shard": 4_000.0,
     "worker_start_seconds": 30.0,
@@ -77,7 +79,7 @@ class Figure:
     value: float
     unit: str
     source: str
-    """The file of figures that it is read from; empty where it is assumed."""
+    """The file of figures, or the module, that it is from; empty where it is assumed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,11 +155,23 @@ def _figures(results: Mapping[str, Any]) -> Iterator[tuple[str, Figure]]:
     """Each quantity as it was measured, or else as it is assumed."""
     job = results["batch_job"]
     pace = {"cpus": job["cpus"], "rows_per_second": job["models"][MODEL]["job_rows_per_second"]}
-    measured = {"batch_job": pace, **{stem: results.get(stem, {}) for stem in ("shards", "ray")}}
+    known = {
+        "batch_job.json": pace,
+        plan.__name__: {"shard_rows": plan.SHARD_ROWS, "plan_bytes_per_shard": _plan_bytes_per_shard()},
+        "shards.json": results.get("shards", {}),
+        "ray.json": results.get("ray", {}),
+        "": ASSUMED,
+    }
     for key, (name, unit) in UNITS.items():
-        source = next((stem for stem, figures in measured.items() if key in figures), "")
-        value = measured[source][key] if source else ASSUMED[key]
-        yield key, Figure(name, float(value), unit, f"{source}.json" if source else "")
+        source = next(source for source, figures in known.items() if key in figures)
+        yield key, Figure(name, float(known[source][key]), unit, source)
+
+
+def _plan_bytes_per_shard(shards: int = 1_000) -> float:
+    """Of files of a million rows each, in the middle of a plan, where numbers have as many digits as most."""
+    shard = plan.Shard(ROWS // plan.SHARD_ROWS // 2, (plan.Piece(500, 500_000, plan.SHARD_ROWS),), ROWS // 2)
+    one, many = (len(plan.Plan(Fingerprint({}), (shard,) * count).to_json()) for count in (1, shards))
+    return (many - one) / (shards - 1)
 
 
 def _run(workers: int, shards: int, shard_seconds: float, known: Mapping[str, float]) -> Run:

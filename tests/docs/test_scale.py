@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 import scale as paper
 
+from maskedge_batch.runs import plan
+
 RESULTS = Path(__file__).parents[2] / "docs" / "results"
 JOB = {
     "cpus": 4,
@@ -21,7 +23,6 @@ MEASURED: dict[str, Any] = {
     "batch_job": JOB,
     "shards": {
         "peak_mebibytes": 512.0,
-        "shard_rows": 1_000_000,
         "shard_overhead_seconds": 20.0,
         "s3_writes_per_shard": 5,
         "report_rows_per_second": 500_000.0,
@@ -36,6 +37,11 @@ def played_through(workers: int, shards: int, seconds: float, start: float) -> f
     for _ in range(shards):
         heapq.heapreplace(free, free[0] + seconds)
     return max(free)
+
+
+@pytest.fixture(autouse=True)
+def shards_of_a_million_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plan, "SHARD_ROWS", 1_000_000)
 
 
 def test_hours_and_loads_are_those_of_a_run_that_is_played_through() -> None:
@@ -62,7 +68,7 @@ def test_what_is_shared_is_as_busy_as_it_can_be_at_the_workers_it_says() -> None
 def test_figures_are_measured_where_they_can_be_and_named_as_assumed_elsewhere() -> None:
     sources = {figure.name: figure.source for figure in paper.scale(MEASURED)["figures"]}
     assert sources["rows of a worker"] == "batch_job.json"
-    assert sources["a shard"] == "shards.json"
+    assert sources["memory of a worker"] == "shards.json"
     assert sources["the driver's time for a shard"] == "ray.json"
     assert sources["a row as it is read"] == ""
     assert paper.scale({"batch_job": JOB})["assumed"] == len(paper.ASSUMED)
