@@ -2,14 +2,13 @@
 
     .venv/bin/python benchmarks/pages.py
 
-A worker's pace is that of docs/results/batch_job.json; shards and their plan are those of `maskedge_batch.runs.plan`.
-What was not measured yet is assumed (`ASSUMED`), and the page
-says so. These figures, at the top of one of the files, replace it when they are there:
+Shards and their plan are those of `maskedge_batch.runs.plan`. What was not measured yet is assumed (`ASSUMED`), and the
+page says so. These figures, at the top of a file, replace it when they are there:
 
-- docs/results/shards.json, of one process of `mlm-batch score`: `peak_mebibytes`, `input_bytes_per_row` and
-  `output_bytes_per_row` as stored, `shard_overhead_seconds` (what a shard takes beside its rows),
-  `report_rows_per_second`, `assembled_rows_per_second` (parts -> one file), `s3_reads_per_shard`,
-  `s3_writes_per_shard`
+- docs/results/batch_job.json and shards.json, of one process of `mlm-batch score`: `cpus`, `rows_per_second`,
+  `input_bytes_per_row` and `output_bytes_per_row` as stored, `peak_mebibytes`, `shard_overhead_seconds` (what a shard
+  takes beside its rows), `report_rows_per_second`, `assembled_rows_per_second` (parts -> one file),
+  `s3_reads_per_shard`, `s3_writes_per_shard`
 - docs/results/ray.json: `task_overhead_seconds` (the driver's time for a shard), `driver_bytes_per_shard`,
   `worker_start_seconds`
 """
@@ -26,7 +25,6 @@ __all__ = ["scale"]
 
 ROWS = 1_000_000_000
 WORKERS = (1, 10, 100, 1_000)
-MODEL = "english-small int8"
 LARGER_MODEL = "BERT-base shape, fp32"
 
 ASSUMED = {
@@ -153,10 +151,8 @@ def scale(results: Mapping[str, Any]) -> dict[str, Any]:
 
 def _figures(results: Mapping[str, Any]) -> Iterator[tuple[str, Figure]]:
     """Each quantity as it was measured, or else as it is assumed."""
-    job = results["batch_job"]
-    pace = {"cpus": job["cpus"], "rows_per_second": job["models"][MODEL]["job_rows_per_second"]}
     known = {
-        "batch_job.json": pace,
+        "batch_job.json": results["batch_job"],
         plan.__name__: {"shard_rows": plan.SHARD_ROWS, "plan_bytes_per_shard": _plan_bytes_per_shard()},
         "shards.json": results.get("shards", {}),
         "ray.json": results.get("ray", {}),
