@@ -8,7 +8,15 @@ imported when it is first asked for: importing the package loads nothing heavy.
 from typing import TYPE_CHECKING
 
 from maskedge.extras import on_demand
-from maskedge_batch.errors import BatchError, InputError, LocationError, OutputError, StoppedError, WriteError
+from maskedge_batch.errors import (
+    BatchError,
+    DamagedError,
+    InputError,
+    LocationError,
+    OutputError,
+    StoppedError,
+    WriteError,
+)
 
 if TYPE_CHECKING:
     from maskedge_batch.evaluation.candidates import Choice
@@ -58,6 +66,7 @@ __all__ = [
     "HeadsOutcome",
     "HeadsReport",
     "BatchError",
+    "DamagedError",
     "InputError",
     "LocationError",
     "OutputError",

@@ -4,6 +4,7 @@ MaskedgeError
 └── BatchError       a batch job stopped
     ├── LocationError    there is no way to a place that was named
     ├── InputError       the input file or its columns cannot be used
+    │   └── DamagedError     it is there, but is not what it is to be
     ├── OutputError      the place of the results cannot be used
     ├── WriteError       writing the results failed on the way, for example on a full disk
     └── StoppedError     the job was asked to stop, by Ctrl-C for instance
@@ -11,7 +12,7 @@ MaskedgeError
 
 from maskedge import MaskedgeError
 
-__all__ = ["BatchError", "InputError", "LocationError", "OutputError", "StoppedError", "WriteError"]
+__all__ = ["BatchError", "DamagedError", "InputError", "LocationError", "OutputError", "StoppedError", "WriteError"]
 
 
 class BatchError(MaskedgeError):
@@ -24,6 +25,15 @@ class LocationError(BatchError):
 
 class InputError(BatchError):
     """The input file or its columns cannot be used."""
+
+
+class DamagedError(InputError):
+    """A file is there, but is not what it is to be, or part of it is not."""
+
+    def __init__(self, what: str, advice: str) -> None:
+        """`what` is wrong, and what to do about it, each a sentence."""
+        super().__init__(f"{what} {advice}")
+        self.what = what
 
 
 class OutputError(BatchError):

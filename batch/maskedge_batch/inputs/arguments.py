@@ -8,16 +8,14 @@ from fnmatch import fnmatchcase
 from pyarrow import fs
 
 from maskedge_batch.errors import InputError
+from maskedge_batch.inputs.lines import JSON_ENDINGS
 from maskedge_batch.inputs.partitions import Partitions, hive_partitions
 from maskedge_batch.storage.faults import naming_failed_reads
 from maskedge_batch.storage.locations import Location, Place, locate
 
-__all__ = ["STANDARD_INPUT", "Found", "expand"]
+__all__ = ["Found", "expand"]
 
-STANDARD_INPUT = "-"
-"""The argument that stands for standard input."""
-
-ENDINGS = (".parquet", ".parq", ".pq", ".jsonl", ".jsonl.gz")
+ENDINGS = (".parquet", ".parq", ".pq", *JSON_ENDINGS)
 """Of the files that are taken from a directory; one whose name has no ending at all, as Hive writes, is one too."""
 
 _WILD = re.compile(r"[*?\[]")

@@ -1,7 +1,6 @@
 """The input of a job: one or many files, read as one sequence of rows of one schema."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -9,7 +8,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from maskedge_batch.errors import InputError
-from maskedge_batch.inputs.arguments import Found, expand
 from maskedge_batch.inputs.int96 import Unit
 from maskedge_batch.inputs.leaves import leaves_of
 from maskedge_batch.inputs.parquet import ParquetInput, open_parquet
@@ -18,21 +16,21 @@ from maskedge_batch.inputs.passing_on import check_passed_on, writer_options
 from maskedge_batch.inputs.rows import FileRows
 from maskedge_batch.inputs.schemas import common_schema, conformed
 from maskedge_batch.storage.faults import naming_failed_reads
-from maskedge_batch.storage.locations import Location, Place
+from maskedge_batch.storage.locations import Location
 
-__all__ = ["InputFile", "InputSet", "open_inputs"]
-
-OPENERS = 16
-"""Files whose footers are read at the same time: a store takes a tenth of a second for each."""
+__all__ = ["InputFile", "InputSet", "SetAside", "schema_of"]
 
 
 @dataclass(frozen=True, slots=True)
 class InputFile:
     """A file of the input."""
 
+    shown: str
+    """As its user named it."""
     location: Location
+    """Where it is read: for a file of lines, where it was spooled to."""
     identity: str
-    """What changes when its content does."""
+    """What changes when the content there does."""
     metadata: pq.FileMetaData
     """Its footer."""
     schema: pa.Schema
@@ -53,6 +51,20 @@ class InputFile:
 
 
 @dataclass(frozen=True, slots=True)
+class SetAside:
+    """What is left out because it is damaged."""
+
+    file: str
+    """As its user named it."""
+    row_group: int | None
+    """Its number; None: the whole file."""
+    rows: int | None
+    """How many it had, where that can be told."""
+    reason: str
+    """A sentence."""
+
+
+@dataclass(frozen=True, slots=True)
 class InputSet:
     """Files of one schema. It holds nothing open and can be pickled: any process reads the same rows from it."""
 
@@ -61,6 +73,8 @@ class InputSet:
     """Of all rows: the files' columns, and behind them those of the partitions."""
     units: tuple[tuple[str, Unit], ...] = ()
     """Of the columns with INT96 timestamps."""
+    set_aside: tuple[SetAside, ...] = ()
+    """What is damaged, where that does not end the job."""
 
     @property
     def num_rows(self) -> int:
@@ -98,7 +112,7 @@ class InputSet:
             with file.open() as opened:
                 opened.use_timestamp_units(units)
                 files.append(replace(file, schema=opened.schema))
-        return replace(self, files=tuple(files), schema=_schema(files), units=tuple(units.items()))
+        return replace(self, files=tuple(files), schema=schema_of(files), units=tuple(units.items()))
 
     def row_groups(self, file: int, column: str) -> Iterator[tuple[int, int]]:
         """For each row group of a file its rows that belong to the input, and about how many bytes they have in a
@@ -133,36 +147,9 @@ class InputSet:
                 yield conformed(_with_partitions(batch, source, schema), schema)
 
 
-def open_inputs(arguments: Sequence[Place]) -> InputSet:
-    """Finds the files that arguments name and reads their footers.
-
-    Args:
-        arguments: Files, directories and globs, each a path or a URI.
-
-    Returns:
-        All rows of all files.
-
-    Raises:
-        LocationError: There is no way to a place.
-        InputError: A place holds no input, a file is no complete Parquet file, or the files differ in their columns.
-    """
-    found = expand(arguments)
-    with ThreadPoolExecutor(min(OPENERS, len(found))) as pool:
-        files = tuple(pool.map(_look_at, found))
-    return InputSet(files, _schema(files))
-
-
-def _look_at(found: Found) -> InputFile:
-    with open_parquet(found.location) as opened:
-        metadata = opened.parquet.metadata
-        groups = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
-        with naming_failed_reads(found.location):
-            identity = found.location.identity()
-        return InputFile(found.location, identity, metadata, opened.schema, FileRows.all(groups), found.partitions)
-
-
-def _schema(files: Sequence[InputFile]) -> pa.Schema:
-    schema = common_schema([(str(file.location), file.schema) for file in files])
+def schema_of(files: Sequence[InputFile]) -> pa.Schema:
+    """Of the rows of all files. Raises InputError that names file and column where they differ."""
+    schema = common_schema([(file.shown, file.schema) for file in files])
     for name, kind in partition_fields(file.partitions for file in files):
         if name not in schema.names:  # a writer that repeats it within the files has it there to the bit
             schema = schema.append(pa.field(name, kind))

@@ -12,11 +12,12 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pyarrow.types as pat
 
 from maskedge_batch.errors import InputError
 
-__all__ = ["SECONDS", "TimestampUnits", "Unit"]
+__all__ = ["SECONDS", "TimestampUnits", "Unit", "has_int96"]
 
 Unit = Literal["ns", "us"]
 
@@ -26,6 +27,11 @@ SECONDS = "s"
 PER_SECOND = {"ns": 10**9, "us": 10**6}
 
 IntArray = npt.NDArray[np.int64]
+
+
+def has_int96(schema: pq.ParquetSchema) -> bool:
+    """Whether a file of this schema holds such timestamps."""
+    return any(schema.column(index).physical_type == "INT96" for index in range(len(schema)))
 
 
 @dataclass(slots=True)

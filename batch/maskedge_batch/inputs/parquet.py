@@ -8,11 +8,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from maskedge.bundle.format import is_lfs_pointer
-from maskedge_batch.errors import InputError
-from maskedge_batch.inputs.int96 import SECONDS, TimestampUnits, Unit
+from maskedge_batch.errors import DamagedError, InputError
+from maskedge_batch.inputs.int96 import SECONDS, TimestampUnits, Unit, has_int96
 from maskedge_batch.inputs.leaves import leaves_of
 from maskedge_batch.inputs.rows import BoolArray, Rows
-from maskedge_batch.storage.faults import FAILURES, reason
+from maskedge_batch.storage.faults import FAILURES, is_of_the_store, reason
 from maskedge_batch.storage.locations import Location, Place, locate
 
 __all__ = ["BATCH_BYTES", "BATCH_ROWS", "ParquetInput", "open_parquet"]
@@ -21,9 +21,11 @@ BATCH_ROWS = 2_000
 BATCH_BYTES = 64 << 20
 READ_BUFFER_BYTES = 1 << 20
 
+AGAIN = "Write it again."
+
 
 def open_parquet(place: Place, metadata: pq.FileMetaData | None = None) -> "ParquetInput":
-    """Opens a Parquet file after checking that there is one. Raises InputError.
+    """Opens a Parquet file after checking that there is one. Raises InputError, a DamagedError where it is there.
 
     Args:
         place: The file.
@@ -33,30 +35,29 @@ def open_parquet(place: Place, metadata: pq.FileMetaData | None = None) -> "Parq
     try:
         _check_file(location)
         return ParquetInput(location, _opened(location, metadata=metadata))
-    except FAILURES as error:
-        raise InputError(_said(location, error)) from error
+    except (*FAILURES, UnicodeDecodeError) as error:  # of names that are no text
+        raise _unopened(location, error) from error
 
 
 class ParquetInput:
     """An open Parquet file. As a context manager it closes the file when the block ends."""
 
     def __init__(self, location: Location, parquet: pq.ParquetFile) -> None:
-        """Raises InputError for a file with a type that Arrow does not have."""
+        """Raises DamagedError for a file with a type that Arrow does not have, or that contradicts itself."""
         self.location = location
         self.parquet = parquet
         try:
             self.schema: pa.Schema = parquet.schema_arrow
-        except pa.ArrowException as error:
-            raise InputError(
-                f"{location} holds a column that cannot be read ({reason(error)}): write it without that column."
+            self.schema.to_string(show_schema_metadata=False)  # whether all names are text
+        except (pa.ArrowException, UnicodeDecodeError) as error:
+            raise DamagedError(
+                f"{location} holds a column that cannot be read ({reason(error)}).", "Write it without that column."
             ) from error
+        groups = (parquet.metadata.row_group(group) for group in range(parquet.num_row_groups))
+        if sum(group.num_rows for group in groups) != parquet.metadata.num_rows:
+            raise DamagedError(f"{location} counts its rows in two ways that differ: its footer is damaged.", AGAIN)
         self._readers = {"ns": parquet}
         self._units = ["ns"] * len(self.schema)
-
-    @property
-    def _has_int96(self) -> bool:
-        leaves = self.parquet.schema
-        return any(leaves.column(index).physical_type == "INT96" for index in range(len(leaves)))
 
     @property
     def num_rows(self) -> int:
@@ -71,14 +72,19 @@ class ParquetInput:
         where the file is damaged.
         """
         units = TimestampUnits()
-        self.look_through_timestamps(units, self.schema.names, on_batch)
+        self.look_through_timestamps(units, self.schema.names, range(self.parquet.num_row_groups), on_batch)
         self.use_timestamp_units(units.chosen())
 
     def look_through_timestamps(
-        self, units: TimestampUnits, columns: Iterable[str], on_batch: Callable[[], None] = lambda: None
+        self,
+        units: TimestampUnits,
+        columns: Iterable[str],
+        groups: Iterable[int],
+        on_batch: Callable[[], None] = lambda: None,
     ) -> None:
-        """Has `units` take in the INT96 timestamps of some columns. Raises InputError where the file is damaged."""
-        if not self._has_int96:
+        """Has `units` take in the INT96 timestamps of some columns in some row groups. Raises InputError where the file
+        is damaged."""
+        if not has_int96(self.parquet.schema):
             return
         with _opened(self.location, SECONDS, self.parquet.metadata) as seconds:
             both = zip(self.schema, seconds.schema_arrow, strict=True)
@@ -92,7 +98,7 @@ class ParquetInput:
 
     def use_timestamp_units(self, chosen: Mapping[str, Unit]) -> None:
         """Reads the INT96 timestamps of these columns in these units from now on."""
-        if not chosen or not self._has_int96:
+        if not chosen or not has_int96(self.parquet.schema):
             return
         either = next(iter(chosen.values()))  # what is no INT96 is the same in each
         self._units = [chosen.get(name, either) for name in self.schema.names]
@@ -146,16 +152,26 @@ class ParquetInput:
         names = [name for name in self.schema.names if name in wanted]
         paths = None if len(names) == len(self.schema) else self._paths(wanted)
         for group in groups:
+            expected = reader.metadata.row_group(group)
+            rows = 0
             try:
-                rows = _batch_rows(reader.metadata.row_group(group))
-                for batch in reader.iter_batches(rows, row_groups=[group], columns=paths):
+                for batch in reader.iter_batches(_batch_rows(expected), row_groups=[group], columns=paths):
+                    rows += batch.num_rows
                     # "a.b" is a name, and also the path of the "b" in "a": more may come than was asked for.
                     yield batch if batch.num_columns == len(names) else batch.select(names)
             except FAILURES as error:
-                raise InputError(
-                    f"{self.location} is damaged in row group {group} of {reader.num_row_groups} (the first is 0): "
-                    f"{reason(error)}. Nothing was published; write the file again."
-                ) from error
+                if is_of_the_store(error):
+                    raise InputError(f"{self.location} cannot be read: {reason(error)}.") from error
+                raise self._damaged(group, reason(error)) from error
+            if rows != expected.num_rows:
+                raise self._damaged(group, f"it holds {rows:,} rows of {expected.num_rows:,}")
+
+    def _damaged(self, group: int, said: str) -> DamagedError:
+        groups = self.parquet.num_row_groups
+        return DamagedError(
+            f"{self.location} is damaged in row group {group} of {groups} (the first is 0): {said}.",
+            "Write it again, or set aside what is damaged with --on-error skip.",
+        )
 
     def _paths(self, wanted: set[str]) -> list[str]:
         """The paths of the Parquet columns that some of the columns consist of."""
@@ -180,11 +196,11 @@ def _check_file(location: Location) -> None:
     if not location.is_file():
         raise InputError(f"{location} is not a file: name one Parquet file.")
     if location.size() == 0:
-        raise InputError(f"{location} is empty (0 bytes), not a Parquet file: write it again.")
+        raise DamagedError(f"{location} is empty (0 bytes), not a Parquet file.", AGAIN)
     if location.is_local and is_lfs_pointer(location.local):
-        raise InputError(
-            f"{location} is a Git LFS pointer, which only names the file that belongs here; fetch it: run git lfs pull "
-            "in its repository."
+        raise DamagedError(
+            f"{location} is a Git LFS pointer, which only names the file that belongs here.",
+            "Fetch it: run git lfs pull in its repository.",
         )
 
 
@@ -202,16 +218,14 @@ def _opened(location: Location, int96_unit: str = "ns", metadata: pq.FileMetaDat
     )
 
 
-def _said(location: Location, error: Exception) -> str:
-    if isinstance(error, PermissionError):
-        return f"{location} cannot be read: {error.strerror}."
+def _unopened(location: Location, error: Exception) -> InputError:
+    if is_of_the_store(error):
+        return InputError(f"{location} cannot be read: {reason(error)}.")
     if "encrypted" in str(error) or "decryption" in str(error):
-        return f"{location} is encrypted: write it without encryption."
-    if str(error).startswith("When "):  # so begins what a store says
-        return f"{location} cannot be read: {reason(error)}."
-    return (
-        f"{location} is not a complete Parquet file ({reason(error)}): "
-        "it was cut short, or is of another format; write it again."
+        return DamagedError(f"{location} is encrypted.", "Write it without encryption.")
+    return DamagedError(
+        f"{location} is not a complete Parquet file ({reason(error)}): it was cut short, or is of another format.",
+        AGAIN,
     )
 
 

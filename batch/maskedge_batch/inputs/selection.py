@@ -9,9 +9,10 @@ import numpy as np
 import pyarrow as pa
 
 from maskedge_batch.errors import InputError
+from maskedge_batch.inputs.damage import without_damage
 from maskedge_batch.inputs.filtering import RowFilter
 from maskedge_batch.inputs.input_set import InputSet
-from maskedge_batch.inputs.int96 import TimestampUnits
+from maskedge_batch.inputs.int96 import TimestampUnits, has_int96
 from maskedge_batch.inputs.rows import IntArray
 
 __all__ = ["Selection", "select"]
@@ -38,6 +39,8 @@ def select(
     selection: Selection,
     needed: Collection[str] = (),
     on_batch: Callable[[], None] = lambda: None,
+    *,
+    skip_damaged: bool = False,
 ) -> InputSet:
     """The input with only the rows and columns of a selection, ready to be read.
 
@@ -49,13 +52,17 @@ def select(
         selection: Which of them.
         needed: Columns that are kept in any case.
         on_batch: Called on the way; to stop, it raises.
+        skip_damaged: Whether row groups that cannot be read are set aside, before anything is chosen. All are read.
 
     Raises InputError for a column that there is not, or that cannot be passed on; for a filter that is none; and where
     a file is damaged.
     """
     row_filter = RowFilter(selection.filter, inputs.schema) if selection.filter is not None else None
     kept = _kept(inputs.schema, selection.columns, needed)
-    inputs = _with_units(inputs, {*kept, *(row_filter.columns if row_filter else ())}, on_batch)
+    read = {*kept, *(row_filter.columns if row_filter else ())}
+    if skip_damaged:
+        inputs = without_damage(inputs, read, on_batch)
+    inputs = _with_units(inputs, read, on_batch)
     if row_filter:
         inputs = _filtered(inputs, row_filter, on_batch)
     if selection.sample is not None:
@@ -80,8 +87,11 @@ def _with_units(inputs: InputSet, columns: Collection[str], on_batch: Callable[[
     """Each column's INT96 timestamps are counted in one unit in all files."""
     units = TimestampUnits()
     for file in inputs.files:
+        if not has_int96(file.metadata.schema):
+            continue
         with file.open() as opened:
-            opened.look_through_timestamps(units, columns, on_batch)
+            groups = [number for number, group in enumerate(file.rows.groups) if group.chosen]
+            opened.look_through_timestamps(units, columns, groups, on_batch)
     return inputs.with_units(units.chosen())
 
 

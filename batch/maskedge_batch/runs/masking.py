@@ -11,8 +11,9 @@ import pyarrow as pa
 
 from maskedge_batch.errors import OutputError
 from maskedge_batch.evaluation.masking import Masking, mask_batches, masked_schema
+from maskedge_batch.inputs.lines import LineInput
 from maskedge_batch.inputs.parquet import ParquetInput
-from maskedge_batch.inputs.texts import TextInput, open_texts, pass_on
+from maskedge_batch.inputs.texts import open_texts, pass_on
 from maskedge_batch.outputs.writing import ScoredWriter
 from maskedge_batch.runs.stopping import StopRequest
 from maskedge_batch.scoring.columns import check_texts
@@ -94,7 +95,7 @@ def mask_file(
     return MaskOutcome(job.output, source.num_rows, masked, rows, dict(counts.most_common()), notes)
 
 
-def _watched(source: ParquetInput | TextInput, on_progress: OnProgress, stop: StopRequest) -> Iterator[pa.RecordBatch]:
+def _watched(source: ParquetInput | LineInput, on_progress: OnProgress, stop: StopRequest) -> Iterator[pa.RecordBatch]:
     """The source's batches. Progress is told of each when it is done with, and whether to stop is asked."""
     done = 0
     on_progress(done, source.num_rows)

@@ -15,8 +15,9 @@ import pyarrow.parquet as pq
 from maskedge import Predictor
 from maskedge_batch.errors import InputError, OutputError
 from maskedge_batch.evaluation.pairs import PairScoring, pairs_schema, score_pairs
+from maskedge_batch.inputs.lines import LineInput
 from maskedge_batch.inputs.parquet import ParquetInput
-from maskedge_batch.inputs.texts import TextInput, open_texts, pass_on
+from maskedge_batch.inputs.texts import open_texts, pass_on
 from maskedge_batch.outputs.writing import ScoredWriter
 from maskedge_batch.reports.pairs import PairsReport, PairsRun, measure_pairs
 from maskedge_batch.reports.pairs_rendering import pairs_html, pairs_json, pairs_markdown
@@ -124,7 +125,7 @@ def _places(job: PairsJob) -> tuple[Path, Path, Path, Path]:
 
 
 def _counted(
-    scored: Iterator[pa.RecordBatch], source: ParquetInput | TextInput, on_progress: OnProgress, stop: StopRequest
+    scored: Iterator[pa.RecordBatch], source: ParquetInput | LineInput, on_progress: OnProgress, stop: StopRequest
 ) -> Iterator[pa.RecordBatch]:
     done = 0
     on_progress(done, source.num_rows)

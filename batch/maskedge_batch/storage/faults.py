@@ -1,5 +1,6 @@
 """What a file system said when it failed, as one line that names the place and the next step."""
 
+import os
 import re
 import shutil
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ import pyarrow as pa
 from maskedge_batch.errors import InputError, WriteError
 from maskedge_batch.storage.locations import Location, Place, locate
 
-__all__ = ["FAILURES", "naming_failed_reads", "naming_failed_writes", "reason"]
+__all__ = ["FAILURES", "is_of_the_store", "naming_failed_reads", "naming_failed_writes", "reason"]
 
 FAILURES = (OSError, pa.ArrowException)
 """What reading and writing raise, on every file system."""
@@ -34,6 +35,8 @@ _REMOTE = {
 }
 """What stores say, as patterns, and what is to be said of it."""
 
+_STORE = re.compile(r"AWS Error|google::cloud::Status|Azure|HTTP status [0-9]|curlCode")
+
 
 def reason(error: Exception) -> str:
     """What went wrong, in part of a line; for what is known of remote stores with the next step."""
@@ -41,10 +44,15 @@ def reason(error: Exception) -> str:
     for pattern, meaning in _REMOTE.items():
         if re.search(pattern, said):
             return meaning
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror.split(". Detail: ")[0]
+    if isinstance(error, OSError) and error.errno:
+        return os.strerror(error.errno)  # pyarrow's own begins with what it tried, in words of the operating system
     lines = said.strip().splitlines()
     return lines[0].rstrip(".") if lines else type(error).__name__
+
+
+def is_of_the_store(error: Exception) -> bool:
+    """Whether the place failed, rather than what is in it: asked again, it may answer."""
+    return isinstance(error, OSError) and (error.errno is not None or bool(_STORE.search(str(error))))
 
 
 @contextmanager

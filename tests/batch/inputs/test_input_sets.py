@@ -10,7 +10,8 @@ import pytest
 from s3_store import S3Store
 
 from maskedge_batch.errors import InputError
-from maskedge_batch.inputs.input_set import InputSet, open_inputs
+from maskedge_batch.inputs.input_set import InputSet
+from maskedge_batch.inputs.opening import open_inputs
 from maskedge_batch.inputs.selection import Selection, select
 
 pa: Any = pyarrow

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from maskedge_batch.errors import InputError
-from maskedge_batch.inputs.input_set import InputSet, open_inputs
+from maskedge_batch.inputs.input_set import InputSet
+from maskedge_batch.inputs.opening import open_inputs
 from maskedge_batch.inputs.rows import FileRows, GroupRows
 from maskedge_batch.inputs.selection import Selection, select
 

@@ -53,6 +53,7 @@ def test_large_and_empty_files_arrive_whole(s3: S3Store) -> None:
     assert s3.get("empty") == b""
 
 
+@pytest.mark.slow
 def test_requests_that_fail_now_and_then_are_made_again(s3: S3Store) -> None:
     content = os.urandom(2 * PART)
     s3.fault = lambda method, path: 503 if len(s3.requests) % 3 == 0 else None
