@@ -7,7 +7,8 @@ from pathlib import Path
 import pyarrow as pa
 
 from maskedge_batch.errors import InputError
-from maskedge_batch.inputs.input_set import InputSet, open_inputs
+from maskedge_batch.inputs.input_set import InputSet
+from maskedge_batch.inputs.opening import open_inputs
 from maskedge_batch.inputs.selection import Selection, select
 from maskedge_batch.reports.measuring import make_report
 from maskedge_batch.reports.report import Report, RunFacts
