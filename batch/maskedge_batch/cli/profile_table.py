@@ -13,7 +13,7 @@ def print_profile(profile: Profile, console: Console) -> None:
     """Prints the seconds of each stage, and what share of the time each thread was busy."""
     wall = profile.wall_seconds
     stages = Table(box=box.SIMPLE, pad_edge=False)
-    for heading in ("stage", "seconds, all threads", "of them on a CPU", "of the CPU time"):
+    for heading in ("stage", "seconds, waiting included", "of them on a CPU", "of the CPU time"):
         stages.add_column(heading, justify="left" if heading == "stage" else "right")
     total = sum(spent.cpu_seconds for spent in profile.stages().values()) or 1.0
     for stage, spent in profile.stages().items():
