@@ -18,6 +18,8 @@ from typing import Annotated, Any, NoReturn
 import typer
 from rich.console import Console
 
+from maskedge.cli.attention_files import AttentionFile, Format, check_directory, leftovers, write_attention
+from maskedge.cli.attention_view import AttentionView, view_attention
 from maskedge.cli.explanation_table import explanation_table
 from maskedge.cli.info_table import describe, info_table
 from maskedge.cli.prompt import COMMANDS, Dialogue, EndOfDialogue
@@ -125,14 +127,50 @@ def explain_text(
     save = _picture_saver(image)
     predictor = _load(model, precision)
     with _usage_errors():
-        if text == "-":
-            text = "\n".join(line.text for line in _stdin_lines()).strip()
-        explanation = _explain(predictor, text, word, top_k, influence=influence)
+        explanation = _explain(predictor, _whole_text(text), word, top_k, influence=influence)
     save(explanation)
     if as_json:
         _print_json(explanation)
     else:
         _console().print(explanation_table(explanation))
+
+
+@app.command()
+def attention(
+    text: Annotated[str, typer.Argument(metavar="TEXT", help="A text; - reads it from standard input.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The directory to write into.")] = Path("attention"),
+    layer: Annotated[
+        list[int] | None, typer.Option(help="Show this layer, from 1; may be repeated.", show_default="all")
+    ] = None,
+    head: Annotated[
+        list[int] | None, typer.Option(help="Show this head of each layer; may be repeated.", show_default="all")
+    ] = None,
+    formats: Annotated[
+        list[Format], typer.Option("--format", help="Pictures, or a page to explore; may be repeated.")
+    ] = [Format.PNG, Format.HTML],  # noqa: B006  Typer copies it
+    model: Model = None,
+    precision: Precision = None,
+    as_json: Json = False,
+) -> None:
+    """Draw where each attention head looks: a picture a head, a sheet with all of them, and a page to explore.
+
+    The pictures are Attention_Layer1_Head1.png and so on, the sheet is Attention.png, the page Attention.html.
+    """
+    if any(kind.is_picture for kind in formats):
+        _check_matplotlib(f"mlm attention --format {next(kind for kind in formats if kind.is_picture)}")
+    with _directory_errors(out):
+        check_directory(out)
+    predictor = _load(model, precision)
+    with _usage_errors():
+        view = view_attention(predictor.attend(_whole_text(text)), predictor, layer or [], head or [])
+    with _directory_errors(out):
+        written = _write_attention(view, out, formats, as_json=as_json)
+    for note in view.notes:
+        _say(note)
+    if earlier := leftovers(out, written):
+        many = f"s of an earlier run are still there, {earlier[0]} among them"
+        one = f" of an earlier run is still there: {earlier[0]}"
+        _say(f"{len(earlier)} file{many if len(earlier) > 1 else one}")
 
 
 @app.command()
@@ -158,6 +196,29 @@ def verify(model: Model = None, precision: Precision = None, as_json: Json = Fal
         _console().print(verification_table(predictor.name, len(predictor.bundle.manifest.files), found))
     if not all(verification.passed for verification in found):
         raise typer.Exit(FAILURE)
+
+
+def _write_attention(view: AttentionView, out: Path, formats: list[Format], *, as_json: bool) -> list[AttentionFile]:
+    """Names each file on standard output when it is there."""
+    written = []
+    for file in write_attention(view, out, formats):
+        written.append(file)
+        if as_json:
+            _print_json(file)
+        else:
+            sys.stdout.write(f"{file.path}\n")
+    return written
+
+
+@contextmanager
+def _directory_errors(directory: Path) -> Iterator[None]:
+    """What cannot be written is named with its reason; a directory that holds other files is wrong usage."""
+    try:
+        yield
+    except FileExistsError as error:
+        _fail(str(error), USAGE_ERROR)
+    except OSError as error:
+        _fail(f"cannot write {error.filename or directory}: {error.strerror}", FAILURE)
 
 
 def _converse(dialogue: Dialogue) -> None:
@@ -221,6 +282,11 @@ def _answer_all(
         raise typer.Exit(FAILURE)
 
 
+def _whole_text(argument: str) -> str:
+    """The text of the command line; for `-`, standard input's."""
+    return argument if argument != "-" else "\n".join(line.text for line in _stdin_lines()).strip()
+
+
 def _explain(predictor: Predictor, text: str, word: str | None, top_k: int, *, influence: bool) -> Explanation:
     try:
         return explain(predictor, text, word=word, top_k=top_k, influence=influence)
@@ -254,10 +320,8 @@ def _picture_saver(image: Path | None) -> Callable[[Explanation], None]:
         return lambda _: None
     if image.suffix.lower() not in IMAGE_SUFFIXES:
         _fail(f"--image takes a name that ends in .png or .svg, not {str(image)!r}", USAGE_ERROR)
-    try:
-        from maskedge.cli.explanation_picture import save_picture
-    except ModuleNotFoundError as error:
-        exit_without_extra("mlm explain --image", "viz", error)
+    _check_matplotlib("mlm explain --image")
+    from maskedge.cli.explanation_picture import save_picture
 
     def save(explanation: Explanation) -> None:
         try:
@@ -267,6 +331,13 @@ def _picture_saver(image: Path | None) -> Callable[[Explanation], None]:
         _say(f"Wrote {image}")
 
     return save
+
+
+def _check_matplotlib(user: str) -> None:
+    try:
+        import matplotlib  # noqa: F401  a part of a second, and most commands need none
+    except ModuleNotFoundError as error:
+        exit_without_extra(user, "viz", error)
 
 
 @contextmanager

@@ -5,14 +5,13 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Literal
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.font_manager import FontProperties
 from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch
 
-__all__ = ["ACCENT", "ACCENT_LIGHT", "ACCENT_PALE", "INK", "LINE", "QUIET", "WHITE", "Canvas", "Span"]
+from maskedge.cli.drawing import INK, LINE, QUIET, WHITE, shortened, width_of
 
-INK, QUIET, LINE, WHITE = "#1f2937", "#7c8698", "#d5dbe5", "#ffffff"
+__all__ = ["ACCENT", "ACCENT_LIGHT", "ACCENT_PALE", "Canvas", "Span"]
+
 ACCENT, ACCENT_LIGHT, ACCENT_PALE = "#2456c9", "#b4c6f1", "#e6edfc"
 
 # Lengths in points; y runs downwards from the top, x rightwards from where the steps' contents begin.
@@ -24,7 +23,6 @@ LINE_FACTOR = 1.75
 TITLE, NUMBER = 9.5, 8.5
 SPAN_PADDING = 4.0
 """Beside what is set off."""
-ENLARGED = 16
 ARROW = "-|>,head_length=3.5,head_width=2"
 
 Span = tuple[int, int]
@@ -42,8 +40,6 @@ class Canvas:
         self.axes = self.figure.add_axes((0, 0, 1, 1))
         self.axes.axis("off")
         self.y = TOP
-        canvas = FigureCanvasAgg(Figure(dpi=72))  # 72 dots an inch: a pixel is a point
-        self._renderer = canvas.get_renderer()  # type: ignore[no-untyped-call]
         self._steps: list[float] = []
 
     def begin_step(self, title: str) -> None:
@@ -71,19 +67,6 @@ class Canvas:
         self.axes.set_ylim(height, 0)
         return self.figure
 
-    def width_of(self, text: str, size: float, *, bold: bool = False) -> float:
-        """How wide a text comes out. Measured large, where letters are not moved to whole pixels."""
-        font = FontProperties(size=size * ENLARGED, weight="bold" if bold else "normal")
-        return float(self._renderer.get_text_width_height_descent(text, font, ismath=False)[0]) / ENLARGED
-
-    def shortened(self, text: str, size: float, room: float, *, bold: bool = False) -> str:
-        """The text, or as much of its beginning as the room holds."""
-        if self.width_of(text, size, bold=bold) <= room:
-            return text
-        while text and self.width_of(f"{text}…", size, bold=bold) > room:
-            text = text[:-1]
-        return f"{text}…"
-
     def text(
         self, x: float, y: float, text: str, size: float, colour: str, *, align: Align = "left", bold: bool = False
     ) -> None:
@@ -102,9 +85,9 @@ class Canvas:
 
     def paragraph(self, text: str, spans: Sequence[Span], size: float) -> None:
         """A text in lines, its spans set off; `y` is left at its last line."""
-        x, space = 0.0, self.width_of("n n", size) - self.width_of("nn", size)
+        x, space = 0.0, width_of("n n", size) - width_of("nn", size)
         for word in re.finditer(r"\S+", text):
-            whole = self.shortened(word[0], size, self.inner_width - 2 * SPAN_PADDING, bold=True)
+            whole = shortened(word[0], size, self.inner_width - 2 * SPAN_PADDING, bold=True)
             parts = _parts(whole, word.start(), spans)
             width = sum(self._part_width(part, size, marked) for part, marked in parts)
             if x and x + width > self.inner_width:
@@ -114,7 +97,7 @@ class Canvas:
             x += space
 
     def _part_width(self, part: str, size: float, marked: bool) -> float:
-        return self.width_of(part, size, bold=marked) + 2 * SPAN_PADDING * marked
+        return width_of(part, size, bold=marked) + 2 * SPAN_PADDING * marked
 
     def _part(self, x: float, part: str, size: float, marked: bool) -> float:
         width = self._part_width(part, size, marked)

@@ -1,13 +1,11 @@
 """An explanation as a picture, PNG or SVG: the steps of a prediction down a rail."""
 
-import warnings
 from pathlib import Path
-from typing import Any
 
-from matplotlib import font_manager, rc_context
 from matplotlib.figure import Figure
 
-from maskedge.cli.canvas import ACCENT, ACCENT_LIGHT, INK, LINE, QUIET, WHITE, Canvas, Span
+from maskedge.cli.canvas import ACCENT, ACCENT_LIGHT, Canvas, Span
+from maskedge.cli.drawing import INK, LINE, QUIET, WHITE, drawing, save_figure, shortened, width_of
 from maskedge.cli.spelling import mask_spans, printable, visible
 from maskedge.explanation import ExplainedCandidate, ExplainedMask, ExplainedToken, Explanation
 
@@ -22,10 +20,7 @@ ROW, BAR_HEIGHT, BAR_START, BAR_LENGTH = 25.0, 13.0, 112.0, 260.0
 COLUMNS = {"probability": 66.0, "share": 118.0, "log-prob.": 178.0, "logit gap": 240.0}
 """Where the numbers end, from the end of the longest bar."""
 TEXT, TOKEN, NUMBER, SMALL = 14.0, 11.5, 10.0, 8.0
-DPI = 200
-
-FONTS = ("Inter", "Helvetica Neue", "DejaVu Sans", "Noto Sans CJK SC", "Noto Sans Arabic", "Noto Sans Devanagari")
-"""The first installed one sets the text, and the next ones lend the characters it lacks; matplotlib brings DejaVu."""
+PICTURE_DPI = 200
 
 
 def save_picture(explanation: Explanation, path: Path) -> None:
@@ -33,22 +28,9 @@ def save_picture(explanation: Explanation, path: Path) -> None:
     kind = path.suffix.lower().removeprefix(".")
     if kind not in ("png", "svg"):
         raise ValueError(f"a picture's name ends in .png or .svg, not {path.name!r}")
-    with rc_context(_style()), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing from")  # no installed font has it: it is drawn as a box
-        draw_explanation(explanation).savefig(path, format=kind, dpi=DPI, metadata=_metadata(explanation, kind))
-
-
-def _style() -> dict[Any, Any]:
-    installed = set(font_manager.get_font_names())
-    families = [name for name in FONTS if name in installed]
-    # Text stays text in an SVG, to be searched and read aloud; equal explanations give equal bytes.
-    return {"font.family": families, "svg.fonttype": "none", "svg.hashsalt": "maskedge", "text.parse_math": False}
-
-
-def _metadata(explanation: Explanation, kind: str) -> dict[str, str | None]:
-    description = printable(f"{explanation.masked_text} → {explanation.filled_text}")
-    metadata: dict[str, str | None] = {"Title": f"How {explanation.model} fills a mask", "Description": description}
-    return metadata | ({"Date": None} if kind == "svg" else {})
+    title, filled = f"How {explanation.model} fills a mask", f"{explanation.masked_text} → {explanation.filled_text}"
+    with drawing():
+        save_figure(draw_explanation(explanation), path, kind, title, filled, dpi=PICTURE_DPI)
 
 
 def draw_explanation(explanation: Explanation) -> Figure:
@@ -89,14 +71,12 @@ def _tokens(canvas: Canvas, tokens: tuple[ExplainedToken, ...]) -> None:
 
 
 def _box_width(canvas: Canvas, token: ExplainedToken) -> float:
-    widest = max(
-        canvas.width_of(_spelling(canvas, token), TOKEN, bold=token.masked), canvas.width_of(str(token.token), SMALL)
-    )
+    widest = max(width_of(_spelling(canvas, token), TOKEN, bold=token.masked), width_of(str(token.token), SMALL))
     return widest + 2 * BOX_PADDING
 
 
 def _spelling(canvas: Canvas, token: ExplainedToken) -> str:
-    return canvas.shortened(visible(token.token_str), TOKEN, canvas.inner_width - 2 * BOX_PADDING, bold=token.masked)
+    return shortened(visible(token.token_str), TOKEN, canvas.inner_width - 2 * BOX_PADDING, bold=token.masked)
 
 
 def _token(canvas: Canvas, x: float, width: float, token: ExplainedToken) -> None:
@@ -140,7 +120,7 @@ def _candidate(canvas: Canvas, candidate: ExplainedCandidate, best: ExplainedCan
 
 
 def _row(canvas: Canvas, label: str, colour: str, numbers: dict[str, str], *, bold: bool) -> None:
-    label = canvas.shortened(label, TOKEN, BAR_START - 10, bold=bold)
+    label = shortened(label, TOKEN, BAR_START - 10, bold=bold)
     canvas.text(BAR_START - 10, canvas.y, label, TOKEN, colour, align="right", bold=bold)
     for heading, number in numbers.items():
         shade = colour if heading == "probability" else QUIET
@@ -156,6 +136,6 @@ def _word(canvas: Canvas, where: str, mask: ExplainedMask) -> None:
     canvas.paragraph(best, [(0, len(best))], TEXT)
     if mask.word is not None:
         rank = f"rank {mask.word_rank:,}" if mask.word_rank else "no single token"
-        x = canvas.width_of(best, TEXT, bold=True) + 18
+        x = width_of(best, TEXT, bold=True) + 18
         canvas.text(x, canvas.y, f"The masked word was {printable(mask.word)}: {rank}", NUMBER, QUIET)
     canvas.y += STEP_GAP
