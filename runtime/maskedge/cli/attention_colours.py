@@ -49,7 +49,8 @@ def _srgb(oklab: Float64Array) -> Ramp:
     linear = (oklab @ OKLAB_TO_LMS.T) ** 3 @ LMS_TO_SRGB.T
     linear = np.clip(linear, 0, 1)
     encoded = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
-    return np.round(255 * encoded).astype(np.uint8)
+    ramp: Ramp = np.round(255 * encoded).astype(np.uint8)
+    return ramp
 
 
 def as_hex(ramp: Ramp) -> str:

@@ -29,6 +29,7 @@ def attention_page(view: AttentionView) -> str:
         hash=b64encode(sha256(script.encode()).digest()).decode(),
         style=_template("attention.css"),
         text=_marked(text, view.mask_token),
+        size="long" if len(text) > TITLE_CHARS else "short",
         facts=escape(_facts(view)),
         notes="\n".join(f'<p class="notice">{escape(note)}</p>' for note in view.notes),
         view=_for_a_script(_values(view)),

@@ -30,7 +30,7 @@ TITLE, SUBTITLE, AXIS, LABEL, SMALL = 16.0, 10.5, 9.5, 11.0, 8.5
 SOFT = "#566072"
 MAP = 400
 """What a heat map of middling size is wide and high."""
-SMALLEST_CELL, LARGEST_CELL, RULED_CELL = 11, 60, 16
+SMALLEST_CELL, LARGEST_CELL, RULED_CELL = 9, 60, 16
 LABEL_ROOM = 110
 """Longest label of a token."""
 BAR_GAP, BAR_WIDTH, BAR_ROOM = 24, 11, 62
@@ -57,24 +57,31 @@ class HeadPictures:
         self._page = _Page(view, (self.left, self.top, side, side), room + 26)
         axes = self._page.axes
         self._image = _heat_map(axes, view.weights[0, 0], (0, side, side, 0))
-        self._over: list[Any] = [self._image, *_rules(axes, self.cell, count), _frame(axes, side)]
+        self._over: list[Any] = [*_rules(axes, self.cell, count), _frame(axes, side)]
         _name_tokens(axes, labels, view.masks, self.cell, size)
         axes.text(-room - 8, side / 2, "query: the token that looks", **_axis_style(), rotation=90, ha="right")
         axes.text(side / 2, side + room + 8, "key: the token looked at", **_axis_style(), ha="center", va="top")
         self._over.append(self._page.title)
-        for artist in self._over:
+        for artist in (self._image, *self._over):
             artist.set_animated(True)  # drawn anew for each head
-        self._page.canvas.draw()
-        self._background = self._page.canvas.copy_from_bbox(self._page.figure.bbox)
+        self._page.canvas.draw()  # type: ignore[no-untyped-call]
+        self._background = np.array(self._page.canvas.buffer_rgba())  # type: ignore[no-untyped-call]
 
     def pixels(self, layer: int, head: int) -> Pixels:
         """The picture of a head, by its indices in the view."""
-        figure = self.figure(layer, head)
-        canvas = self._page.canvas
-        canvas.restore_region(self._background)
+        figure, canvas = self.figure(layer, head), self._page.canvas
+        pixels: Pixels = np.asarray(canvas.buffer_rgba())  # type: ignore[no-untyped-call]
+        pixels[:] = self._background
+        self._paint(pixels, COLOURS(self._view.weights[layer, head], bytes=True))
         for artist in self._over:
             figure.draw_artist(artist)
-        return np.array(canvas.buffer_rgba())
+        return pixels.copy()
+
+    def _paint(self, pixels: Pixels, colours: Pixels) -> None:
+        """Fills the heat map: a quarter of the time that resampling its image takes."""
+        cell, top, left = (round(length * DPI / 72) for length in (self.cell, self.top, self.left))
+        rows, columns = (slice(start, start + cell * len(colours)) for start in (top, left))
+        pixels[rows, columns] = colours.repeat(cell, axis=0).repeat(cell, axis=1)
 
     def words(self, layer: int, head: int) -> tuple[str, str]:
         """The picture's title and description, for its file."""

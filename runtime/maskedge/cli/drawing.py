@@ -1,6 +1,7 @@
 """What all pictures share: their colours, their letters, and how wide a text comes out."""
 
 import warnings
+from bisect import bisect_right
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -44,11 +45,11 @@ def drawing() -> Iterator[None]:
 
 def save_figure(figure: Figure, path: Path, kind: str, title: str, description: str, *, dpi: int = DPI) -> None:
     """Writes a figure that was drawn within `drawing`, as `kind`: `png` or `svg`. Raises OSError."""
-    dateless = {"Date": None} if kind == "svg" else {}
-    figure.savefig(path, format=kind, dpi=dpi, metadata=metadata_of(title, description) | dateless)
+    dateless: dict[str, None] = {"Date": None} if kind == "svg" else {}
+    figure.savefig(path, format=kind, dpi=dpi, metadata={**metadata_of(title, description), **dateless})
 
 
-def metadata_of(title: str, description: str) -> dict[str, str | None]:
+def metadata_of(title: str, description: str) -> dict[str, str]:
     """What a picture's file says of itself."""
     return {"Title": title, "Description": printable(description)}
 
@@ -56,7 +57,8 @@ def metadata_of(title: str, description: str) -> dict[str, str | None]:
 def width_of(text: str, size: float, *, bold: bool = False) -> float:
     """How wide a text comes out, points. Measured large, where letters are not moved to whole pixels."""
     font = FontProperties(size=size * ENLARGED, weight="bold" if bold else "normal")
-    return float(_renderer().get_text_width_height_descent(text, font, ismath=False)[0]) / ENLARGED
+    extent = _renderer().get_text_width_height_descent(text, font, ismath=False)  # type: ignore[no-untyped-call]
+    return float(extent[0]) / ENLARGED
 
 
 @cache
@@ -69,6 +71,5 @@ def shortened(text: str, size: float, room: float, *, bold: bool = False) -> str
     """The text, or as much of its beginning as the room holds."""
     if width_of(text, size, bold=bold) <= room:
         return text
-    while text and width_of(f"{text}…", size, bold=bold) > room:
-        text = text[:-1]
-    return f"{text}…"
+    fits = bisect_right(range(len(text)), room, key=lambda length: width_of(f"{text[:length]}…", size, bold=bold))
+    return f"{text[: max(0, fits - 1)]}…"

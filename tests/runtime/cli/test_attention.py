@@ -284,7 +284,7 @@ def test_a_bundle_without_attention_says_how_to_get_one(run_mlm: RunMlm, bundle:
 
 def test_without_matplotlib_there_is_the_page(bundle: Path, tmp_path: Path) -> None:
     script = "import sys; sys.modules['matplotlib'] = None; from maskedge.__main__ import main; main()"
-    command = [sys.executable, "-c", script, "attention", TEXT, "--model", bundle, "--out", tmp_path]
+    command = [sys.executable, "-c", script, "attention", TEXT, "--model", str(bundle), "--out", str(tmp_path)]
     ran = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (ran.returncode, ran.stdout) == (2, "")
     needs = "mlm attention --format png needs matplotlib, which is not installed: pip install 'maskedge[viz]'\n"
