@@ -22,6 +22,7 @@ SENTENCES = ROOT / "examples" / "sentences.txt"
 PAGES = [
     "index.md",
     "guides/prompt.md",
+    "guides/attention.md",
     "guides/embed.md",
     "guides/score.md",
     "guides/evaluate.md",
