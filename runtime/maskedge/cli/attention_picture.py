@@ -34,6 +34,7 @@ SMALLEST_CELL, LARGEST_CELL, RULED_CELL = 9, 60, 16
 LABEL_ROOM = 110
 """Longest label of a token."""
 BAR_GAP, BAR_WIDTH, BAR_ROOM = 24, 11, 62
+SHORTEST_BAR, LONGEST_BAR = 120.0, 240.0
 TICKS = (0.0, 0.25, 0.5, 0.75, 1.0)
 THUMBNAIL, THUMBNAIL_GAP = 56, 8
 
@@ -59,7 +60,7 @@ class HeadPictures:
         self._image = _heat_map(axes, view.weights[0, 0], (0, side, side, 0))
         self._over: list[Any] = [*_rules(axes, self.cell, count), _frame(axes, side)]
         _name_tokens(axes, labels, view.masks, self.cell, size)
-        axes.text(-room - 8, side / 2, "query: the token that looks", **_axis_style(), rotation=90, ha="right")
+        axes.text(-room - 8, side / 2, "query: the token that looks", **_axis_style(), rotation=90, ha="right", va="center")
         axes.text(side / 2, side + room + 8, "key: the token looked at", **_axis_style(), ha="center", va="top")
         self._over.append(self._page.title)
         for artist in (self._image, *self._over):
@@ -120,6 +121,7 @@ class _Page:
 
     def __init__(self, view: AttentionView, box: tuple[float, float, float, float], below: float) -> None:
         left, top, width, height = box
+        height = max(height, SHORTEST_BAR)
         notes = [*view.notes, view.model]
         total_width = max(left + width + BAR_GAP + BAR_WIDTH + BAR_ROOM, 380.0)
         total_height = top + height + below + 20 + 13 * len(notes) + MARGIN - 10
@@ -136,7 +138,7 @@ class _Page:
         for line, note in enumerate(notes):
             y = height + below + 20 + 13 * line
             self.axes.text(MARGIN - left, y, shortened(printable(note), SMALL, room), size=SMALL, color=SOFT, va="top")
-        _colour_bar(self.axes, width + BAR_GAP, min(height, 240.0))
+        _colour_bar(self.axes, width + BAR_GAP, min(height, LONGEST_BAR))
 
 
 def _axis_style() -> dict[str, Any]:
