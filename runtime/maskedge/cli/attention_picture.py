@@ -60,7 +60,9 @@ class HeadPictures:
         self._image = _heat_map(axes, view.weights[0, 0], (0, side, side, 0))
         self._over: list[Any] = [*_rules(axes, self.cell, count), _frame(axes, side)]
         _name_tokens(axes, labels, view.masks, self.cell, size)
-        axes.text(-room - 8, side / 2, "query: the token that looks", **_axis_style(), rotation=90, ha="right", va="center")
+        axes.text(
+            -room - 8, side / 2, "query: the token that looks", **_axis_style(), rotation=90, ha="right", va="center"
+        )
         axes.text(side / 2, side + room + 8, "key: the token looked at", **_axis_style(), ha="center", va="top")
         self._over.append(self._page.title)
         for artist in (self._image, *self._over):
