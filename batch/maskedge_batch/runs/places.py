@@ -130,7 +130,7 @@ def _chosen(place: Location, written: str, files: Sequence[Location]) -> Places:
         return Places(place, html, markdown, json, is_directory=True)
     if any(place.is_same(file) for file in files):
         raise OutputError(f"{place} is the input itself: name another file with -o.")
-    name = _stem(files[0] if len(files) == 1 else place)
+    name = _stem(place)
     html, markdown, json = (place.with_name(f"{name}.report.{suffix}") for suffix in REPORTS)
     return Places(place, html, markdown, json, is_directory=False)
 

@@ -56,8 +56,8 @@ class Shard:
 
     @property
     def name(self) -> str:
-        """The name of the part that it becomes: `part-00012.parquet`."""
-        return f"part-{self.number:05}.parquet"
+        """The name of the part that it becomes: `part-000012.parquet`; they sort as the rows do, up to 10 billion."""
+        return f"part-{self.number:06}.parquet"
 
 
 @dataclass(frozen=True, slots=True)

@@ -189,7 +189,7 @@ def test_a_full_disk(write_input: WriteInput, tmp_path: Path, bundle: Path) -> N
     command = [sys.executable, "-c", limited, "score", str(path), "--model", str(bundle)]
     result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert result.returncode == 1, result.stderr
-    assert f"{tmp_path}/.sentences.scored.parquet.mlm/parts/part-00000.parquet could not be written" in result.stderr
+    assert f"{tmp_path}/.sentences.scored.parquet.mlm/parts/part-000000.parquet could not be written" in result.stderr
     assert "bytes are free" in result.stderr
     assert "Traceback" not in result.stderr
     assert list(tmp_path.iterdir()) == [path]

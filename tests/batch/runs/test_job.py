@@ -73,7 +73,7 @@ def test_results_go_where_they_are_asked_to(
     place.mkdir()
     outcome = score_file(Job(write_input({"text": [words[0]]}), place / "out.parquet", bundle))
     assert outcome.output == place / "out.parquet"
-    assert outcome.html == place / "sentences.report.html"
+    assert outcome.html == place / "out.report.html"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["results", "sentences.parquet"]
 
 

@@ -99,7 +99,7 @@ def test_a_part_that_is_not_as_its_receipt_says_is_done_again(job: Job, harm: st
     undisturbed = score_file(job).output.read_bytes()
     source(job).with_name("sentences.scored.parquet").unlink()
     stop_after(job, 200)
-    part = workspace(job) / "parts" / "part-00001.parquet"
+    part = workspace(job) / "parts" / "part-000001.parquet"
     content = bytearray(part.read_bytes())
     content[len(content) // 2] ^= 1
     part.unlink() if harm == "missing" else part.write_bytes(content[: -20 if harm == "shortened" else None])
@@ -109,7 +109,7 @@ def test_a_part_that_is_not_as_its_receipt_says_is_done_again(job: Job, harm: st
 
 def test_a_part_without_a_receipt_is_done_again(job: Job) -> None:
     stop_after(job, 200)
-    (workspace(job) / "receipts" / "part-00001.json").unlink()
+    (workspace(job) / "receipts" / "part-000001.json").unlink()
     assert rows_scored(job) == 2 * 48
 
 
@@ -183,8 +183,8 @@ def test_an_output_that_somebody_else_put_there_meanwhile_is_left_alone(job: Job
 def test_what_a_killed_run_was_writing_is_swept(job: Job) -> None:
     stop_after(job, 100)
     leftovers = [
-        workspace(job) / "parts" / ".part-00003.parquet.0123abcd.tmp",
-        workspace(job) / "receipts" / ".part-00003.json.0123abcd.tmp",
+        workspace(job) / "parts" / ".part-000003.parquet.0123abcd.tmp",
+        workspace(job) / "receipts" / ".part-000003.json.0123abcd.tmp",
         workspace(job) / ".plan.json.0123abcd.tmp",
         source(job).with_name(".sentences.scored.parquet.0123abcd.tmp"),
         source(job).with_name(".sentences.report.html.0123abcd.tmp"),
@@ -201,7 +201,7 @@ def test_what_a_killed_run_was_writing_is_swept(job: Job) -> None:
 def test_a_directory_holds_parts_that_any_reader_takes_for_one_data_set(job: Job, directory_job: Job) -> None:
     outcome = score_file(directory_job)
     assert names(outcome.output) == {
-        *(f"part-{number:05}.parquet" for number in range(5)),
+        *(f"part-{number:06}.parquet" for number in range(5)),
         "_SUCCESS", "_mlm", *(f"_report.{kind}" for kind in ("html", "md", "json")),
     }  # fmt: skip
     assert pq.read_table(outcome.output).equals(pq.read_table(score_file(job).output))
@@ -221,10 +221,10 @@ def test_a_directory_is_complete_when_it_says_so(directory_job: Job) -> None:
 
 def test_a_directory_that_lost_a_part_is_mended(directory_job: Job) -> None:
     output = score_file(directory_job).output
-    before = (output / "part-00002.parquet").read_bytes()
-    (output / "part-00002.parquet").unlink()
+    before = (output / "part-000002.parquet").read_bytes()
+    (output / "part-000002.parquet").unlink()
     assert rows_scored(replace(directory_job, resume=True)) == 48
-    assert (output / "part-00002.parquet").read_bytes() == before
+    assert (output / "part-000002.parquet").read_bytes() == before
 
 
 def test_parts_of_a_job_with_more_of_them_do_not_stay(directory_job: Job) -> None:
