@@ -17,8 +17,9 @@ from maskedge_export.evaluation.masked_tokens import MaskedBatch
 
 __all__ = ["MAX_DIFFERENCE", "AttentionComparison", "AttentionReference", "attention_reference", "compare_attention"]
 
-MAX_DIFFERENCE = 1e-4
-"""Of a probability of an fp32 graph from PyTorch's. What quantized graphs look at is recorded, and has no limit."""
+MAX_DIFFERENCE = 1e-3
+"""Of a probability of an fp32 graph from PyTorch's. Heads differ by some 1e-6, but where a head's scores are in the
+hundreds their rounding alone moves a probability by 1e-4. What quantized graphs look at is recorded, without a limit."""
 
 LONGEST = 256
 """Longest text that is compared, tokens: longer than windows are, and with 12 layers of 12 heads it takes 38 MB."""
