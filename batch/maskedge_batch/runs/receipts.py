@@ -5,17 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 
-__all__ = ["Receipt", "Skipped", "Totals"]
-
-
-@dataclass(frozen=True, slots=True)
-class Skipped:
-    """Rows that could not be read and were left out, as was asked for."""
-
-    file: str
-    row_group: int
-    rows: int
-    reason: str
+__all__ = ["Receipt", "Totals"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +26,6 @@ class Receipt:
     """Rows by their `mlm_status`."""
     seconds: float
     """Spent on the shard from reading to publishing."""
-    skipped: tuple[Skipped, ...] = ()
 
     def to_json(self) -> str:
         """The receipt as it lies on disk."""
@@ -46,10 +35,8 @@ class Receipt:
     def from_json(cls, text: str | bytes) -> "Receipt | None":
         """The receipt; None where it is none that this version could have written."""
         try:
-            said = json.loads(text)
-            skipped = tuple(Skipped(**one) for one in said.pop("skipped"))
-            return cls(**said, skipped=skipped)
-        except (ValueError, LookupError, TypeError, AttributeError):
+            return cls(**json.loads(text))
+        except (ValueError, TypeError):
             return None
 
 
@@ -61,7 +48,6 @@ class Totals:
     size: int = 0
     seconds: float = 0.0
     statuses: Counter[str] = field(default_factory=Counter)
-    skipped: list[Skipped] = field(default_factory=list)
 
     @classmethod
     def of(cls, receipts: Iterable[Receipt]) -> "Totals":
@@ -72,5 +58,4 @@ class Totals:
             totals.size += receipt.size
             totals.seconds += receipt.seconds
             totals.statuses.update(receipt.statuses)
-            totals.skipped += receipt.skipped
         return totals
