@@ -7,12 +7,22 @@ MaskedgeError
     │   └── DamagedError     it is there, but is not what it is to be
     ├── OutputError      the place of the results cannot be used
     ├── WriteError       writing the results failed on the way, for example on a full disk
+    ├── WorkerError      a cluster's worker failed on the way, or was lost too often
     └── StoppedError     the job was asked to stop, by Ctrl-C for instance
 """
 
 from maskedge import MaskedgeError
 
-__all__ = ["BatchError", "DamagedError", "InputError", "LocationError", "OutputError", "StoppedError", "WriteError"]
+__all__ = [
+    "BatchError",
+    "DamagedError",
+    "InputError",
+    "LocationError",
+    "OutputError",
+    "StoppedError",
+    "WorkerError",
+    "WriteError",
+]
 
 
 class BatchError(MaskedgeError):
@@ -42,6 +52,10 @@ class OutputError(BatchError):
 
 class WriteError(BatchError):
     """The results could not be written to the end."""
+
+
+class WorkerError(BatchError):
+    """A worker of a cluster failed, or was lost too often."""
 
 
 class StoppedError(BatchError):

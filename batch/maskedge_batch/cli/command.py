@@ -26,7 +26,7 @@ from rich.text import Text
 from typer.models import OptionInfo
 
 from maskedge import BundleCorruptError, MaskedgeError
-from maskedge_batch.errors import StoppedError, WriteError
+from maskedge_batch.errors import StoppedError, WorkerError, WriteError
 
 __all__ = ["ExitCode", "Json", "LogFormat", "command", "log", "print_json", "talk", "terminal"]
 
@@ -118,7 +118,7 @@ def _exit_codes() -> Iterator[None]:
         raise typer.Exit(128 + stopped.number) from None
     except MaskedgeError as error:
         log.error(str(error))
-        failed = isinstance(error, (WriteError, BundleCorruptError))
+        failed = isinstance(error, (WriteError, WorkerError, BundleCorruptError))
         raise typer.Exit(ExitCode.FAILED if failed else ExitCode.USAGE) from None
 
 

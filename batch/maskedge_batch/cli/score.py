@@ -1,5 +1,6 @@
 """`mlm-batch score`."""
 
+import sys
 from collections.abc import Iterator
 from typing import Annotated
 
@@ -14,7 +15,7 @@ from maskedge_batch.cli.summary import print_summary
 from maskedge_batch.inputs.selection import Selection
 from maskedge_batch.reports.rendering import as_json
 from maskedge_batch.reports.report import Report
-from maskedge_batch.runs.job import Job, score_file
+from maskedge_batch.runs.job import EngineName, Job, OnError, score_file
 from maskedge_batch.runs.plan import SHARD_ROWS
 from maskedge_batch.runs.stopping import StopRequest
 from maskedge_batch.scoring.batches import MEMORY_BUDGET
@@ -29,7 +30,9 @@ def score(
     source: Annotated[
         list[str],
         typer.Argument(
-            metavar="INPUT...", help="Parquet files, directories of them and quoted globs.", show_default=False
+            metavar="INPUT...",
+            help="Parquet files, .jsonl and .txt; directories of them and quoted globs; - is standard input, as JSONL.",
+            show_default=False,
         ),
     ],
     output: Annotated[
@@ -94,8 +97,24 @@ def score(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with an unfinished run; one that is complete is left as it is.")
     ] = False,
+    on_error: Annotated[
+        OnError, typer.Option(help="Whether damaged files and row groups end the job, or are left out and told.")
+    ] = "stop",
+    engine: Annotated[
+        EngineName, typer.Option(help="Score in this process, or with the workers of a Ray cluster.")
+    ] = "local",
+    ray_address: Annotated[
+        str | None,
+        typer.Option(envvar="RAY_ADDRESS", help="A running cluster.", show_default="one on this machine, for this job"),
+    ] = None,
+    actors: Annotated[
+        int | None, typer.Option(min=1, help="Workers of a cluster.", show_default="what its CPUs suffice for")
+    ] = None,
     threads: Annotated[
-        int | None, typer.Option(min=1, help="Batches the model reads at once.", show_default="one for each CPU")
+        int | None,
+        typer.Option(
+            min=1, help="Batches the model reads at once, in each worker.", show_default="one a CPU; in workers, 4"
+        ),
     ] = None,
     shard_rows: Annotated[
         int, typer.Option(min=1, help="Rows of a part at most: a stopped run loses less than one part.")
@@ -128,12 +147,16 @@ def score(
         selection=Selection(tuple(columns) if columns else None, row_filter, sample, seed, limit),
         overwrite=overwrite,
         resume=resume,
+        on_error=on_error,
+        engine=engine,
+        ray_address=ray_address,
+        actors=actors,
         threads=threads,
         shard_rows=shard_rows,
     )
     times = Profile()
     with ProgressDisplay() as display:
-        outcome = score_file(job, display.update, StopRequest.on_signals(), times)
+        outcome = score_file(job, display.update, StopRequest.on_signals(), times, sys.stdin.buffer)
     for note in outcome.notes:
         log.warning(note)
     if profile:
@@ -143,7 +166,7 @@ def score(
     else:
         files = {"scores": outcome.places.output, "report": outcome.places.html}
         print_summary(_summary(outcome.report), files, Console())
-    if strict and outcome.report.set_aside:
+    if strict and (outcome.report.set_aside or outcome.left_out):
         raise typer.Exit(ExitCode.SET_ASIDE)
 
 

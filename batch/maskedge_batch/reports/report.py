@@ -42,6 +42,8 @@ class RunFacts:
     """All that the output's bytes depend on."""
     output_sha256: str | None = None
     """Of the scored file; None for a directory of parts."""
+    left_out: tuple[str, ...] = ()
+    """What of the input is damaged and was left out, a sentence each."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from importlib.metadata import version
 
 from maskedge.bundle.cpu import cpu_features
 from maskedge.bundle.threads import usable_cpus
-from maskedge_batch.inputs.input_set import InputSet
+from maskedge_batch.inputs.input_set import InputFile, InputSet
 from maskedge_batch.inputs.selection import Selection
 from maskedge_batch.reports.report import RunFacts
 from maskedge_batch.runs.fingerprint import Fingerprint
@@ -19,7 +19,7 @@ from maskedge_batch.runs.places import Places
 from maskedge_batch.scoring.columns import Columns
 from maskedge_batch.scoring.options import ScoringOptions
 
-__all__ = ["Clock", "fingerprint", "provenance", "run_facts"]
+__all__ = ["Clock", "environment", "fingerprint", "provenance", "run_facts"]
 
 PACKAGES = ("maskedge", "onnxruntime", "tokenizers", "numpy", "pyarrow")
 """Other versions of them may compute or write other bytes."""
@@ -51,10 +51,10 @@ def fingerprint(
     shard_rows: int,
 ) -> Fingerprint:
     """All that the bytes of a job's output depend on, under the names that a user knows it by."""
-    cpu = cpu_features()
     return Fingerprint(
         {
             **_identities(inputs),
+            "what is damaged": " ".join(one.reason for one in inputs.set_aside) or None,
             "--columns": None if selection.columns is None else ", ".join(selection.columns),
             "--filter": selection.filter,
             "--sample": selection.sample,
@@ -72,25 +72,35 @@ def fingerprint(
             "--single-piece-targets": str(options.single_piece_targets),
             "--tokens": str(options.tokens),
             "--shard-rows": shard_rows,
-            **{name: version(name) for name in PACKAGES},
-            "the CPU": " ".join((cpu.architecture, *cpu.names)),
+            **environment(),
         }
     )
+
+
+def environment() -> dict[str, str]:
+    """What of this machine the bytes depend on."""
+    cpu = cpu_features()
+    return {**{name: version(name) for name in PACKAGES}, "the CPU": " ".join((cpu.architecture, *cpu.names))}
 
 
 def _identities(inputs: InputSet) -> dict[str, str | int | None]:
     """Of each file, or of all together where they are many. Where the files lie does not matter, unless it tells them
     apart."""
-    names = [file.location.name for file in inputs.files]
+    names = [file.shown.rstrip("/").rpartition("/")[2] for file in inputs.files]
     if len({*names}) < len(names):
-        names = [file.location.uri for file in inputs.files]
+        names = [file.shown for file in inputs.files]
     each: dict[str, str | int | None] = {
-        f"the input {name}": "; ".join((file.identity, *(f"{key}={value}" for key, value in file.partitions)))
+        f"the input {name}": "; ".join((_content(file), *(f"{key}={value}" for key, value in file.partitions)))
         for name, file in zip(names, inputs.files, strict=True)
     }
     if len(each) <= FILES_NAMED:
         return each
     return {f"the input's {len(each):,} files": sha256(json.dumps(each).encode()).hexdigest()}
+
+
+def _content(file: InputFile) -> str:
+    """What changes when the file's content does. The name of one that was spooled tells that of the lines."""
+    return file.identity if file.shown == str(file.location) else file.location.name
 
 
 def provenance(columns: Columns, model: Model, options: ScoringOptions) -> bytes:

@@ -37,12 +37,14 @@ def finish(places: Places, plan: Plan, work: Work, facts: Callable[[], RunFacts]
         InputError: A part is damaged.
         WriteError: The output could not be written to the end.
     """
+    work.workspace.sweep(plan)  # what workers that died were writing
     parts = [work.workspace.part(shard) for shard in plan.shards]
     if places.is_directory:
         report = make_report(parts, run=replace(facts(), job=plan.fingerprint.parts), check=check)
         with staged(*places.reports) as drafts:
             _write(report, drafts, places)
         publish_bytes(places.complete, b"")
+        work.workspace.spool.remove()
         return report
     with staged(places.output, *places.reports) as (output, *drafts):
         _assemble(output, places, parts, work, check)
@@ -52,7 +54,7 @@ def finish(places: Places, plan: Plan, work: Work, facts: Callable[[], RunFacts]
         _write(report, drafts, places)
         check()
         work.workspace.mark_publishing()
-    work.workspace.clear()
+    work.workspace.end()
     return report
 
 

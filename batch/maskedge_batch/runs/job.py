@@ -1,21 +1,24 @@
 """One job from beginning to end: check, plan, score shard by shard, put together, report."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import BinaryIO, Literal
 
 import pyarrow as pa
 
-from maskedge_batch.errors import InputError
-from maskedge_batch.inputs.input_set import InputSet
-from maskedge_batch.inputs.opening import open_inputs
+from maskedge_batch.errors import InputError, WorkerError
+from maskedge_batch.inputs.arguments import Found, expand
+from maskedge_batch.inputs.input_set import InputSet, SetAside
+from maskedge_batch.inputs.opening import Spool, open_inputs
 from maskedge_batch.inputs.selection import Selection, select
 from maskedge_batch.reports.measuring import make_report
 from maskedge_batch.reports.report import Report, RunFacts
 from maskedge_batch.runs.beginning import begin, finished_run
+from maskedge_batch.runs.engines import Engine
 from maskedge_batch.runs.facts import Clock, fingerprint, provenance, run_facts
 from maskedge_batch.runs.finishing import finish
-from maskedge_batch.runs.local import run_locally
+from maskedge_batch.runs.local import LocalEngine
 from maskedge_batch.runs.model import Model, choose_model
 from maskedge_batch.runs.places import Places, choose_places
 from maskedge_batch.runs.plan import SHARD_ROWS, Plan, RowGroup, cut
@@ -29,7 +32,21 @@ from maskedge_batch.scoring.profile import Profile
 from maskedge_batch.scoring.rows import RowStatus
 from maskedge_batch.storage.locations import Location, Place, locate
 
-__all__ = ["Job", "OnProgress", "Outcome", "score_file"]
+__all__ = [
+    "EngineName",
+    "Job",
+    "OnError",
+    "OnProgress",
+    "Outcome",
+    "Prepared",
+    "make_plan",
+    "model_of",
+    "prepare",
+    "score_file",
+]
+
+OnError = Literal["stop", "skip"]
+EngineName = Literal["local", "ray"]
 
 OnProgress = Callable[[int, int], None]
 """Called with how many rows are done and how many there are."""
@@ -40,7 +57,8 @@ class Job:
     """What to score and where to put the results."""
 
     input: Place | Sequence[Place]
-    """Parquet files, directories of them and globs, on this machine or in a store."""
+    """Files, directories of them and globs, on this machine or in a store: Parquet, or with a row a line, `.jsonl` or
+    `.txt`. `-` alone is standard input, a JSON object a line."""
     output: Place | None = None
     """The scored file, with the reports beside it; with `/` at its end, or where it is a directory, a directory of
     parts with the reports in it; None: NAME.scored.parquet beside the input, NAME.scored/ for a directory."""
@@ -67,8 +85,16 @@ class Job:
     resume: bool = False
     """Whether complete results of the same job are taken as they are. An unfinished run of the same job is gone on with
     in any case."""
+    on_error: OnError = "stop"
+    """Whether damaged files and row groups end the job, or are left out and told."""
+    engine: EngineName = "local"
+    """What the shards are scored by: this process, or the workers of a Ray cluster."""
+    ray_address: str | None = None
+    """Of a running cluster; None: one on this machine, for this job."""
+    actors: int | None = None
+    """Workers of a cluster; None: as many as it has CPUs for."""
     threads: int | None = None
-    """Batches that the model reads at once; None: as many as there are CPUs."""
+    """Batches that the model reads at once, in each worker; None: as many as there are CPUs, in a worker a few."""
     shard_rows: int = SHARD_ROWS
     """Rows of a part at most; what a stopped run has to do again is less than one part."""
 
@@ -83,6 +109,8 @@ class Outcome:
     """Where the files are, on whatever file system. The following are the paths of local ones."""
     notes: tuple[str, ...] = ()
     """What was done that its owner may not expect, a sentence each."""
+    left_out: tuple[SetAside, ...] = ()
+    """What is damaged, where that did not end the job."""
 
     @property
     def output(self) -> Path:
@@ -110,8 +138,9 @@ def score_file(
     on_progress: OnProgress = lambda done, total: None,
     stop: StopRequest | None = None,
     profile: Profile | None = None,
+    standard_input: BinaryIO | None = None,
 ) -> Outcome:
-    """Scores Parquet files into one, or into a directory of parts, and reports on it.
+    """Scores files into one, or into a directory of parts, and reports on it.
 
     The results appear complete under their names. A run that is stopped, even killed, is gone on with by the same call.
 
@@ -120,6 +149,7 @@ def score_file(
         on_progress: Called with how many rows are done and how many there are.
         stop: Checked before each run of the model and after each batch of rows, so that the job can be asked to stop.
         profile: Is told what the time was spent on.
+        standard_input: What `-` stands for.
 
     Returns:
         The report and the paths of the files.
@@ -129,32 +159,90 @@ def score_file(
         OutputError: The results cannot go where they were asked to go: what is there may not be replaced, another run
             is writing it, or there is no such place.
         WriteError: The results could not be written to the end, on a full disk for example.
+        WorkerError: A cluster's worker failed, or was lost too often.
         StoppedError: The job was stopped.
         BundleError: The model's bundle cannot be loaded.
     """
     stop, clock = stop or StopRequest(), Clock()
-    arguments = [job.input] if isinstance(job.input, Location | str | Path) else list(job.input)
-    everything = open_inputs(arguments)
-    columns = choose_columns(everything.schema, job.text_column, job.target_column, targets=job.targets)
-    places = choose_places(arguments, [file.location for file in everything.files], job.output)
-    needed = [name for name in (columns.text, columns.target) if name is not None]
-    inputs = select(everything, job.selection, needed, stop.check)
-    notes = inputs.check_passed_on()
+    arguments = _named_inputs(job)
+    places = choose_places(arguments, [found.location for found in _files_of(arguments)], job.output)
     with places.held():
-        run = _Run(
-            job, _name(arguments), inputs, columns, places, _choose_model(job), stop, clock, profile or Profile()
-        )
+        prepared = prepare(job, Spool(places.workspace.spool, job.text_column, standard_input, stop.check))
+        model = model_of(job)
+        run = _Run(job, prepared, places, model, _engine(job, model, stop, profile or Profile()), stop, clock)
         report = run.to_the_end(on_progress)
-    return Outcome(report, places, (*notes, *_target_notes(everything.schema, columns, report)))
+    notes = (*prepared.notes, *_target_notes(prepared, report))
+    return Outcome(report, places, notes, prepared.inputs.set_aside)
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A job's input, looked at as far as it can be before the model is loaded."""
+
+    name: str
+    """What the report calls it."""
+    inputs: InputSet
+    """The chosen rows and columns."""
+    schema: pa.Schema
+    """Of all its columns."""
+    columns: Columns
+    notes: tuple[str, ...]
+
+
+def prepare(job: Job, spool: Spool) -> Prepared:
+    """Opens a job's input and chooses what is read of it. Raises InputError."""
+    skip = job.on_error == "skip"
+    arguments = _named_inputs(job)
+    everything = open_inputs(arguments, spool, skip_damaged=skip)
+    columns = choose_columns(everything.schema, job.text_column, job.target_column, targets=job.targets)
+    needed = [name for name in (columns.text, columns.target) if name is not None]
+    inputs = select(everything, job.selection, needed, spool.on_batch, skip_damaged=skip)
+    notes = (*inputs.check_passed_on(), *map(_left_out, inputs.set_aside))
+    return Prepared(_name(arguments), inputs, everything.schema, columns, notes)
+
+
+def make_plan(job: Job, prepared: Prepared, model: Model) -> Plan:
+    """The job's shards, and what tells it from others."""
+    inputs, columns = prepared.inputs, prepared.columns
+    what = fingerprint(inputs, job.selection, columns, model, job.scoring, shard_rows=job.shard_rows)
+    files = [[RowGroup(*group) for group in inputs.row_groups(file, columns.text)] for file in range(len(inputs.files))]
+    return Plan(what, cut(files, job.shard_rows))
+
+
+def _named_inputs(job: Job) -> list[Place]:
+    """What was named as the input."""
+    return [job.input] if isinstance(job.input, Location | str | Path) else list(job.input)
+
+
+def _files_of(arguments: Sequence[Place]) -> list[Found]:
+    """The files that it stands for; none for standard input."""
+    return [] if "-" in arguments else expand(arguments)
+
+
+def _left_out(one: SetAside) -> str:
+    return f"{one.reason} {'It is' if one.rows is None else f'Its {one.rows:,} rows are'} left out."
+
+
+def _engine(job: Job, model: Model, stop: StopRequest, profile: Profile) -> Engine:
+    if job.engine == "local":
+        return LocalEngine(model, job.threads, stop.check, profile)
+    try:
+        from maskedge_batch.runs.ray import RayEngine
+    except ModuleNotFoundError as error:
+        if error.name != "ray":
+            raise
+        raise WorkerError("The engine ray needs ray, which is not installed: pip install 'maskedge[ray]'") from error
+    return RayEngine(model, stop.check, job.ray_address, job.actors, job.threads)
 
 
 def _name(arguments: Sequence[Place]) -> str:
     """What the input is called in its report."""
-    name = locate(arguments[0]).name
+    name = "standard input" if arguments[0] == "-" else locate(arguments[0]).name
     return name if len(arguments) == 1 else f"{name} and {len(arguments) - 1} more"
 
 
-def _choose_model(job: Job) -> Model:
+def model_of(job: Job) -> Model:
+    """The job's model. Raises InputError where it is asked for more than it has, and BundleError."""
     try:
         model = choose_model(job.model, job.revision, job.precision)
     except ValueError as error:
@@ -173,18 +261,16 @@ class _Run:
     """A job that is ready: all that could be checked before the model is loaded has been."""
 
     job: Job
-    name: str
-    inputs: InputSet
-    columns: Columns
+    prepared: Prepared
     places: Places
     model: Model
+    engine: Engine
     stop: StopRequest
     clock: Clock
-    profile: Profile
 
     def to_the_end(self, on_progress: OnProgress) -> Report:
         """Does what is not done, and finishes."""
-        plan = self._plan()
+        plan = make_plan(self.job, self.prepared, self.model)
         done = begin(self.places, plan, overwrite=self.job.overwrite, resume=self.job.resume)
         if done is None:
             return self._as_it_was()
@@ -192,23 +278,15 @@ class _Run:
         receipts = [*done, *self._scored(plan, work, done, on_progress)]
         return finish(self.places, plan, work, lambda: self._facts(Totals.of(receipts)), self.stop.check)
 
-    def _plan(self) -> Plan:
-        job = self.job
-        what = fingerprint(self.inputs, job.selection, self.columns, self.model, job.scoring, shard_rows=job.shard_rows)
-        files = [
-            [RowGroup(*group) for group in self.inputs.row_groups(file, self.columns.text)]
-            for file in range(len(self.inputs.files))
-        ]
-        return Plan(what, cut(files, job.shard_rows))
-
     def _work(self, plan: Plan) -> Work:
+        inputs, columns = self.prepared.inputs, self.prepared.columns
         return Work(
             job=plan.fingerprint.digest,
-            inputs=self.inputs,
-            columns=self.columns,
+            inputs=inputs,
+            columns=columns,
             options=self.job.scoring,
-            schema=scored_schema(self.inputs.schema, provenance(self.columns, self.model, self.job.scoring)),
-            writer_options=self.inputs.writer_options,
+            schema=scored_schema(inputs.schema, provenance(columns, self.model, self.job.scoring)),
+            writer_options=inputs.writer_options,
             workspace=self.places.workspace,
             memory_budget=self.job.memory_budget,
         )
@@ -226,22 +304,21 @@ class _Run:
 
         missing = [shard for shard in plan.shards if shard.number not in finished]
         if missing:
-            predictor = self.model.load(self.job.threads, lambda tokens: self.stop.check())
-            progress(0)
-            yield from run_locally(missing, work, predictor, progress, self.profile)
+            yield from self.engine.run(missing, work, progress)
 
     def _facts(self, totals: Totals) -> RunFacts:
-        return run_facts(self.name, self.places, self.clock, totals.seconds)
+        facts = run_facts(self.prepared.name, self.places, self.clock, totals.seconds / self.engine.workers)
+        return replace(facts, left_out=tuple(_left_out(one) for one in self.prepared.inputs.set_aside))
 
     def _as_it_was(self) -> Report:
         """The report of results that were complete before."""
         return make_report([self.places.output], run=RunFacts(**finished_run(self.places) or {}), check=self.stop.check)
 
 
-def _target_notes(schema: pa.Schema, columns: Columns, report: Report) -> Iterator[str]:
+def _target_notes(prepared: Prepared, report: Report) -> Iterator[str]:
     """What became of a column of targets that nobody asked for."""
-    masked = report.masked
-    if unread := unread_target(schema, columns):
+    masked, columns = report.masked, prepared.columns
+    if unread := unread_target(prepared.schema, columns):
         yield unread
     elif columns.asked or columns.target is None:
         return

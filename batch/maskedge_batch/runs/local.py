@@ -1,31 +1,33 @@
 """The engine of one machine: shards one after the other, each with all threads."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar
 
-from maskedge import Predictor
+from maskedge_batch.runs.model import Model
 from maskedge_batch.runs.plan import Shard
 from maskedge_batch.runs.receipts import Receipt
 from maskedge_batch.runs.shard import OnRows, Work, run_shard
 from maskedge_batch.scoring.profile import Profile
 
-__all__ = ["run_locally"]
+__all__ = ["LocalEngine"]
 
 
-def run_locally(
-    shards: Iterable[Shard], work: Work, predictor: Predictor, on_rows: OnRows, profile: Profile
-) -> Iterator[Receipt]:
-    """Yields the receipt of each shard as it is done.
+@dataclass(frozen=True, slots=True)
+class LocalEngine:
+    """Scores in this process."""
 
-    Args:
-        shards: Those that are not done yet.
-        work: What they belong to.
-        predictor: The model; its threads are all busy with one shard.
-        on_rows: Called with how many rows have just been scored; to stop the run, it raises.
-        profile: Is told what the time was spent on.
+    workers: ClassVar[int] = 1
+    model: Model
+    threads: int | None = None
+    """None: as many as there are CPUs."""
+    check: Callable[[], None] = lambda: None
+    """Called before each run of the model; to stop, it raises."""
+    profile: Profile = field(default_factory=Profile)
 
-    Raises:
-        InputError: As `run_shard`.
-        WriteError: As `run_shard`.
-    """
-    for shard in shards:
-        yield run_shard(shard, work, predictor, on_rows, profile)
+    def run(self, shards: Sequence[Shard], work: Work, on_rows: OnRows) -> Iterator[Receipt]:
+        """As `Engine.run`."""
+        predictor = self.model.load(self.threads, lambda tokens: self.check())
+        on_rows(0)
+        for shard in shards:
+            yield run_shard(shard, work, predictor, on_rows, self.profile)

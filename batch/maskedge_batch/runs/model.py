@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from maskedge import Predictor
+from maskedge import BundleCorruptError, Predictor
 from maskedge.bundle.cpu import cpu_features
 from maskedge.bundle.format import Bundle
 from maskedge.bundle.golden_vectors import choose_precision
@@ -17,6 +17,9 @@ __all__ = ["Model", "choose_model"]
 class Model:
     """A bundle and one of its graphs."""
 
+    source: str | Path | None
+    """As `Predictor.load` takes it."""
+    revision: str | None
     path: Path
     name: str
     precision: str
@@ -31,6 +34,16 @@ class Model:
         return Predictor.load(
             self.path, precision=self.precision, threads=threads, verify=False, before_batch=before_batch
         )
+
+    def load_elsewhere(self, threads: int) -> Predictor:
+        """The predictor on another machine, or in another process, where the bundle may lie at another place.
+
+        Raises BundleError where the model is missing there, or is another.
+        """
+        there = choose_model(self.source, self.revision, self.precision)
+        if there.fingerprint != self.fingerprint:
+            raise BundleCorruptError(f"{there.path} is another bundle than the one that the run began with")
+        return there.load(threads)
 
 
 def choose_model(source: str | Path | None, revision: str | None = None, precision: str | None = None) -> Model:
@@ -49,4 +62,4 @@ def choose_model(source: str | Path | None, revision: str | None = None, precisi
     manifest = bundle.manifest
     chosen, entry = bundle.graph(choose_precision(manifest.graphs, precision, cpu_features()))
     figures = {name: value for name, value in entry.verification.items() if isinstance(value, str | int | float)}
-    return Model(bundle.path, manifest.name, chosen, bundle.fingerprint, manifest.vocab_size, figures)
+    return Model(source, revision, bundle.path, manifest.name, chosen, bundle.fingerprint, manifest.vocab_size, figures)

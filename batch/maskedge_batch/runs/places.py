@@ -1,6 +1,7 @@
 """Where a job's results go, and where it keeps what it has until it has ended."""
 
 import errno
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ __all__ = ["Places", "choose_places"]
 COMPLETE = "_SUCCESS"
 """Lies in a directory of parts when it is complete, as Spark and others have it."""
 REPORTS = ("html", "md", "json")
+
+FORMATS = re.compile(r"\.(parquet|(jsonl|txt)(\.gz)?)$", re.IGNORECASE)
 
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
@@ -138,6 +141,8 @@ def _chosen(place: Location, written: str, files: Sequence[Location]) -> Places:
 def _beside(inputs: Sequence[Place], files: Sequence[Location]) -> Place:
     if len(inputs) > 1:
         raise OutputError("Several inputs have no place of their own for the results: name one with -o.")
+    if inputs[0] == "-":
+        raise OutputError("Standard input has no place of its own for the results: name one with -o.")
     named = locate(inputs[0])
     if not named.exists():
         raise OutputError(f"{named} stands for several files: name a place for the results with -o.")
@@ -147,6 +152,5 @@ def _beside(inputs: Sequence[Place], files: Sequence[Location]) -> Place:
 
 
 def _stem(place: Location) -> str:
-    """The name without what tells that it is Parquet."""
-    is_parquet = place.suffix.lower() == ".parquet"
-    return (place.name.removesuffix(place.suffix) if is_parquet else place.name).removesuffix(".scored")
+    """The name without what tells its format."""
+    return FORMATS.sub("", place.name).removesuffix(".scored")

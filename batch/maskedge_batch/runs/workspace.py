@@ -50,6 +50,11 @@ class Workspace:
                     self._remove()
 
     @property
+    def spool(self) -> Location:
+        """Where input that is no Parquet is written to as such."""
+        return self.root / "spool"
+
+    @property
     def _plan(self) -> Location:
         return self.root / "plan.json"
 
@@ -122,6 +127,12 @@ class Workspace:
         with naming_failed_writes(self.root):
             for place in (self._plan, self._marker, self._receipts, *self._all_parts()):
                 place.remove()
+
+    def end(self) -> None:
+        """Takes away everything but the lock. Raises WriteError."""
+        self.clear()
+        with naming_failed_writes(self.root):
+            self.spool.remove()
             if not self.root.is_local:
                 self.root.remove()
 
@@ -132,7 +143,7 @@ class Workspace:
 
     def _remove(self) -> None:
         """The lock last: who takes it finds nothing else that still goes away."""
-        self.clear()
+        self.end()
         (self.root / "lock").remove()
         self.root.remove()
 
