@@ -1,6 +1,6 @@
 """Scores Parquet files with a masked language model and reports how well it knew them.
 
-`score_file` takes a whole file: Parquet -> scored Parquet + HTML, Markdown and JSON reports. `score_batches` is the
+`score_file` takes whole files: Parquet -> scored Parquet + HTML, Markdown and JSON reports. `score_batches` is the
 pure core: record batches -> record batches, for other engines (Spark's `mapInArrow`, Ray). What needs pyarrow is
 imported when it is first asked for: importing the package loads nothing heavy.
 """
@@ -15,6 +15,7 @@ from maskedge_batch.errors import (
     LocationError,
     OutputError,
     StoppedError,
+    WorkerError,
     WriteError,
 )
 
@@ -23,9 +24,11 @@ if TYPE_CHECKING:
     from maskedge_batch.evaluation.masking import Masking, mask_batches
     from maskedge_batch.evaluation.pairs import PairScoring, score_pairs
     from maskedge_batch.heads.report import HeadsReport
+    from maskedge_batch.inputs.selection import Selection
     from maskedge_batch.reports.measuring import make_report
     from maskedge_batch.reports.pairs import PairsReport
     from maskedge_batch.reports.report import Report
+    from maskedge_batch.runs.estimating import Estimate, estimate
     from maskedge_batch.runs.heads import HeadsJob, HeadsOutcome, report_on_heads
     from maskedge_batch.runs.job import Job, Outcome, score_file
     from maskedge_batch.runs.masking import MaskJob, MaskOutcome, mask_file
@@ -41,6 +44,9 @@ __all__ = [
     "score_file",
     "Job",
     "Outcome",
+    "Selection",
+    "estimate",
+    "Estimate",
     "Report",
     "make_report",
     "score_batches",
@@ -71,6 +77,7 @@ __all__ = [
     "LocationError",
     "OutputError",
     "StoppedError",
+    "WorkerError",
     "WriteError",
 ]
 
@@ -86,6 +93,8 @@ _CONTENTS = {
     "runs.masking": ["MaskJob", "MaskOutcome", "mask_file"],
     "heads.report": ["HeadsReport"],
     "runs.heads": ["HeadsJob", "HeadsOutcome", "report_on_heads"],
+    "runs.estimating": ["Estimate", "estimate"],
+    "inputs.selection": ["Selection"],
     "runs.job": ["Job", "Outcome", "score_file"],
     "reports.measuring": ["make_report"],
     "reports.report": ["Report"],

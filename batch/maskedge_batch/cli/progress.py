@@ -8,7 +8,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from maskedge_batch.cli.command import log, terminal
 
-__all__ = ["ProgressDisplay"]
+__all__ = ["ProgressDisplay", "clock"]
 
 LINE_SECONDS = 5.0
 """Seconds between two lines where there is no terminal."""
@@ -59,10 +59,11 @@ def _pace(done: int, total: int, just_done: int, seconds: float) -> str:
     if not just_done or seconds <= 0:
         return rows
     speed = just_done / seconds
-    return f"{rows}, {speed:,.0f} rows/s, {_clock((total - done) / speed)} left"
+    return f"{rows}, {speed:,.0f} rows/s, {clock((total - done) / speed)} left"
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
+    """Hours, minutes and seconds."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -2,19 +2,22 @@
 
 import sys
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
 from maskedge.inference.scoring import Method
+from maskedge.plain_json import plain_json
 from maskedge_batch.cli.command import ExitCode, Json, command, log, print_json
 from maskedge_batch.cli.profile_table import print_profile
-from maskedge_batch.cli.progress import ProgressDisplay
+from maskedge_batch.cli.progress import ProgressDisplay, clock
 from maskedge_batch.cli.summary import print_summary
 from maskedge_batch.inputs.selection import Selection
 from maskedge_batch.reports.rendering import as_json
 from maskedge_batch.reports.report import Report
+from maskedge_batch.runs.estimating import Estimate, estimate
 from maskedge_batch.runs.job import EngineName, Job, OnError, score_file
 from maskedge_batch.runs.plan import SHARD_ROWS
 from maskedge_batch.runs.stopping import StopRequest
@@ -93,6 +96,9 @@ def score(
     sample: Annotated[int | None, typer.Option(min=0, help="Take so many rows, chosen at random.")] = None,
     seed: Annotated[int, typer.Option(help="Of --sample: the same rows each time.")] = 0,
     limit: Annotated[int | None, typer.Option(min=0, help="Take the first so many rows.")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what would be done, and how long it would take.")
+    ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace results that are there already.")] = False,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with an unfinished run; one that is complete is left as it is.")
@@ -154,9 +160,13 @@ def score(
         threads=threads,
         shard_rows=shard_rows,
     )
+    stop = StopRequest.on_signals()
+    if dry_run:
+        _print_estimate(estimate(job, stop.check, sys.stdin.buffer), json)
+        return
     times = Profile()
     with ProgressDisplay() as display:
-        outcome = score_file(job, display.update, StopRequest.on_signals(), times, sys.stdin.buffer)
+        outcome = score_file(job, display.update, stop, times, sys.stdin.buffer)
     for note in outcome.notes:
         log.warning(note)
     if profile:
@@ -168,6 +178,25 @@ def score(
         print_summary(_summary(outcome.report), files, Console())
     if strict and (outcome.report.set_aside or outcome.left_out):
         raise typer.Exit(ExitCode.SET_ASIDE)
+
+
+def _print_estimate(found: Estimate, json: bool) -> None:
+    for note in found.notes:
+        log.warning(note)
+    if json:
+        print_json(plain_json(asdict(found), indent=2) + "\n")
+    else:
+        print_summary(_estimated(found), {}, Console())
+
+
+def _estimated(found: Estimate) -> Iterator[tuple[str, str]]:
+    yield "rows", f"{found.rows:,} in {found.files:,} file{'s' if found.files != 1 else ''}"
+    yield "shards", f"{found.shards:,}"
+    yield "model", f"{found.model}, {found.precision}"
+    if found.seconds is not None:
+        yield "time", f"about {clock(found.seconds)} on this machine, {found.rows_per_second:,.0f} rows/s"
+        share = f"{found.longest_share:.0%} of it for the longest 1% of the texts"
+        yield "", f"{share}, for which the model reads {found.longest_tokens:,} tokens or more"
 
 
 def _top_k(predictions: str) -> int | None:
