@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from maskedge_batch.evaluation.pairs import PairScoring, score_pairs
     from maskedge_batch.heads.report import HeadsReport
     from maskedge_batch.inputs.selection import Selection
+    from maskedge_batch.reports.comparing import make_comparison
+    from maskedge_batch.reports.comparison import Comparison
     from maskedge_batch.reports.measuring import make_report
     from maskedge_batch.reports.pairs import PairsReport
     from maskedge_batch.reports.report import Report
@@ -49,6 +51,8 @@ __all__ = [
     "Estimate",
     "Report",
     "make_report",
+    "make_comparison",
+    "Comparison",
     "score_batches",
     "Columns",
     "ScoringOptions",
@@ -96,6 +100,8 @@ _CONTENTS = {
     "runs.estimating": ["Estimate", "estimate"],
     "inputs.selection": ["Selection"],
     "runs.job": ["Job", "Outcome", "score_file"],
+    "reports.comparing": ["make_comparison"],
+    "reports.comparison": ["Comparison"],
     "reports.measuring": ["make_report"],
     "reports.report": ["Report"],
     "scoring.profile": ["Profile"],

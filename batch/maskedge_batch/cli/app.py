@@ -2,9 +2,11 @@
 
 import typer
 
+from maskedge_batch.cli.compare import compare
 from maskedge_batch.cli.heads import heads
 from maskedge_batch.cli.mask import mask
 from maskedge_batch.cli.pairs import pairs
+from maskedge_batch.cli.report import report
 from maskedge_batch.cli.score import score
 
 __all__ = ["app"]
@@ -21,6 +23,8 @@ def _describe() -> None:
 
 
 app.command()(score)
+app.command()(report)
+app.command()(compare)
 app.command()(mask)
 app.command()(pairs)
 app.command()(heads)

@@ -13,10 +13,9 @@ from maskedge.plain_json import plain_json
 from maskedge_batch.cli.command import ExitCode, Json, command, log, print_json
 from maskedge_batch.cli.profile_table import print_profile
 from maskedge_batch.cli.progress import ProgressDisplay, clock
-from maskedge_batch.cli.summary import print_summary
+from maskedge_batch.cli.summary import print_summary, report_figures
 from maskedge_batch.inputs.selection import Selection
 from maskedge_batch.reports.rendering import as_json
-from maskedge_batch.reports.report import Report
 from maskedge_batch.runs.estimating import Estimate, estimate
 from maskedge_batch.runs.job import EngineName, Job, OnError, score_file
 from maskedge_batch.runs.plan import SHARD_ROWS
@@ -175,7 +174,7 @@ def score(
         print_json(as_json(outcome.report))
     else:
         files = {"scores": outcome.places.output, "report": outcome.places.html}
-        print_summary(_summary(outcome.report), files, Console())
+        print_summary(report_figures(outcome.report), files, Console())
     if strict and (outcome.report.set_aside or outcome.left_out):
         raise typer.Exit(ExitCode.SET_ASIDE)
 
@@ -205,23 +204,3 @@ def _top_k(predictions: str) -> int | None:
     if not predictions.isdecimal():
         raise typer.BadParameter(f"{predictions!r} is neither a number nor none", param_hint="--predictions")
     return int(predictions)
-
-
-def _summary(report: Report) -> Iterator[tuple[str, str]]:
-    yield "rows scored", f"{report.rows_ok:,} of {report.rows:,}"
-    for reason, rows in report.set_aside.items():
-        yield f"  set aside, {reason}", f"{rows:,}"
-    masked, unmasked = report.masked, report.unmasked
-    if masked and masked.overall:
-        overall = masked.overall
-        yield "masked perplexity", f"{overall.perplexity.value:,.2f} over {overall.targets:,} targets"
-        shares = {f"top-{each.k}": f"{each.share.value:.1%}" for each in overall.accuracies}
-        if shares:
-            yield ", ".join(shares), ", ".join(shares.values())
-    elif masked:
-        yield "mean entropy", f"{masked.mean_entropy.value:.2f} nats over {masked.masks:,} masks"
-    if unmasked:
-        figures = unmasked.overall
-        yield "pseudo-perplexity", f"{figures.pseudo_perplexity.value:,.2f} over {figures.tokens:,} tokens"
-    if report.rows_per_second is not None:
-        yield "rows/s", f"{report.rows_per_second:,.0f}"

@@ -1,13 +1,17 @@
 """What a command prints at its end: figures, and the files that hold more."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-__all__ = ["print_summary"]
+from maskedge_batch.reports.bootstrap import Estimate
+from maskedge_batch.reports.report import MaskedMetrics, Report, UnmaskedFigures
+from maskedge_batch.reports.wording import between, percent
+
+__all__ = ["print_summary", "report_figures"]
 
 
 def print_summary(figures: Iterable[tuple[str, str]], files: Mapping[str, object], console: Console) -> None:
@@ -20,3 +24,37 @@ def print_summary(figures: Iterable[tuple[str, str]], files: Mapping[str, object
     # Outside the table: paths stay in one piece however narrow the terminal is.
     for label, path in files.items():
         console.print(f"  [bold]{label}[/]  ", Text(str(path)), sep="", soft_wrap=True, highlight=False)
+
+
+def report_figures(report: Report) -> Iterator[tuple[str, str]]:
+    """The figures of a report that a terminal shows."""
+    yield "rows scored", f"{report.rows_ok:,} of {report.rows:,}"
+    for reason, rows in report.set_aside.items():
+        yield f"  set aside, {reason}", f"{rows:,}"
+    if report.masked:
+        yield from _masked(report.masked)
+    if report.unmasked:
+        yield from _unmasked(report.unmasked.overall)
+    if report.rows_per_second is not None:
+        yield "rows/s", f"{report.rows_per_second:,.0f}"
+
+
+def _masked(metrics: MaskedMetrics) -> Iterator[tuple[str, str]]:
+    overall = metrics.overall
+    if overall is None:
+        yield "mean entropy", f"{metrics.mean_entropy.value:.2f} nats over {metrics.masks:,} masks"
+        return
+    yield "masked perplexity", _over(overall.perplexity, f"{overall.targets:,} targets")
+    shares = {f"top-{each.k}": percent(each.share.value) for each in overall.accuracies}
+    yield ", ".join(shares), ", ".join(shares.values())
+
+
+def _unmasked(figures: UnmaskedFigures) -> Iterator[tuple[str, str]]:
+    yield "pseudo-perplexity", _over(figures.pseudo_perplexity, f"{figures.tokens:,} tokens")
+    if figures.pseudo_perplexity_per_word:
+        yield "  per word", _over(figures.pseudo_perplexity_per_word, f"{figures.words:,} words")
+
+
+def _over(estimate: Estimate, base: str) -> str:
+    interval = "" if estimate.low is None else f" ({between(estimate)})"
+    return f"{estimate.value:,.2f}{interval} over {base}"

@@ -23,6 +23,7 @@ __all__ = [
     "Resampling",
     "Total",
     "buckets_of",
+    "estimate",
     "ratio",
     "row_hash",
 ]
@@ -92,17 +93,20 @@ class Resampling:
 
 
 def ratio(over: Total, under: Total, rows: int) -> Estimate | None:
-    """A total over another, such as losses over tokens; None where that other is 0.
+    """A total over another, such as losses over tokens; None where that other is 0. `rows` is as in `estimate`."""
+    if not under.value:
+        return None
+    with np.errstate(invalid="ignore"):  # 0 / 0: a small group may be missing from a resample
+        return estimate(over.value / under.value, over.draws / under.draws, rows)
+
+
+def estimate(value: float, draws: Float64Array, rows: int) -> Estimate:
+    """A figure with its interval, from those of resamples [resamples]; NaN there is no figure.
 
     `rows` says how many rows are behind it: where they are too few, there is no interval.
     """
-    if not under.value:
-        return None
-    value = over.value / under.value
-    if rows < FEWEST_ROWS:
-        return Estimate(value)
-    drawn = under.draws > 0  # a small group may be missing from a resample
-    return Estimate(value, *_interval(over.draws[drawn] / under.draws[drawn]))
+    known = draws[~np.isnan(draws)]
+    return Estimate(value, *_interval(known)) if rows >= FEWEST_ROWS and len(known) else Estimate(value)
 
 
 def _interval(draws: Float64Array) -> tuple[float, float]:

@@ -10,11 +10,12 @@ from maskedge_batch.reports.grouping import group_sums
 from maskedge_batch.reports.report import Breakdown, Group, MaskedFigures
 from maskedge_batch.reports.tables import Database
 
-__all__ = ["MOST_GROUPS", "hardness", "masked_breakdowns", "unmasked_breakdowns"]
+__all__ = ["LENGTH", "MOST_GROUPS", "length_label", "masked_breakdowns", "unmasked_breakdowns", "value_label"]
 
 MOST_GROUPS = 30
 """Of a column, those with the most rows are shown."""
 LENGTH = "floor(log2(greatest(tokens, 1)))::BIGINT"
+"""Texts from a power of 2 to the next share a group."""
 DECADE = "CASE WHEN times = 0 THEN 0 ELSE length(times::VARCHAR) END"
 """0 for 0, 1 for 1 to 9, 2 for 10 to 99, ..."""
 MOST_PIECES = 4
@@ -38,7 +39,7 @@ def masked_breakdowns(
     (rows,) = database.execute("SELECT count(*) FROM rows").fetchall()[0]
     sampled = f" (about {COUNTED_TEXTS:,} of the texts were)" if rows > COUNTED_TEXTS else ""
     fixed = [
-        broken_down("by length of the text, in tokens", "", WITH_ROWS, LENGTH, _length),
+        broken_down("by length of the text, in tokens", "", WITH_ROWS, LENGTH, length_label),
         broken_down("by frequency of the target", FREQUENCY_NOTE.format(sampled), WITH_TIMES, DECADE, _times),
         broken_down("by pieces of the target", "", RATED, f"least(pieces, {MOST_PIECES})", _pieces),
     ]
@@ -53,19 +54,19 @@ def unmasked_breakdowns(
     def broken_down(title: str, note: str, source: str, key: str, label: Callable[[Any], str]) -> Breakdown:
         return _breakdown(database, measure, resampling, title, note, source, key, label)
 
-    fixed = [broken_down("by length of the text, in tokens", "", RATED_ROWS, LENGTH, _length)]
+    fixed = [broken_down("by length of the text, in tokens", "", RATED_ROWS, LENGTH, length_label)]
     return (*_columns(by, RATED_ROWS, broken_down), *(each for each in fixed if len(each.groups) > 1))
 
 
 def _columns(by: Sequence[str], source: str, broken_down: Callable[..., Breakdown]) -> Iterator[Breakdown]:
     """The groups of each column asked for, the hardest first."""
     for number, name in enumerate(by):
-        found = broken_down(f"by {name}", "The hardest first.", source, f"by{number}", _value)
-        groups = sorted(found.groups, key=lambda group: -hardness(group))
+        found = broken_down(f"by {name}", "The hardest first.", source, f"by{number}", value_label)
+        groups = sorted(found.groups, key=lambda group: -_hardness(group))
         yield Breakdown(found.title, found.note, tuple(groups), found.groups_left_out, found.rows_left_out)
 
 
-def hardness(group: Group) -> float:
+def _hardness(group: Group) -> float:
     """The perplexity by which groups are sorted."""
     figures = group.figures
     return figures.perplexity.value if isinstance(figures, MaskedFigures) else figures.pseudo_perplexity.value
@@ -90,7 +91,8 @@ def _times(decade: int) -> str:
     return _span(10 ** (decade - 1), 10**decade - 1) if decade else "nowhere else"
 
 
-def _length(power: int) -> str:
+def length_label(power: int) -> str:
+    """What a group of `LENGTH` is called."""
     return _span(2**power, 2 ** (power + 1) - 1)
 
 
@@ -102,5 +104,6 @@ def _pieces(pieces: int) -> str:
     return f"{pieces} or more" if pieces == MOST_PIECES else str(pieces)
 
 
-def _value(value: str | None) -> str:
+def value_label(value: str | None) -> str:
+    """What a group of a column is called."""
     return "(null)" if value is None else value

@@ -1,7 +1,7 @@
 """Charts as inline SVG, coloured by the page's style sheet so that they follow its light and dark schemes."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -9,12 +9,13 @@ import altair as alt
 import vl_convert
 from markupsafe import escape
 
+from maskedge_batch.reports.comparison import DifferenceBin
 from maskedge_batch.reports.histogram import BINS_PER_DECADE, Bin
 from maskedge_batch.reports.report import Calibration
 
-__all__ = ["drawing", "has_rule", "histogram_svg", "reliability_svg", "svg"]
+__all__ = ["differences_svg", "has_rule", "histogram_svg", "reliability_svg"]
 
-WIDTH, HEIGHT = 680, 190  # pixels; the page scales the drawing to its column
+SIZES = {"wide": (680, 190), "narrow": (300, 190)}  # pixels; the page shows the one that fits, scaled to its column
 
 
 def histogram_svg(bins: Sequence[Bin], perplexity: float) -> str:
@@ -27,16 +28,16 @@ def histogram_svg(bins: Sequence[Bin], perplexity: float) -> str:
         "low:Q", title="row perplexity", scale=alt.Scale(type="log", domain=domain, nice=False), axis=_log_axis(*domain)
     )
     y = alt.Y("rows:Q", title="rows", axis=alt.Axis(tickCount=4, format="~s", tickMinStep=1))
-    bars = drawing([asdict(one) | {"high": _end(one)} for one in bins]).mark_bar(
+    bars = _drawing([asdict(one) | {"high": _end(one)} for one in bins]).mark_bar(
         color="var(--accent)", stroke="var(--paper)", strokeWidth=1.5
     )
-    rule = drawing([{"low": perplexity}] if has_rule(perplexity, bins) else []).mark_rule(
+    rule = _drawing([{"low": perplexity}] if has_rule(perplexity, bins) else []).mark_rule(
         color="var(--ink)", strokeDash=[4, 3]
     )
     chart = bars.encode(x=x, x2="high:Q", y=y, y2=alt.datum(0)) + rule.encode(x=x)
     most = max(bins, key=lambda one: one.rows)
     said = f"Histogram of row perplexities. The most rows, {most.rows}, lie between {most.low:.3g} and {most.high:.3g}."
-    return svg(chart, said)
+    return _svg(chart, said)
 
 
 def has_rule(perplexity: float, bins: Sequence[Bin]) -> bool:
@@ -50,7 +51,7 @@ def reliability_svg(calibration: Calibration) -> str:
     axis = alt.Axis(format="%", values=[0, 0.25, 0.5, 0.75, 1], grid=True)
     x = alt.X("confidence:Q", title="probability of the best token", scale=share, axis=axis)
     y = alt.Y("accuracy:Q", title="how often it is right", scale=share, axis=axis)
-    diagonal = drawing([{"confidence": 0, "accuracy": 0}, {"confidence": 1, "accuracy": 1}]).mark_line(
+    diagonal = _drawing([{"confidence": 0, "accuracy": 0}, {"confidence": 1, "accuracy": 1}]).mark_line(
         color="var(--muted)", strokeDash=[4, 3], strokeWidth=1.5
     )
     values = [
@@ -63,11 +64,10 @@ def reliability_svg(calibration: Calibration) -> str:
         }
         for one in calibration.bins
     ]
-    points = drawing(values)
+    points = _drawing(values)
     size = alt.Size("masks:Q", scale=alt.Scale(range=[40, 400], zero=True), legend=None)
     chart = (
         diagonal.encode(x=x, y=y)
-        + points.mark_line(color="var(--accent)", strokeWidth=1.5).encode(x=x, y=y)
         + points.mark_rule(color="var(--accent)", strokeWidth=2).encode(x=x, y=alt.Y("low:Q"), y2="high:Q")
         + points.mark_circle(color="var(--accent)", opacity=1).encode(x=x, y=y, size=size)
     )
@@ -75,19 +75,39 @@ def reliability_svg(calibration: Calibration) -> str:
         f"Reliability diagram: accuracy over confidence in {len(values)} bins. "
         f"The expected calibration error is {calibration.error:.1%}."
     )
-    return svg(chart, said, width=420, height=320)
+    return _svg(chart, said, {"square": (420, 320)})
 
 
-def svg(chart: Any, said: str, width: int = WIDTH, height: int = HEIGHT) -> str:
-    """A chart as the text of an SVG element, which is read out as `said`."""
-    specification = _styled(chart, width, height).to_dict()
+def differences_svg(bins: Sequence[DifferenceBin], unit: str) -> str:
+    """Bars of how many rows B knows better, on the left, and A, on the right, by how much."""
+    axis = alt.Axis(grid=False, format="~g", values=[bins[0].low * share for share in (1, 0.5, 0, -0.5, -1)])
+    x = alt.X("low:Q", title=f"nats per {unit}: B better on the left, A on the right", axis=axis)
+    y = alt.Y("rows:Q", title="rows", axis=alt.Axis(tickCount=4, format="~s", tickMinStep=1))
+    colour = alt.Color("better:N", scale=alt.Scale(domain=["A", "B"], range=["var(--a)", "var(--b)"]), legend=None)
+    bars = _drawing([asdict(one) | {"better": "B" if one.high <= 0 else "A"} for one in bins]).mark_bar(
+        stroke="var(--paper)", strokeWidth=1
+    )
+    rule = _drawing([{"low": 0}]).mark_rule(color="var(--ink)", strokeDash=[4, 3])
+    chart = bars.encode(x=x, x2="high:Q", y=y, y2=alt.datum(0), color=colour) + rule.encode(x=x)
+    better = [sum(one.rows for one in bins if (one.high <= 0) is side) for side in (True, False)]
+    said = f"Histogram of the rows' differences: {better[0]} rows on the side of B, {better[1]} on the side of A."
+    return _svg(chart, said)
+
+
+def _svg(chart: Any, said: str, sizes: Mapping[str, tuple[int, int]] = SIZES) -> str:
+    """A chart as the text of SVG elements, one for each size, which are read out as `said`."""
+    return "\n".join(_drawn(chart, said, name, size) for name, size in sizes.items())
+
+
+def _drawn(chart: Any, said: str, name: str, size: tuple[int, int]) -> str:
+    specification = _styled(chart, *size).to_dict()
     specification["config"]["aria"] = False  # each bar would be read out
     drawn: str = vl_convert.vegalite_to_svg(specification)
     opening = f'<svg role="img" aria-label="{escape(said)}"'
-    return drawn.replace("<svg", opening, 1)
+    return drawn.replace("<svg", opening, 1).replace('class="marks"', f'class="{name}"', 1)
 
 
-def drawing(values: list[dict[str, Any]]) -> alt.Chart:
+def _drawing(values: list[dict[str, Any]]) -> alt.Chart:
     """A chart of values that stand in it."""
     return alt.Chart(alt.InlineData(values=values))
 

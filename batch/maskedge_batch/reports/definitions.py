@@ -3,14 +3,18 @@
 from maskedge_batch.reports.bootstrap import BUCKETS, FEWEST_ROWS, LEVEL, RESAMPLES
 from maskedge_batch.reports.calibration import BINS
 
-__all__ = ["DEFINITIONS"]
+__all__ = ["COMPARISON_DEFINITIONS", "DEFINITIONS", "SAME_NATS"]
+
+SAME_NATS = 0.001
+"""Rows that differ by less, for each unit, are known equally well: a thousandth of their perplexity."""
 
 DEFINITIONS = {
     "masked cross-entropy": "-(1/M) Σ log p(target | text with its masks), in nats, over the M masks with a known "
     "target. Every target counts the same, whatever row it stands in and however many pieces it has: the "
     "log-probability of one of several pieces is the sum of its pieces'.",
     "masked perplexity": "exp(masked cross-entropy): per target word.",
-    "top-k accuracy": "Share of the targets of one piece that are among the k most probable tokens of the vocabulary.",
+    "top-k accuracy": "Share of those M targets that are among the k most probable tokens of the vocabulary. One of "
+    "several pieces is no token, and counts as missed: so a vocabulary with fewer words gains nothing.",
     "entropy": "Entropy of the distribution over the vocabulary at a mask, in nats; the mean is over all masks, with "
     "or without a target. Its exponential is the number of words the model wavers between.",
     "pseudo-log-likelihood": "Σ log P(token | all other tokens of the text), in nats: each token masked in turn, "
@@ -31,4 +35,18 @@ DEFINITIONS = {
     "masks. Few masks make it larger than it is.",
     "rows per second": "Rows over the seconds spent reading, scoring and writing; loading the model is left out.",
     "row": "Index in the scored files; the first row is 0.",
+}
+
+COMPARISON_DEFINITIONS = {
+    "difference": "Cross-entropy of B less that of A, in nats: what both lost on the same targets or texts, added up, "
+    "over their number of target words, or of words (of tokens, where both counted the same and no words). "
+    "Below 0, B is better. What only one of the two could rate is left out, and so is what both rule out.",
+    "ratio": "exp(difference): the perplexity of B over that of A, per word, so that models with different tokenizers "
+    "can be compared. Below 1, B is better.",
+    "interval": DEFINITIONS["interval"].replace("the figure depends", "the difference depends")
+    + " Both models are resampled together, row by row: what is hard for both tells nothing of which is better. Where "
+    "the interval of the ratio holds 1, no difference is shown.",
+    "rows known better": f"Share of the rows on which one lost less than the other, by more than {SAME_NATS} nats for "
+    "each unit.",
+    "perplexity": DEFINITIONS["masked perplexity"] + " Of texts without masks, the pseudo-perplexity per word.",
 }

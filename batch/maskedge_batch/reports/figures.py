@@ -38,20 +38,19 @@ class MaskedMeasure:
     def __init__(self, top_k: int) -> None:
         """`top_k` is how many predictions were kept for each mask."""
         self._ks = sorted({1, 5, *([top_k] if top_k > 1 else [])})
-        hits = {f"top{k}": f"(rank <= {k})::DOUBLE" for k in self._ks}
+        hits = {f"top{k}": f"coalesce(rank <= {k}, false)::DOUBLE" for k in self._ks}
         self.quantities = {"loss": "-logprob", **hits}
 
     def of(self, cell: Cell) -> MaskedFigures:
         """The figures of one group of targets."""
         cross_entropy = cell.mean("loss")
         assert cross_entropy is not None
-        shares = {k: cell.mean(f"top{k}") for k in self._ks}
         return MaskedFigures(
             rows=cell.rows,
             targets=cell.count("loss"),
             cross_entropy=cross_entropy,
             perplexity=cross_entropy.map(_exp),
-            accuracies=tuple(Accuracy(k, share) for k, share in shares.items() if share is not None),
+            accuracies=tuple(Accuracy(k, share) for k in self._ks if (share := cell.mean(f"top{k}"))),
         )
 
 

@@ -1,7 +1,7 @@
 """The figures of a report as lines of a table: what the page, the Markdown and the terminal all show."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from maskedge_batch.reports.bootstrap import Estimate
@@ -15,7 +15,7 @@ from maskedge_batch.reports.report import (
 )
 from maskedge_batch.reports.wording import between, number, percent, significant
 
-__all__ = ["GroupLine", "Line", "group_lines", "masked_lines", "unmasked_lines"]
+__all__ = ["GroupLine", "Line", "group_lines", "masked_lines", "placed", "unmasked_lines"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +57,10 @@ def masked_lines(metrics: MaskedMetrics) -> Iterator[Line]:
                 yield _perplexity("of targets of one piece", metrics.single_piece)
             yield _perplexity("of targets of several pieces", several)
         yield _line("masked cross-entropy, nats", metrics.overall.cross_entropy, _targets(metrics.overall))
-    rated = metrics.single_piece
-    for each in rated.accuracies if rated else ():
-        base = f"{_targets(rated)} of one piece" if several and rated else _targets(rated) if rated else ""
-        yield _line(f"top-{each.k} accuracy", each.share, base, share=True)
+        for each in metrics.overall.accuracies:
+            yield _line(f"top-{each.k} accuracy", each.share, _targets(metrics.overall), share=True)
     if metrics.calibration:
-        masks = f"{number(metrics.calibration.masks)} masks"
+        masks = f"{number(metrics.calibration.masks)} masks" + (" of one piece" if several else "")
         yield Line("expected calibration error", percent(metrics.calibration.error), "", masks)
     yield _line("mean entropy, nats", metrics.mean_entropy, f"{number(metrics.masks)} masks")
 
@@ -81,8 +79,7 @@ def unmasked_lines(metrics: UnmaskedMetrics) -> Iterator[Line]:
 
 def group_lines(breakdown: Breakdown) -> Iterator[GroupLine]:
     """A breakdown's groups."""
-    ends = [end for group in breakdown.groups for end in _ends(perplexity_of(group))]
-    low, high = (min(ends), max(ends)) if ends else (0.0, 1.0)
+    place = placed(map(perplexity_of, breakdown.groups))
     for group in breakdown.groups:
         figures, estimate = group.figures, perplexity_of(group)
         yield GroupLine(
@@ -92,7 +89,7 @@ def group_lines(breakdown: Breakdown) -> Iterator[GroupLine]:
             value=significant(estimate.value),
             interval=between(estimate),
             more=_more(figures),
-            place=_place(estimate, low, high),
+            place=place(estimate),
         )
 
 
@@ -117,21 +114,37 @@ def _targets(figures: MaskedFigures) -> str:
 
 def _more(figures: MaskedFigures | UnmaskedFigures) -> str:
     if isinstance(figures, MaskedFigures):
-        return percent(figures.accuracies[0].share.value if figures.accuracies else None)
+        return percent(figures.accuracies[0].share.value)
     per_word = figures.pseudo_perplexity_per_word
     return significant(per_word.value if per_word else None)
 
 
-def _ends(estimate: Estimate) -> list[float]:
-    """The interval's ends where they can be drawn, as logarithms."""
-    low, high = (estimate.value if end is None else end for end in (estimate.low, estimate.high))
-    values = (low, estimate.value, high)
-    return [math.log(value) for value in values] if all(0 < value < math.inf for value in values) else []
+def placed(
+    estimates: Iterable[Estimate], others: Iterable[float] = ()
+) -> Callable[[Estimate | float], tuple[float, float, float] | None]:
+    """A logarithmic axis, from 0 to 100, on which estimates with their intervals have a place, and other numbers too.
+
+    Returns:
+        A function that gives the places of an estimate's lower end, value and upper end: None where these are not
+            finite and above 0.
+    """
+    everything: list[Estimate | float] = [*estimates, *others]
+    ends = [end for one in everything for end in _ends(one)]
+    low, high = (min(ends), max(ends)) if ends else (0.0, 0.0)
+
+    def place(one: Estimate | float) -> tuple[float, float, float] | None:
+        logarithms = _ends(one)
+        if not logarithms or high <= low:
+            return None
+        first, value, last = (round(100 * (end - low) / (high - low), 2) for end in logarithms)
+        return first, value, last
+
+    return place
 
 
-def _place(estimate: Estimate, low: float, high: float) -> tuple[float, float, float] | None:
-    ends = _ends(estimate)
-    if not ends or high <= low:
-        return None
-    first, value, last = (round(100 * (end - low) / (high - low), 2) for end in ends)
-    return first, value, last
+def _ends(one: Estimate | float) -> list[float]:
+    """An interval's ends, and the value between them, as logarithms; nothing where they cannot be drawn."""
+    value = one if isinstance(one, float) else one.value
+    ends = (value, value) if isinstance(one, float) else (one.low, one.high)
+    values = [value if end is None else end for end in (ends[0], value, ends[1])]
+    return [math.log(each) for each in values] if all(0 < each < math.inf for each in values) else []

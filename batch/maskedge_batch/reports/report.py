@@ -65,7 +65,7 @@ class MaskedFigures:
     """Nats for each target."""
     perplexity: Estimate
     accuracies: tuple[Accuracy, ...]
-    """Of targets that are one token; empty where there are none."""
+    """A target of several pieces is never among the tokens, and counts as missed."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,18 @@ from markupsafe import Markup, escape
 from maskedge_batch.reports.bootstrap import Estimate
 from maskedge_batch.reports.examples import MASK
 
-__all__ = ["NOTHING", "between", "markdown_text", "marked", "number", "percent", "shown", "significant"]
+__all__ = [
+    "NOTHING",
+    "between",
+    "markdown_text",
+    "marked",
+    "number",
+    "percent",
+    "ratio_between",
+    "ratio_text",
+    "shown",
+    "significant",
+]
 
 NOTHING = "\N{EN DASH}"
 """Stands for a number that there is none of."""
@@ -46,6 +57,25 @@ def between(estimate: Estimate | None, *, share: bool = False) -> str:
         return NOTHING
     write = percent if share else significant
     return f"{write(estimate.low)} to {write(estimate.high)}"
+
+
+def ratio_text(estimate: Estimate) -> str:
+    """A ratio with as many decimals as its interval leaves certain, and two at least: "0.39", "1.0007"."""
+    return _ratio(estimate.value, estimate)
+
+
+def ratio_between(estimate: Estimate) -> str:
+    """Its interval, with as many: "0.35 to 0.43"."""
+    if estimate.low is None or estimate.high is None:
+        return NOTHING
+    return f"{_ratio(estimate.low, estimate)} to {_ratio(estimate.high, estimate)}"
+
+
+def _ratio(value: float, estimate: Estimate) -> str:
+    width = (estimate.high or 0) - (estimate.low or 0)
+    if not math.isfinite(value) or value >= 1000 or not 0 < width < math.inf:
+        return significant(value)
+    return f"{value:,.{min(max(2, 1 - math.floor(math.log10(width))), 6)}f}"
 
 
 def shown(text: str) -> str:

@@ -3,6 +3,7 @@
 import html
 import json
 import os
+import random
 import re
 import shutil
 import subprocess
@@ -13,6 +14,8 @@ from typing import Any
 import pytest
 from drawn_scores import Rows, drawn_rows, masked_row, unmasked_row
 
+from maskedge_batch.reports import comparison_rendering
+from maskedge_batch.reports.comparing import make_comparison
 from maskedge_batch.reports.measuring import make_report
 from maskedge_batch.reports.rendering import as_html
 
@@ -80,18 +83,38 @@ def page_of(write_scored: WriteScored, rows: Rows, **options: Any) -> str:
     return as_html(make_report([write_scored(rows, **options)], by=["genre"]))
 
 
-@pytest.fixture
-def hostile(write_scored: WriteScored) -> str:
+def hostile_rows() -> Rows:
     rows = [masked_row([-1.0 - number], text=text, target=[text], genre=text) for number, text in enumerate(HOSTILE)]
     predictions = [[{"token": 0, "token_str": text, "score": 0.3} for text in HOSTILE[:3]]]
     tokens = [{"token_str": text, "logprob": -3.0 * number} for number, text in enumerate(HOSTILE)]
     rows[0]["mlm_predictions"] = predictions
-    return page_of(write_scored, [*rows, unmasked_row(-9.0, mlm_tokens=tokens)], model=HOSTILE[0])
+    return [*rows, unmasked_row(-9.0, mlm_tokens=tokens)]
+
+
+@pytest.fixture
+def hostile(write_scored: WriteScored) -> str:
+    return page_of(write_scored, hostile_rows(), model=HOSTILE[0])
+
+
+def comparison_of(write_scored: WriteScored, rows: Rows) -> str:
+    draw = random.Random(0)
+    others = [dict(row) for row in rows]
+    for row in others:
+        logprobs = row.get("mlm_target_logprob") or []
+        row["mlm_target_logprob"] = [logprob and logprob * draw.uniform(0.5, 1.4) for logprob in logprobs] or None
+    files = write_scored(rows, "a", model=HOSTILE[0]), write_scored(others, "b", model=HOSTILE[1])
+    return comparison_rendering.as_html(make_comparison([files[0]], [files[1]], by=["genre"]))
+
+
+@pytest.fixture
+def hostile_comparison(write_scored: WriteScored) -> str:
+    return comparison_of(write_scored, hostile_rows())
 
 
 @needs_chromium
-def test_hostile_texts_stay_texts(hostile: str, tmp_path: Path) -> None:
-    found = shown(hostile, tmp_path)
+@pytest.mark.parametrize("page", ["hostile", "hostile_comparison"])
+def test_hostile_texts_stay_texts(page: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    found = shown(request.getfixturevalue(page), tmp_path)
     assert not found["attacked"]
     assert found["handlers"] == []
     assert {"script", "img", "style", "iframe"}.isdisjoint(found["elements"])
@@ -107,9 +130,13 @@ def test_hostile_texts_stay_texts(hostile: str, tmp_path: Path) -> None:
 
 
 @needs_chromium
-@pytest.mark.parametrize("width", [320, 380, 768, 1280])
-def test_nothing_is_wider_than_the_screen(hostile: str, write_scored: WriteScored, tmp_path: Path, width: int) -> None:
-    for number, page in enumerate((hostile, page_of(write_scored, drawn_rows(400)))):
+@pytest.mark.parametrize("width", [320, 380, 880, 1280])
+def test_nothing_is_wider_than_the_screen(
+    hostile: str, hostile_comparison: str, write_scored: WriteScored, tmp_path: Path, width: int
+) -> None:
+    rows = drawn_rows(400)
+    pages = (hostile, hostile_comparison, page_of(write_scored, rows), comparison_of(write_scored, rows))
+    for number, page in enumerate(pages):
         directory = tmp_path / str(number)
         directory.mkdir()
         found = shown(page, directory, width)

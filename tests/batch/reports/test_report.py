@@ -94,7 +94,7 @@ def test_masks_are_marked(page: Page) -> None:
 
 
 def test_the_page_draws_a_histogram_of_each_kind_of_row(page: Page) -> None:
-    assert page.tags.count("svg") == 3  # and the reliability diagram
+    assert page.tags.count("svg") == 5  # for wide and narrow screens, and one reliability diagram
     assert "row perplexity" in page.text
 
 

@@ -1,0 +1,65 @@
+"""`mlm-batch report`."""
+
+import json as json_format
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from maskedge_batch.cli.command import Json, command, print_json
+from maskedge_batch.cli.summary import print_summary, report_figures
+from maskedge_batch.reports.measuring import make_report
+from maskedge_batch.reports.publishing import publish_pages, stem_of
+from maskedge_batch.reports.rendering import as_html, as_json, as_markdown
+from maskedge_batch.reports.report import RunFacts
+
+__all__ = ["By", "report"]
+
+By = Annotated[list[str] | None, typer.Option(help="A column to group by; may be given again.", show_default=False)]
+
+
+@command
+def report(
+    scored: Annotated[
+        list[Path],
+        typer.Argument(metavar="SCORED...", help="Scored files, or directories of them.", show_default=False),
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", help="DIR/NAME of the report, without .html.", show_default="NAME.report beside the file"
+        ),
+    ] = None,
+    by: By = None,
+    json: Json = False,
+) -> None:
+    """Report on files that were scored, without the model: HTML, Markdown and JSON.
+
+    The report that a job leaves is made anew, with groups by any column where --by names some. Where it replaces that
+    report, it keeps what that one says of the run: its time, its machine, its speed.
+
+    Example: mlm-batch report sentences.scored.parquet --by genre
+    """
+    stem = stem_of(output, _beside(scored[0]))
+    found = make_report(scored, by=tuple(dict.fromkeys(by or ())), run=_run_of(stem))
+    files = publish_pages(stem, {"html": as_html(found), "md": as_markdown(found), "json": as_json(found)})
+    if json:
+        print_json(as_json(found))
+    else:
+        print_summary(report_figures(found), {"report": files["html"]}, Console())
+
+
+def _beside(scored: Path) -> Path:
+    """Where a job leaves its report."""
+    name = scored.name.removesuffix(".parquet").removesuffix(".scored")
+    return scored.with_name(f"{name}.report")
+
+
+def _run_of(stem: Path) -> RunFacts | None:
+    """What the report that will be replaced says of the run, if there is one and it says so."""
+    try:
+        said = json_format.loads(stem.with_name(f"{stem.name}.json").read_text(encoding="utf-8"))
+        return RunFacts(**said["run"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
