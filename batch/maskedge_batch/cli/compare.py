@@ -1,6 +1,5 @@
 """`mlm-batch compare`."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -16,6 +15,7 @@ from maskedge_batch.reports.comparison import ComparedKind, Comparison, Differen
 from maskedge_batch.reports.comparison_rendering import as_html, as_json, as_markdown, kinds, verdict
 from maskedge_batch.reports.publishing import publish_pages, stem_of
 from maskedge_batch.reports.wording import number, percent, ratio_between, ratio_text, significant
+from maskedge_batch.storage.locations import locate
 
 __all__ = ["compare"]
 
@@ -25,10 +25,10 @@ SHOWN_GROUPS = 20
 
 @command
 def compare(
-    a: Annotated[Path, typer.Argument(metavar="A", help="A scored file or directory.", show_default=False)],
-    b: Annotated[Path, typer.Argument(metavar="B", help="The same rows, scored by another.", show_default=False)],
+    a: Annotated[str, typer.Argument(metavar="A", help="A scored file or directory.", show_default=False)],
+    b: Annotated[str, typer.Argument(metavar="B", help="The same rows, scored by another.", show_default=False)],
     output: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
             "--output", "-o", help="DIR/NAME of the comparison, without .html.", show_default="B.against.A beside B"
         ),
@@ -50,8 +50,9 @@ def compare(
     """
     comparison = make_comparison([a], [b], by=tuple(dict.fromkeys(by or ())), key=key)
     pages = {"html": as_html(comparison), "md": as_markdown(comparison), "json": as_json(comparison)}
-    names = [path.name.removesuffix(".parquet").removesuffix(".scored") for path in (b, a)]
-    files = publish_pages(stem_of(output, b.with_name(".against.".join(names))), pages)
+    places = locate(b), locate(a)
+    names = [place.name.removesuffix(".parquet").removesuffix(".scored") for place in places]
+    files = publish_pages(stem_of(output, places[0].with_name(".against.".join(names))), pages)
     for note in comparison.notes:
         log.warning(note)
     if json:

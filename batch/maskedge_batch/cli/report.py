@@ -1,7 +1,6 @@
 """`mlm-batch report`."""
 
 import json as json_format
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -13,6 +12,7 @@ from maskedge_batch.reports.measuring import make_report
 from maskedge_batch.reports.publishing import publish_pages, stem_of
 from maskedge_batch.reports.rendering import as_html, as_json, as_markdown
 from maskedge_batch.reports.report import RunFacts
+from maskedge_batch.storage.locations import Location, locate
 
 __all__ = ["By", "report"]
 
@@ -22,11 +22,11 @@ By = Annotated[list[str] | None, typer.Option(help="A column to group by; may be
 @command
 def report(
     scored: Annotated[
-        list[Path],
+        list[str],
         typer.Argument(metavar="SCORED...", help="Scored files, or directories of them.", show_default=False),
     ],
     output: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
             "--output", "-o", help="DIR/NAME of the report, without .html.", show_default="NAME.report beside the file"
         ),
@@ -41,7 +41,7 @@ def report(
 
     Example: mlm-batch report sentences.scored.parquet --by genre
     """
-    stem = stem_of(output, _beside(scored[0]))
+    stem = stem_of(output, _beside(locate(scored[0])))
     found = make_report(scored, by=tuple(dict.fromkeys(by or ())), run=_run_of(stem))
     files = publish_pages(stem, {"html": as_html(found), "md": as_markdown(found), "json": as_json(found)})
     if json:
@@ -50,16 +50,16 @@ def report(
         print_summary(report_figures(found), {"report": files["html"]}, Console())
 
 
-def _beside(scored: Path) -> Path:
+def _beside(scored: Location) -> Location:
     """Where a job leaves its report."""
     name = scored.name.removesuffix(".parquet").removesuffix(".scored")
     return scored.with_name(f"{name}.report")
 
 
-def _run_of(stem: Path) -> RunFacts | None:
+def _run_of(stem: Location) -> RunFacts | None:
     """What the report that will be replaced says of the run, if there is one and it says so."""
     try:
-        said = json_format.loads(stem.with_name(f"{stem.name}.json").read_text(encoding="utf-8"))
+        said = json_format.loads(stem.with_name(f"{stem.name}.json").read_text())
         return RunFacts(**said["run"])
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,6 +27,7 @@ from maskedge_batch.reports.matching import match_rows
 from maskedge_batch.reports.report import Intervals
 from maskedge_batch.reports.scored import ScoredFiles, open_scored
 from maskedge_batch.reports.tables import Database, open_database
+from maskedge_batch.storage.locations import Place
 
 __all__ = ["make_comparison"]
 
@@ -45,7 +45,7 @@ HALF_BINS = 20
 
 
 def make_comparison(
-    a: Sequence[Path], b: Sequence[Path], *, by: Sequence[str] = (), key: str | None = None
+    a: Sequence[Place], b: Sequence[Place], *, by: Sequence[str] = (), key: str | None = None
 ) -> Comparison:
     """Compares what two models, or two states of one, said of the same rows.
 
@@ -56,6 +56,7 @@ def make_comparison(
         key: The column that rows are matched by; None: by their position.
 
     Raises:
+        LocationError: There is no way to a place that was named.
         InputError: A file is no scored one or is damaged, the rows do not match, or a column does not exist.
     """
     first, second = open_scored(a), open_scored(b)

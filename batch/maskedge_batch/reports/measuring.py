@@ -44,6 +44,7 @@ def make_report(
         check: Called between batches of rows; to stop, it raises.
 
     Raises:
+        LocationError: There is no way to a place that was named.
         InputError: A file is no scored one or is damaged, files are of different jobs, or a column does not exist.
     """
     scored = open_scored(paths)
