@@ -19,7 +19,7 @@ __all__ = ["MAX_DIFFERENCE", "AttentionComparison", "AttentionReference", "atten
 
 MAX_DIFFERENCE = 1e-3
 """Of a probability of an fp32 graph from PyTorch's. Heads differ by some 1e-6, but where a head's scores are in the
-hundreds their rounding alone moves a probability by 1e-4. Quantized graphs have no limit; what they differ by is kept."""
+hundreds their rounding alone moves a probability by 1e-4. Quantized graphs have no limit; how they differ is said."""
 
 LONGEST = 256
 """Longest text that is compared, tokens: longer than windows are, and with 12 layers of 12 heads it takes 38 MB."""
