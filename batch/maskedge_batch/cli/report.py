@@ -1,17 +1,20 @@
 """`mlm-batch report`."""
 
 import json as json_format
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
+from maskedge.plain_json import plain_json
 from maskedge_batch.cli.command import Json, command, print_json
 from maskedge_batch.cli.summary import print_summary, report_figures
 from maskedge_batch.reports.measuring import make_report
 from maskedge_batch.reports.publishing import publish_pages, stem_of
 from maskedge_batch.reports.rendering import as_html, as_json, as_markdown
 from maskedge_batch.reports.report import RunFacts
+from maskedge_batch.reports.scored import ScoredFiles, open_scored
 from maskedge_batch.storage.locations import Location, locate
 
 __all__ = ["By", "report"]
@@ -42,7 +45,7 @@ def report(
     Example: mlm-batch report sentences.scored.parquet --by genre
     """
     stem = stem_of(output, _beside(locate(scored[0])))
-    found = make_report(scored, by=tuple(dict.fromkeys(by or ())), run=_run_of(stem))
+    found = make_report(scored, by=tuple(dict.fromkeys(by or ())), run=_run_of(stem, open_scored(scored)))
     files = publish_pages(stem, {"html": as_html(found), "md": as_markdown(found), "json": as_json(found)})
     if json:
         print_json(as_json(found))
@@ -52,14 +55,20 @@ def report(
 
 def _beside(scored: Location) -> Location:
     """Where a job leaves its report."""
+    if scored.is_directory():
+        return scored / "_report"
     name = scored.name.removesuffix(".parquet").removesuffix(".scored")
     return scored.with_name(f"{name}.report")
 
 
-def _run_of(stem: Location) -> RunFacts | None:
-    """What the report that will be replaced says of the run, if there is one and it says so."""
+def _run_of(stem: Location, scored: ScoredFiles) -> RunFacts | None:
+    """What the report that will be replaced says of the run, if there is one, of the same rows and scores."""
     try:
         said = json_format.loads(stem.with_name(f"{stem.name}.json").read_text())
-        return RunFacts(**said["run"])
+        same = (said["rows"], said["provenance"]) == (
+            scored.rows,
+            json_format.loads(plain_json(asdict(scored.provenance))),
+        )
+        return RunFacts(**said["run"]) if same else None
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -1,11 +1,13 @@
 """`mlm-batch report` as a user meets it."""
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from drawn_scores import drawn_rows, write_scored_file
+from s3_store import S3Store
 from typer.testing import CliRunner, Result
 
 from maskedge_batch.cli.app import app
@@ -35,6 +37,33 @@ def test_it_makes_the_jobs_report_anew_and_keeps_what_that_said_of_the_run(
     assert [page.read_text(encoding="utf-8") for page in (outcome.html, outcome.markdown, outcome.json)] == before
     report(outcome.output, "--by", "genre")
     assert "By genre" in outcome.html.read_text(encoding="utf-8")
+
+
+def test_a_directory_of_parts_has_its_report_made_anew(write_input: WriteInput, bundle: Path, tmp_path: Path) -> None:
+    path = write_input({"text": ["the [MASK]"] * 30})
+    outcome = score_file(Job(path, f"{tmp_path}/parts/", bundle, shard_rows=10))
+    before = outcome.json.read_text()
+    assert report(tmp_path / "parts").exit_code == 0
+    assert json.loads(outcome.json.read_text())["run"] == json.loads(before)["run"]
+    assert json.loads(outcome.json.read_text())["rows"] == 30
+
+
+def test_another_jobs_report_says_nothing_of_the_run(write_input: WriteInput, bundle: Path, tmp_path: Path) -> None:
+    outcome = score_file(Job(write_input({"text": ["the [MASK]"] * 30}, "drawn"), model=bundle))
+    write_scored_file(tmp_path / "drawn.scored.parquet", drawn_rows(30))
+    report(tmp_path / "drawn.scored.parquet")
+    assert json.loads(outcome.json.read_text())["run"] is None
+
+
+def test_it_reads_from_a_store_and_writes_to_it(s3: S3Store, scored: Path) -> None:
+    s3.put("scored/drawn.scored.parquet", scored.read_bytes())
+    there = "s3://corpus/scored"
+    ran = report(f"{there}/drawn.scored.parquet")
+    assert ran.exit_code == 0, ran.output
+    assert f"report {there}/drawn.report.html" in " ".join(ran.stdout.split())
+    assert json.loads(s3.get("scored/drawn.report.json"))["rows"] == 60
+    ran = CliRunner().invoke(app, ["compare", f"{there}/drawn.scored.parquet", os.fspath(scored)])
+    assert "no difference shown" in ran.stdout
 
 
 def test_it_ends_with_the_figures_and_the_page(scored: Path, tmp_path: Path) -> None:

@@ -108,6 +108,8 @@ def test_what_is_damaged_is_left_out_and_told(damaged: Path, bundle: Path) -> No
     assert any("b.parquet is damaged in row group 1 of 3" in note and "10 rows" in note for note in outcome.notes)
     said = json.loads(outcome.json.read_text())["run"]["left_out"]
     assert len(said) == 2
+    for page in (outcome.html, outcome.markdown):
+        assert "b.parquet is damaged in row group 1 of 3" in page.read_text().replace("\\", "")
 
 
 @pytest.mark.slow
