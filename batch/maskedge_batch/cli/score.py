@@ -33,7 +33,7 @@ def score(
         list[str],
         typer.Argument(
             metavar="INPUT...",
-            help="Parquet files, .jsonl and .txt; directories of them and quoted globs; - is standard input, as JSONL.",
+            help="Parquet, .jsonl or .txt; directories, quoted globs, s3://...; - is standard input, as JSON lines.",
             show_default=False,
         ),
     ],
@@ -85,8 +85,8 @@ def score(
     ] = MEMORY_BUDGET >> 20,
     profile: Annotated[bool, typer.Option("--profile", help="Say where the time went.")] = False,
     columns: Annotated[
-        list[str] | None,
-        typer.Option(help="A column to pass on, beside those that are read. May be given again.", show_default="all"),
+        str | None,
+        typer.Option(metavar="A,B...", help="Columns to pass on, beside those that are read.", show_default="all"),
     ] = None,
     row_filter: Annotated[
         str | None,
@@ -149,7 +149,7 @@ def score(
         precision=precision,
         memory_budget=memory_budget << 20,
         scoring=ScoringOptions(_top_k(predictions), method, single_piece_targets, tokens),
-        selection=Selection(tuple(columns) if columns else None, row_filter, sample, seed, limit),
+        selection=Selection(_names(columns), row_filter, sample, seed, limit),
         overwrite=overwrite,
         resume=resume,
         on_error=on_error,
@@ -196,6 +196,10 @@ def _estimated(found: Estimate) -> Iterator[tuple[str, str]]:
         yield "time", f"about {clock(found.seconds)} on this machine, {found.rows_per_second:,.0f} rows/s"
         share = f"{found.longest_share:.0%} of it for the longest 1% of the texts"
         yield "", f"{share}, for which the model reads {found.longest_tokens:,} tokens or more"
+
+
+def _names(columns: str | None) -> tuple[str, ...] | None:
+    return None if columns is None else tuple(name.strip() for name in columns.split(","))
 
 
 def _top_k(predictions: str) -> int | None:

@@ -13,15 +13,17 @@ import pyarrow.types as pat
 
 from maskedge import TextError
 from maskedge.text_lines import Line, legible
-from maskedge_batch.errors import InputError
+from maskedge_batch.errors import DamagedError, InputError
 from maskedge_batch.inputs.parquet import BATCH_BYTES, BATCH_ROWS
-from maskedge_batch.storage.faults import FAILURES, reason
+from maskedge_batch.storage.faults import FAILURES, is_of_the_store, reason
 from maskedge_batch.storage.locations import Place, locate
 
 __all__ = ["JSON_ENDINGS", "LineInput", "is_of_lines"]
 
 JSON_ENDINGS = (".jsonl", ".jsonl.gz")
 TEXT_ENDINGS = (".txt", ".txt.gz")
+
+AS_LINES = "Write one JSON object a line, in UTF-8."
 
 
 def is_of_lines(name: str) -> bool:
@@ -33,7 +35,8 @@ class LineInput:
     """A file with a row a line, read twice: for its columns, then for its rows. Memory does not grow with it."""
 
     def __init__(self, place: Place, column: str, shown: str | None = None) -> None:
-        """Raises InputError, naming the line, for one that is no text, or no JSON object.
+        """Raises DamagedError, naming the line, for one that is no text, or no JSON object, and InputError where the
+        place fails.
 
         Args:
             place: The file. With `.txt` in its name it has texts, otherwise JSON objects; with `.gz` it is compressed.
@@ -70,13 +73,14 @@ class LineInput:
                 lines = starmap(Line, enumerate(stream, 1))
                 yield from _chunks(lines if self._of_texts else (line for line in lines if line.content.strip()))
         except FAILURES as error:
-            raise InputError(f"{self._shown} cannot be read: {reason(error)}.") from error
+            said = f"{self._shown} cannot be read: {reason(error)}."
+            raise InputError(said) if is_of_the_store(error) else DamagedError(said, "Write it again.") from error
 
     def _check_encoding(self, first: Line) -> None:
         try:
             first.text.strip()
         except TextError as error:
-            raise InputError(f"{self._shown}: {error}.") from error
+            raise DamagedError(f"{self._shown}: {error}.", "Write it again.") from error
 
     def _unify(self, lines: Sequence[Line]) -> None:
         objects = [self._object(line) for line in lines]
@@ -85,18 +89,19 @@ class LineInput:
             found = pa.schema([(name, _column([one.get(name) for one in objects]).type) for name in names])
             self.schema = pa.unify_schemas([self.schema, found], promote_options="permissive")
         except (pa.ArrowException, OverflowError) as error:
-            raise InputError(
+            raise DamagedError(
                 f"{self._shown} holds values of different types under one name by line {lines[-1].number} "
-                f"({reason(error)}): write each field's values alike."
+                f"({reason(error)}).",
+                "Write each field's values alike.",
             ) from error
 
     def _object(self, line: Line) -> dict[str, Any]:
         try:
             found = _json(line)
         except (TextError, ValueError, RecursionError) as error:
-            raise InputError(f"{self._shown}, line {line.number}: {error}.") from error
+            raise DamagedError(f"{self._shown}, line {line.number}: {error}.", AS_LINES) from error
         if not isinstance(found, dict):
-            raise InputError(f"{self._shown}, line {line.number} is no JSON object: write one a line.")
+            raise DamagedError(f"{self._shown}, line {line.number} is no JSON object.", AS_LINES)
         return found
 
     def __enter__(self) -> Self:

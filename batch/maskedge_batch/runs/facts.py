@@ -60,6 +60,7 @@ def fingerprint(
             "--sample": selection.sample,
             "--seed": selection.seed,
             "--limit": selection.limit,
+            "what is damaged and left out": _left_out(inputs),
             "the model": model.name,
             "the bundle": model.fingerprint,
             "the precision": model.precision,
@@ -101,6 +102,14 @@ def _identities(inputs: InputSet) -> dict[str, str | int | None]:
 def _content(file: InputFile) -> str:
     """What changes when the file's content does. The name of one that was spooled tells that of the lines."""
     return file.identity if file.shown == str(file.location) else file.location.name
+
+
+def _left_out(inputs: InputSet) -> str | None:
+    """Tells inputs apart of which other rows are left out, and which are cut into other shards for that."""
+    if not inputs.set_aside:
+        return None
+    parts = [(each.file, each.row_group, each.rows) for each in inputs.set_aside]
+    return f"{len(parts):,} ({sha256(json.dumps(parts).encode()).hexdigest()[:12]})"
 
 
 def provenance(columns: Columns, model: Model, options: ScoringOptions) -> bytes:
