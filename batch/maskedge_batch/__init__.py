@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from maskedge_batch.evaluation.masking import Masking, mask_batches
     from maskedge_batch.evaluation.pairs import PairScoring, score_pairs
     from maskedge_batch.heads.report import HeadsReport
+    from maskedge_batch.inputs.input_set import SetAside
     from maskedge_batch.inputs.selection import Selection
     from maskedge_batch.reports.comparing import make_comparison
     from maskedge_batch.reports.comparison import Comparison
@@ -47,6 +48,7 @@ __all__ = [
     "Job",
     "Outcome",
     "Selection",
+    "SetAside",
     "estimate",
     "Estimate",
     "Report",
@@ -98,6 +100,7 @@ _CONTENTS = {
     "heads.report": ["HeadsReport"],
     "runs.heads": ["HeadsJob", "HeadsOutcome", "report_on_heads"],
     "runs.estimating": ["Estimate", "estimate"],
+    "inputs.input_set": ["SetAside"],
     "inputs.selection": ["Selection"],
     "runs.job": ["Job", "Outcome", "score_file"],
     "reports.comparing": ["make_comparison"],
