@@ -155,7 +155,7 @@ def test_every_file_is_in_the_manifest_with_its_hash(int8_bundle: Path) -> None:
     assert {"README.md", "config.json", "tokenizer.json", "tokenizer_config.json"} < entries.keys()
     assert {name for name in entries if name.startswith("onnx/")} == {
         f"onnx/{precision}.onnx{suffix}" for precision in ("int8", "fp32") for suffix in ("", ".data")
-    }
+    } | {"onnx/int8.attention.onnx", "onnx/fp32.attention.onnx"}
 
 
 def test_bundle_is_readable_by_all_and_no_path_of_this_machine_is_in_it(int8_bundle: Path) -> None:
