@@ -28,7 +28,7 @@ from typer.models import OptionInfo
 from maskedge import BundleCorruptError, MaskedgeError
 from maskedge_batch.errors import StoppedError, WorkerError, WriteError
 
-__all__ = ["ExitCode", "Json", "LogFormat", "command", "log", "print_json", "talk", "terminal"]
+__all__ = ["ExitCode", "Json", "LogFormat", "command", "log", "people", "print_json", "talk", "terminal"]
 
 log = logging.getLogger("maskedge_batch")
 
@@ -122,11 +122,16 @@ def _exit_codes() -> Iterator[None]:
         raise typer.Exit(ExitCode.FAILED if failed else ExitCode.USAGE) from None
 
 
+def people() -> Console | None:
+    """Where people are talked to; None where machines are."""
+    return next((handler.console for handler in log.handlers if isinstance(handler, _PlainHandler)), None)
+
+
 def terminal() -> Console | None:
     """The terminal that a bar may be drawn on, if there is one and people are talked to; lines that are logged
     meanwhile stand above the bar."""
-    consoles = (handler.console for handler in log.handlers if isinstance(handler, _PlainHandler))
-    return next((one for one in consoles if one.is_terminal and log.isEnabledFor(logging.INFO)), None)
+    console = people()
+    return console if console and console.is_terminal and log.isEnabledFor(logging.INFO) else None
 
 
 class _PlainHandler(logging.Handler):

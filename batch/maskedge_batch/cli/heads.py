@@ -26,7 +26,7 @@ SHOWN = 10
 def heads(
     corpora: Annotated[
         list[Path],
-        typer.Argument(metavar="CORPUS...", help=".conllu, .txt, .jsonl or Parquet files.", show_default=False),
+        typer.Argument(metavar="CORPUS", help=".conllu, .txt, .jsonl or Parquet files.", show_default=False),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="The directory of the results.", show_default=False)],
     model: Annotated[

@@ -1,17 +1,28 @@
-"""Where a job's time went, as a table for people."""
+"""Where a job's time went, for people or for machines."""
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
+from maskedge_batch.cli.command import log, people
 from maskedge_batch.scoring.profile import Profile
 
-__all__ = ["print_profile"]
+__all__ = ["show_profile"]
 
 
-def print_profile(profile: Profile, console: Console) -> None:
-    """Prints the seconds of each stage, and what share of the time each thread was busy."""
-    wall = profile.wall_seconds
+def show_profile(profile: Profile) -> None:
+    """Says on standard error how long each stage took, and what share of the time each thread was busy."""
+    if console := people():
+        console.print(_stages(profile), _threads(profile))
+        return
+    stages = {
+        stage.value: {"seconds": spent.seconds, "cpu_seconds": spent.cpu_seconds}
+        for stage, spent in profile.stages().items()
+    }
+    said = {"wall_seconds": profile.wall_seconds, "stages": stages, "thread_cpu_seconds": profile.threads()}
+    log.info("Where the time went.", extra=said)
+
+
+def _stages(profile: Profile) -> Table:
     stages = Table(box=box.SIMPLE, pad_edge=False)
     for heading in ("stage", "seconds, waiting included", "of them on a CPU", "of the CPU time"):
         stages.add_column(heading, justify="left" if heading == "stage" else "right")
@@ -19,9 +30,14 @@ def print_profile(profile: Profile, console: Console) -> None:
     for stage, spent in profile.stages().items():
         share = f"{spent.cpu_seconds / total:.1%}"
         stages.add_row(stage, f"{spent.seconds:,.1f}", f"{spent.cpu_seconds:,.1f}", share)
+    return stages
+
+
+def _threads(profile: Profile) -> Table:
+    wall = profile.wall_seconds
     threads = Table(box=box.SIMPLE, pad_edge=False)
     threads.add_column("thread")
     threads.add_column(f"busy, of {wall:,.1f} s", justify="right")
     for name, seconds in profile.threads().items():
         threads.add_row(name, f"{seconds / (wall or 1.0):.1%}")
-    console.print(stages, threads)
+    return threads

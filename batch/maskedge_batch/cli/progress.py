@@ -8,7 +8,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from maskedge_batch.cli.command import log, terminal
 
-__all__ = ["ProgressDisplay", "clock"]
+__all__ = ["ProgressDisplay", "clock", "speed"]
 
 LINE_SECONDS = 5.0
 """Seconds between two lines where there is no terminal."""
@@ -58,8 +58,9 @@ def _pace(done: int, total: int, just_done: int, seconds: float) -> str:
     rows = f"{done:,} of {total:,} rows"
     if not just_done or seconds <= 0:
         return rows
-    speed = just_done / seconds
-    return f"{rows}, {speed:,.0f} rows/s, {clock((total - done) / speed)} left"
+    pace = just_done / seconds
+    paced = f"{rows}, {speed(pace)} rows/s"
+    return paced if done == total else f"{paced}, {clock((total - done) / pace)} left"
 
 
 def clock(seconds: float) -> str:
@@ -67,3 +68,8 @@ def clock(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def speed(rows_per_second: float) -> str:
+    """Rows a second, with a decimal where there are few."""
+    return f"{rows_per_second:,.{1 if rows_per_second < 10 else 0}f}"

@@ -26,7 +26,7 @@ By = Annotated[list[str] | None, typer.Option(help="A column to group by; may be
 def report(
     scored: Annotated[
         list[str],
-        typer.Argument(metavar="SCORED...", help="Scored files, or directories of them.", show_default=False),
+        typer.Argument(metavar="SCORED", help="Scored files, or directories of them.", show_default=False),
     ],
     output: Annotated[
         str | None,

@@ -11,8 +11,8 @@ from rich.console import Console
 from maskedge.inference.scoring import Method
 from maskedge.plain_json import plain_json
 from maskedge_batch.cli.command import ExitCode, Json, command, log, print_json
-from maskedge_batch.cli.profile_table import print_profile
-from maskedge_batch.cli.progress import ProgressDisplay, clock
+from maskedge_batch.cli.profile_table import show_profile
+from maskedge_batch.cli.progress import ProgressDisplay, clock, speed
 from maskedge_batch.cli.summary import print_summary, report_figures
 from maskedge_batch.inputs.selection import Selection
 from maskedge_batch.reports.rendering import as_json
@@ -32,7 +32,7 @@ def score(
     source: Annotated[
         list[str],
         typer.Argument(
-            metavar="INPUT...",
+            metavar="INPUT",
             help="Parquet, .jsonl or .txt; directories, quoted globs, s3://...; - is standard input, as JSON lines.",
             show_default=False,
         ),
@@ -169,7 +169,7 @@ def score(
     for note in outcome.notes:
         log.warning(note)
     if profile:
-        print_profile(times, Console(stderr=True))
+        show_profile(times)
     if json:
         print_json(as_json(outcome.report))
     else:
@@ -193,13 +193,20 @@ def _estimated(found: Estimate) -> Iterator[tuple[str, str]]:
     yield "shards", f"{found.shards:,}"
     yield "model", f"{found.model}, {found.precision}"
     if found.seconds is not None:
-        yield "time", f"about {clock(found.seconds)} on this machine, {found.rows_per_second:,.0f} rows/s"
+        pace = f"{speed(found.rows / found.seconds)} rows/s"
+        yield "time", f"about {_duration(found.seconds)} on this machine, {pace}"
         share = f"{found.longest_share:.0%} of it for the longest 1% of the texts"
         yield "", f"{share}, for which the model reads {found.longest_tokens:,} tokens or more"
 
 
 def _names(columns: str | None) -> tuple[str, ...] | None:
     return None if columns is None else tuple(name.strip() for name in columns.split(","))
+
+
+def _duration(seconds: float) -> str:
+    return (
+        f"{max(1, round(seconds))} s" if seconds < 60 else f"{clock(seconds)} ({'h:' if seconds >= 3600 else ''}mm:ss)"
+    )
 
 
 def _top_k(predictions: str) -> int | None:

@@ -7,9 +7,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from maskedge_batch.cli.progress import speed
 from maskedge_batch.reports.bootstrap import Estimate
 from maskedge_batch.reports.report import MaskedMetrics, Report, UnmaskedFigures
-from maskedge_batch.reports.wording import between, percent
+from maskedge_batch.reports.wording import between, number, percent, significant
 
 __all__ = ["print_summary", "report_figures"]
 
@@ -36,25 +37,29 @@ def report_figures(report: Report) -> Iterator[tuple[str, str]]:
     if report.unmasked:
         yield from _unmasked(report.unmasked.overall)
     if report.rows_per_second is not None:
-        yield "rows/s", f"{report.rows_per_second:,.0f}"
+        yield "rows/s", speed(report.rows_per_second)
 
 
 def _masked(metrics: MaskedMetrics) -> Iterator[tuple[str, str]]:
     overall = metrics.overall
     if overall is None:
-        yield "mean entropy", f"{metrics.mean_entropy.value:.2f} nats over {metrics.masks:,} masks"
+        yield "mean entropy", f"{metrics.mean_entropy.value:.2f} nats over {_counted(metrics.masks, 'mask')}"
         return
-    yield "masked perplexity", _over(overall.perplexity, f"{overall.targets:,} targets")
+    yield "masked perplexity", _over(overall.perplexity, _counted(overall.targets, "target"))
     shares = {f"top-{each.k}": percent(each.share.value) for each in overall.accuracies}
     yield ", ".join(shares), ", ".join(shares.values())
 
 
 def _unmasked(figures: UnmaskedFigures) -> Iterator[tuple[str, str]]:
-    yield "pseudo-perplexity", _over(figures.pseudo_perplexity, f"{figures.tokens:,} tokens")
+    yield "pseudo-perplexity", _over(figures.pseudo_perplexity, _counted(figures.tokens, "token"))
     if figures.pseudo_perplexity_per_word:
-        yield "  per word", _over(figures.pseudo_perplexity_per_word, f"{figures.words:,} words")
+        yield "  per word", _over(figures.pseudo_perplexity_per_word, _counted(figures.words, "word"))
+
+
+def _counted(count: int | None, what: str) -> str:
+    return f"{number(count)} {what}{'s' if count != 1 else ''}"
 
 
 def _over(estimate: Estimate, base: str) -> str:
     interval = "" if estimate.low is None else f" ({between(estimate)})"
-    return f"{estimate.value:,.2f}{interval} over {base}"
+    return f"{significant(estimate.value)}{interval} over {base}"

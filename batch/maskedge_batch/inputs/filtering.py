@@ -92,8 +92,8 @@ class RowFilter:
 
     def _error(self, said: str) -> InputError:
         return InputError(
-            f"The filter {self._expression!r} cannot be applied: {said.rstrip('.')}. Write it in DuckDB's SQL over the "
-            f"columns {self._columns}."
+            f"The filter {self._expression!r} cannot be applied: {said.rstrip('.!')}. Write it in DuckDB's SQL over "
+            f"the columns {self._columns}."
         )
 
 

@@ -58,8 +58,8 @@ def match_rows(
     """
     if key is None and a.rows != b.rows:
         raise InputError(
-            f"The first has {a.rows:,} rows and the second {b.rows:,}, so they are not the same: name the column that "
-            "tells rows apart with --key."
+            f"{_named(a)} has {a.rows:,} rows and {_named(b)} {b.rows:,}, so they are not the same: name the column "
+            "that tells rows apart with --key."
         )
     fill_tables(database, a, by, schema="a", key=key, hash_texts=True)
     fill_tables(database, b, schema="b", key=key, hash_texts=True)
@@ -83,6 +83,11 @@ def _unit(database: Database) -> str | None:
         if not database.execute(f"SELECT count(*) FROM ({conditions})").fetchall()[0][0]:
             return unit
     return None
+
+
+def _named(scored: ScoredFiles) -> str:
+    first, *others = scored.paths
+    return str(first.parent if others else first)
 
 
 def _refuse_repeated(database: Database, key: str) -> None:

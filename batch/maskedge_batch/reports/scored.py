@@ -104,7 +104,7 @@ def open_scored(paths: Sequence[Place]) -> ScoredFiles:
     for path, schema, provenance in zip(files, schemas, found, strict=True):
         if provenance != found[0] or schema.names != schemas[0].names:
             raise InputError(
-                f"{path} and {files[0]} were scored by different jobs ({_difference(found[0], provenance)}): report on "
+                f"{files[0]} and {path} were scored by different jobs ({_difference(found[0], provenance)}): report on "
                 "them apart, or compare them with mlm-batch compare."
             )
     first_rows = [0]
@@ -155,9 +155,18 @@ def _provenance(path: Location, schema: pa.Schema) -> Provenance:
 def _difference(one: Provenance, other: Provenance) -> str:
     for name in ("model", "precision", "fingerprint", "maskedge", "options", "verification"):
         values = getattr(one, name), getattr(other, name)
+        if name == "options" and values[0] != values[1]:
+            return "; ".join(_options(*values))
         if values[0] != values[1]:
             return f"{name}: {values[0]} and {values[1]}"
     return "their columns differ"
+
+
+def _options(one: Mapping[str, Any], other: Mapping[str, Any]) -> Iterator[str]:
+    for name in sorted({*one, *other}):
+        values = one.get(name), other.get(name)
+        if values[0] != values[1]:
+            yield f"{name}: {' and '.join('none' if value is None else str(value) for value in values)}"
 
 
 def _batch_rows(file: pq.ParquetFile) -> int:

@@ -60,7 +60,8 @@ def between(estimate: Estimate | None, *, share: bool = False) -> str:
 
 
 def ratio_text(estimate: Estimate) -> str:
-    """A ratio with as many decimals as its interval leaves certain, and two at least: "0.39", "1.0007"."""
+    """A ratio with as many decimals as its interval leaves certain, and two at least: "0.39", "1.0007". A tiny one is
+    "3.4e-05"."""
     return _ratio(estimate.value, estimate)
 
 
@@ -72,6 +73,8 @@ def ratio_between(estimate: Estimate) -> str:
 
 
 def _ratio(value: float, estimate: Estimate) -> str:
+    if 0 < value < 0.001:
+        return f"{value:.2g}"
     width = (estimate.high or 0) - (estimate.low or 0)
     if not math.isfinite(value) or value >= 1000 or not 0 < width < math.inf:
         return significant(value)

@@ -1,5 +1,6 @@
 """One job from beginning to end: check, plan, score shard by shard, put together, report."""
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -44,6 +45,8 @@ __all__ = [
     "prepare",
     "score_file",
 ]
+
+log = logging.getLogger("maskedge_batch")
 
 OnError = Literal["stop", "skip"]
 EngineName = Literal["local", "ray"]
@@ -225,6 +228,8 @@ def _left_out(one: SetAside) -> str:
 
 def _engine(job: Job, model: Model, stop: StopRequest, profile: Profile) -> Engine:
     if job.engine == "local":
+        if job.actors is not None:
+            raise InputError("Only a cluster has workers to count: add --engine ray, or leave --actors out.")
         return LocalEngine(model, job.threads, stop.check, profile)
     try:
         from maskedge_batch.runs.ray import RayEngine
@@ -246,7 +251,8 @@ def model_of(job: Job) -> Model:
     try:
         model = choose_model(job.model, job.revision, job.precision)
     except ValueError as error:
-        raise InputError(f"{error}: name the model with --model, or leave --revision out.") from error
+        what = "maskedge's own model has no revisions" if job.model is None else str(error)
+        raise InputError(f"{what}: name a model of the Hub with --model, or leave --revision out.") from error
     top_k = job.scoring.top_k or 0
     if not 0 <= top_k <= model.vocab_size:
         raise InputError(
@@ -312,6 +318,7 @@ class _Run:
 
     def _as_it_was(self) -> Report:
         """The report of results that were complete before."""
+        log.info(f"{self.places.output} is complete already: nothing was scored.")
         return make_report([self.places.output], run=RunFacts(**finished_run(self.places) or {}), check=self.stop.check)
 
 

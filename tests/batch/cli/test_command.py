@@ -45,6 +45,12 @@ def test_a_log_in_json_has_an_object_a_line(score: Score) -> None:
     assert "no text column 'none'" in error["message"]
 
 
+def test_the_profile_is_an_object_of_a_log_in_json(score: Score) -> None:
+    said = [json.loads(line) for line in score("--profile", "--log-format", "json").stderr.splitlines()]
+    assert {*said[-1]["stages"]} == {"read", "prepare", "inference", "convert", "write"}
+    assert said[-1]["wall_seconds"] > 0
+
+
 def test_strict_ends_with_3_where_rows_were_set_aside_and_writes_all_the_same(score: Score, tmp_path: Path) -> None:
     assert score().exit_code == 0
     assert score("--strict", "--overwrite").exit_code == 3

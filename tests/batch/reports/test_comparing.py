@@ -15,9 +15,11 @@ import pytest
 from drawn_scores import Rows, drawn_rows, masked_row, unmasked_row, write_scored_file
 
 from maskedge_batch import InputError
+from maskedge_batch.reports.bootstrap import Estimate
 from maskedge_batch.reports.comparing import make_comparison
 from maskedge_batch.reports.comparison import ComparedKind, Comparison, Difference
 from maskedge_batch.reports.comparison_rendering import as_html, as_json, as_markdown, verdict
+from maskedge_batch.reports.wording import ratio_between, ratio_text
 
 WriteScored = Callable[..., Path]
 Change = tuple[int, float, float, int]
@@ -230,7 +232,7 @@ def test_rows_that_do_not_match_are_refused_by_the_first(write_scored: WriteScor
     targets = write_scored([{**row, "target": ["another"]} for row in rows], "targets")
     assert "different targets in row 0" in refused(a, targets)
     fewer = write_scored(rows[:3], "fewer")
-    assert "The first has 4 rows and the second 3" in refused(a, fewer)
+    assert f"{a} has 4 rows and {fewer} 3" in refused(a, fewer)
     twice = write_scored([*rows, rows[1]], "twice")
     assert "The second has more than one row whose id is '11'" in refused(a, twice, key="id")
     assert "no column 'number'" in refused(a, b, key="number")
@@ -260,3 +262,8 @@ def test_every_form_shows_the_same_numbers(comparison: Comparison) -> None:
 
 def test_a_comparison_is_the_same_each_time(files: tuple[Path, Path], comparison: Comparison) -> None:
     assert as_json(make_comparison([files[0]], [files[1]], by=["genre"])) == as_json(comparison)
+
+
+def test_a_tiny_ratio_is_no_row_of_zeros() -> None:
+    tiny = Estimate(3.4e-5, 2.42e-7, 4.9e-5)
+    assert (ratio_text(tiny), ratio_between(tiny)) == ("3.4e-05", "2.4e-07 to 4.9e-05")

@@ -318,7 +318,7 @@ def test_what_is_no_scored_file_is_refused(write_scored: WriteScored, tmp_path: 
 def test_files_of_different_jobs_are_refused(write_scored: WriteScored) -> None:
     one = write_scored([masked_row([-1.0])], "one")
     other = write_scored([masked_row([-1.0])], "other", precision="int8")
-    with pytest.raises(InputError, match=r"other.scored.parquet and .*one.scored.parquet were scored by different"):
+    with pytest.raises(InputError, match=r"one.scored.parquet and .*other.scored.parquet were scored by different"):
         make_report([one, other])
 
 
