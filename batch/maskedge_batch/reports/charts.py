@@ -80,7 +80,9 @@ def reliability_svg(calibration: Calibration) -> str:
 
 def differences_svg(bins: Sequence[DifferenceBin], unit: str) -> str:
     """Bars of how many rows B knows better, on the left, and A, on the right, by how much."""
-    axis = alt.Axis(grid=False, format="~g", values=[bins[0].low * share for share in (1, 0.5, 0, -0.5, -1)])
+    values = [bins[0].low * share for share in (1, 0.5, 0, -0.5, -1)]
+    # as an axis' format, ~g would be given a precision that makes -5e+1 of -50
+    axis = alt.Axis(grid=False, labelExpr="format(datum.value, '~g')", values=values)
     x = alt.X("low:Q", title=f"nats per {unit}: B better on the left, A on the right", axis=axis)
     y = alt.Y("rows:Q", title="rows", axis=alt.Axis(tickCount=4, format="~s", tickMinStep=1))
     colour = alt.Color("better:N", scale=alt.Scale(domain=["A", "B"], range=["var(--a)", "var(--b)"]), legend=None)

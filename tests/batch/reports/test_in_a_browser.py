@@ -15,7 +15,9 @@ import pytest
 from drawn_scores import Rows, drawn_rows, masked_row, unmasked_row
 
 from maskedge_batch.reports import comparison_rendering
+from maskedge_batch.reports.charts import differences_svg
 from maskedge_batch.reports.comparing import make_comparison
+from maskedge_batch.reports.comparison import DifferenceBin
 from maskedge_batch.reports.measuring import make_report
 from maskedge_batch.reports.rendering import as_html
 
@@ -42,6 +44,13 @@ document.querySelector("iframe").onload = event => {{
     elements: [...new Set([...page.querySelectorAll("body *")].map(one => one.tagName.toLowerCase()))],
     handlers: [...page.querySelectorAll("*")].flatMap(one => one.getAttributeNames()).filter(name => /^on/.test(name)),
     overflow: root.scrollWidth - root.clientWidth,
+    charts: [...page.querySelectorAll("figure svg")].filter(one => one.checkVisibility()).map(one => one.classList[0]),
+    broken: [...page.querySelectorAll(".target b, .stat dd, th.label")].filter(one => {{
+      const range = page.createRange();
+      range.selectNodeContents(one);
+      const tops = [...range.getClientRects()].map(line => line.top);
+      return !/\\s/.test(one.textContent.trim()) && Math.max(...tops) - Math.min(...tops) > 12;
+    }}).map(one => one.textContent),
     wide: wide.map(one => one.outerHTML.slice(0, 120)),
     text: page.body.innerText,
   }});
@@ -141,6 +150,38 @@ def test_nothing_is_wider_than_the_screen(
         directory.mkdir()
         found = shown(page, directory, width)
         assert (found["overflow"], found["wide"]) == (0, [])
+
+
+@needs_chromium
+def test_words_and_numbers_of_usual_length_stay_on_one_line(write_scored: WriteScored, tmp_path: Path) -> None:
+    row = {"text": "He [MASK] early, and left.", "target": ["shamefacedly"], "genre": "encyclopedia"}
+    rows = [masked_row([-18.0 - number / 9], **row) for number in range(30)]
+    better = [{**row, "mlm_target_logprob": [logprob + 11 for logprob in row["mlm_target_logprob"]]} for row in rows]
+    files = write_scored(rows, "a"), write_scored(better, "b")
+    comparison = comparison_rendering.as_html(make_comparison([files[0]], [files[1]], by=["genre"]))
+    for number, page in enumerate((page_of(write_scored, rows), comparison)):
+        directory = tmp_path / str(number)
+        directory.mkdir()
+        found = shown(page, directory)
+        assert "shamefacedly" in found["text"]
+        assert "encyclopedia" in found["text"]
+        assert found["broken"] == []
+
+
+@needs_chromium
+def test_a_printed_page_is_laid_out_as_on_a_wide_screen(write_scored: WriteScored, tmp_path: Path) -> None:
+    page = page_of(write_scored, drawn_rows(400))
+    printed = page.replace("@media print", "@media all").replace("@media screen", "@media not all")
+    found = shown(printed, tmp_path, width=720)  # A4 less its margins
+    assert set(found["charts"]) == {"wide", "square"}
+    assert (found["overflow"], found["wide"]) == (0, [])
+
+
+def test_differences_of_tens_of_nats_have_an_axis_without_exponents() -> None:
+    bins = [DifferenceBin(-50.0, 0.0, 9), DifferenceBin(0.0, 50.0, 1)]
+    svg = differences_svg(bins, "word")
+    assert "\N{MINUS SIGN}50<" in svg
+    assert "e+1" not in svg
 
 
 def luminance(colour: str) -> float:
