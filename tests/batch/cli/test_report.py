@@ -11,6 +11,7 @@ from s3_store import S3Store
 from typer.testing import CliRunner, Result
 
 from maskedge_batch.cli.app import app
+from maskedge_batch.reports.wording import significant
 from maskedge_batch.runs.job import Job, score_file
 
 WriteInput = Callable[..., Path]
@@ -70,8 +71,8 @@ def test_it_ends_with_the_figures_and_the_page(scored: Path, tmp_path: Path) -> 
     ran = report(scored, "--by", "genre")
     said = json.loads((tmp_path / "drawn.report.json").read_text(encoding="utf-8"))
     shown = " ".join(ran.stdout.split())
-    assert f"masked perplexity {said['masked']['overall']['perplexity']['value']:,.2f} (" in shown
-    assert f"per word {said['unmasked']['overall']['pseudo_perplexity_per_word']['value']:,.2f} (" in shown
+    assert f"masked perplexity {significant(said['masked']['overall']['perplexity']['value'])} (" in shown
+    assert f"per word {significant(said['unmasked']['overall']['pseudo_perplexity_per_word']['value'])} (" in shown
     assert f"report {tmp_path}/drawn.report.html" in shown
     assert said["run"] is None
     assert said["masked"]["breakdowns"][0]["title"] == "by genre"

@@ -154,7 +154,7 @@ def test_nothing_is_wider_than_the_screen(
 
 @needs_chromium
 def test_words_and_numbers_of_usual_length_stay_on_one_line(write_scored: WriteScored, tmp_path: Path) -> None:
-    row = {"text": "He [MASK] early, and left.", "target": ["shamefacedly"], "genre": "encyclopedia"}
+    row: dict[str, Any] = {"text": "He [MASK] early, and left.", "target": ["shamefacedly"], "genre": "encyclopedia"}
     rows = [masked_row([-18.0 - number / 9], **row) for number in range(30)]
     better = [{**row, "mlm_target_logprob": [logprob + 11 for logprob in row["mlm_target_logprob"]]} for row in rows]
     files = write_scored(rows, "a"), write_scored(better, "b")
