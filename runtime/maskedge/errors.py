@@ -4,6 +4,7 @@ MaskedgeError
 ├── BundleError              a bundle cannot be used
 │   ├── BundleNotFoundError      there is none at the path
 │   └── BundleCorruptError       a file is missing, altered or malformed
+├── PageError                a static page cannot be made
 └── TextError (ValueError)   a text cannot be scored; `status` says why
 
 And the warnings:
@@ -19,6 +20,7 @@ __all__ = [
     "BundleNotFoundError",
     "Int8SaturationWarning",
     "MaskedgeError",
+    "PageError",
     "TextError",
     "refuse_nan",
 ]
@@ -38,6 +40,10 @@ class BundleNotFoundError(BundleError):
 
 class BundleCorruptError(BundleError):
     """A bundle's file is missing, was altered, or does not say what the format asks for."""
+
+
+class PageError(MaskedgeError):
+    """A page for browsers cannot be made: npm is missing, or did not fetch what the page takes from it."""
 
 
 class TextError(MaskedgeError, ValueError):

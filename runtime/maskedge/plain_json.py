@@ -4,12 +4,20 @@ import json
 import math
 from typing import Any
 
-__all__ = ["plain_json"]
+__all__ = ["plain_json", "script_json"]
 
 
 def plain_json(value: Any, **options: Any) -> str:
     """The value as JSON text, with null for what is no finite number. `options` are those of `json.dumps`."""
     return json.dumps(_finite(value), allow_nan=False, **options)
+
+
+def script_json(value: Any) -> str:
+    """The value as JSON that may stand in a script element of a page, which no text in it can end."""
+    text = plain_json(value)
+    for char in "<>&":
+        text = text.replace(char, f"\\u{ord(char):04x}")
+    return text
 
 
 def _finite(value: Any) -> Any:

@@ -11,7 +11,7 @@ from maskedge.bundle.engine import Graph, graph_inputs
 from maskedge.bundle.format import GoldenVector, GraphEntry
 from maskedge.errors import Int8SaturationWarning
 
-__all__ = ["TOLERANCE", "Verification", "choose_precision", "replay"]
+__all__ = ["TOLERANCE", "Verification", "choose_precision", "replay", "tolerance_of"]
 
 TOLERANCE = {"fp32": 1e-3, "int8": 0.2}
 """Largest difference of a recorded log-probability, nats, by the first part of the precision's name.
@@ -64,9 +64,14 @@ def replay(graph: Graph, precision: str, golden: tuple[GoldenVector, ...], cpu: 
         vectors=len(found),
         max_logprob_difference=max((difference for difference, _ in found), default=0.0),
         same_best_tokens=all(same for _, same in found),
-        tolerance=TOLERANCE.get(precision.partition("-")[0], TOLERANCE["int8"]),
+        tolerance=tolerance_of(precision),
         cpu=cpu,
     )
+
+
+def tolerance_of(precision: str) -> float:
+    """The largest difference that rounding explains in a precision's log-probabilities, nats."""
+    return TOLERANCE.get(precision.partition("-")[0], TOLERANCE["int8"])
 
 
 def _replay_one(graph: Graph, vector: GoldenVector) -> tuple[float, bool]:

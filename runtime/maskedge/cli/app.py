@@ -13,26 +13,27 @@ from dataclasses import asdict
 from io import StringIO, TextIOWrapper
 from itertools import starmap
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
+from maskedge.bundle.format import Bundle
+from maskedge.bundle.hub import find_bundle
 from maskedge.cli.attention_files import AttentionFile, Format, check_directory, leftovers, write_attention
 from maskedge.cli.attention_view import AttentionView, view_attention
 from maskedge.cli.explanation_table import explanation_table
 from maskedge.cli.info_table import describe, info_table
+from maskedge.cli.messages import complain, fail, message_of, open_console, print_json, say, show_warning
 from maskedge.cli.prompt import COMMANDS, Dialogue, EndOfDialogue
 from maskedge.cli.result_tables import fill_table, score_table, scores_table
-from maskedge.cli.tables import QUIET
 from maskedge.cli.verification_table import verification_table
 from maskedge.errors import BundleNotFoundError, MaskedgeError, TextError
 from maskedge.explanation import Explanation, explain
 from maskedge.extras import exit_without_extra
 from maskedge.inference.scoring import Method
-from maskedge.plain_json import plain_json
 from maskedge.predictor import Predictor
 from maskedge.results import SentenceScore, TextStatus
+from maskedge.static_page import how_to_open, write_static_page
 from maskedge.text_lines import Line, legible
 
 __all__ = ["app", "main"]
@@ -59,11 +60,11 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):  # what the terminal cannot show is no reason to end the run
             stream.reconfigure(errors="backslashreplace")
-    warnings.showwarning = _show_warning
+    warnings.showwarning = show_warning
     try:
         app(prog_name="mlm")
     except MaskedgeError as error:
-        _fail(error, USAGE_ERROR if isinstance(error, BundleNotFoundError) else FAILURE)
+        fail(error, USAGE_ERROR if isinstance(error, BundleNotFoundError) else FAILURE)
 
 
 @app.callback(invoke_without_command=True)
@@ -72,7 +73,7 @@ def _prompt(context: typer.Context, model: Model = None, precision: Precision = 
     if context.invoked_subcommand is None:
         _converse(Dialogue(lambda path: _load(path, None), _load(model, precision), top_k))
     elif (model, precision, top_k) != (None, None, 5):
-        _fail(f"options come after the command: mlm {context.invoked_subcommand} ... --model PATH", USAGE_ERROR)
+        fail(f"options come after the command: mlm {context.invoked_subcommand} ... --model PATH", USAGE_ERROR)
 
 
 @app.command()
@@ -80,7 +81,7 @@ def fill(
     texts: Texts, model: Model = None, precision: Precision = None, top_k: TopK = 5, as_json: Json = False
 ) -> None:
     """Fill the masks of texts, written [MASK] or <mask>."""
-    predictor, console = _load(model, precision), _console()
+    predictor, console = _load(model, precision), open_console()
 
     def show(answer: Any) -> None:
         console.print(fill_table(answer, predictor.mask_token), "", sep="\n")
@@ -104,7 +105,7 @@ def score(
         _answer_all(texts, lambda text: predictor.score([text], method=method)[0], scores.append, as_json=as_json)
     finally:
         if scores:
-            _console().print(scores_table(scores) if _several(texts) else score_table(scores[0]))
+            open_console().print(scores_table(scores) if _several(texts) else score_table(scores[0]))
 
 
 @app.command("explain")
@@ -130,9 +131,9 @@ def explain_text(
         explanation = _explain(predictor, _whole_text(text), word, top_k, influence=influence)
     save(explanation)
     if as_json:
-        _print_json(explanation)
+        print_json(explanation)
     else:
-        _console().print(explanation_table(explanation))
+        open_console().print(explanation_table(explanation))
 
 
 @app.command()
@@ -166,11 +167,28 @@ def attention(
     with _directory_errors(out):
         written = _write_attention(view, out, formats, as_json=as_json)
     for note in view.notes:
-        _say(note)
+        say(note)
     if earlier := leftovers(out, written):
         many = f"s of an earlier run are still there, {earlier[0]} among them"
         one = f" of an earlier run is still there: {earlier[0]}"
-        _say(f"{len(earlier)} file{many if len(earlier) > 1 else one}")
+        say(f"{len(earlier)} file{many if len(earlier) > 1 else one}")
+
+
+@app.command()
+def page(
+    out: Annotated[Path, typer.Argument(metavar="DIR", help="The directory to write into.")],
+    model: Model = None,
+    precision: Precision = None,
+    as_json: Json = False,
+) -> None:
+    """Write a page that fills masks in the browser that opens it, without a server and offline. Takes npm, once."""
+    with _directory_errors(out):
+        written = write_static_page(Bundle.open(find_bundle(model, None)), out, precision=precision)
+    if as_json:
+        print_json(asdict(written) | {"path": str(written.path)})
+    else:
+        sys.stdout.write(f"{written.path}\n")
+    say(how_to_open(written))
 
 
 @app.command()
@@ -178,9 +196,9 @@ def info(model: Model = None, as_json: Json = False) -> None:
     """Describe a bundle: what it was made of, its graphs and how they were proved, and this machine."""
     description = describe(_load(model, None))
     if as_json:
-        _print_json(description)
+        print_json(description)
     else:
-        _console().print(info_table(description))
+        open_console().print(info_table(description))
 
 
 @app.command()
@@ -191,9 +209,9 @@ def verify(model: Model = None, precision: Precision = None, as_json: Json = Fal
     found = [opened.verify() for opened in (predictor, *(_load(model, name) for name in rest))]
     if as_json:
         for verification in found:
-            _print_json(asdict(verification) | {"passed": verification.passed, "saturates": verification.saturates})
+            print_json(asdict(verification) | {"passed": verification.passed, "saturates": verification.saturates})
     else:
-        _console().print(verification_table(predictor.name, len(predictor.bundle.manifest.files), found))
+        open_console().print(verification_table(predictor.name, len(predictor.bundle.manifest.files), found))
     if not all(verification.passed for verification in found):
         raise typer.Exit(FAILURE)
 
@@ -204,7 +222,7 @@ def _write_attention(view: AttentionView, out: Path, formats: list[Format], *, a
     for file in write_attention(view, out, formats):
         written.append(file)
         if as_json:
-            _print_json(file)
+            print_json(file)
         else:
             sys.stdout.write(f"{file.path}\n")
     return written
@@ -216,9 +234,9 @@ def _directory_errors(directory: Path) -> Iterator[None]:
     try:
         yield
     except FileExistsError as error:
-        _fail(str(error), USAGE_ERROR)
+        fail(str(error), USAGE_ERROR)
     except OSError as error:
-        _fail(f"cannot write {error.filename or directory}: {error.strerror}", FAILURE)
+        fail(f"cannot write {error.filename or directory}: {error.strerror}", FAILURE)
 
 
 def _converse(dialogue: Dialogue) -> None:
@@ -230,18 +248,18 @@ def _converse(dialogue: Dialogue) -> None:
     words = [command.partition(" ")[0] for command in COMMANDS]
     lines = None if sys.stdin.isatty() else _stdin_lines()
     read = line_reader(lines, _state_directory() / "history", words, lambda: _status(dialogue))
-    _say("A text with [MASK] is filled, one without is scored; :help shows the commands, Ctrl-D leaves.")
+    say("A text with [MASK] is filled, one without is scored; :help shows the commands, Ctrl-D leaves.")
     failed = False
     while True:
         try:
             line = read()
             if line.strip():
-                _console().print(dialogue.answer(line), "", sep="\n")
+                open_console().print(dialogue.answer(line), "", sep="\n")
         except KeyboardInterrupt:
             continue
         except (MaskedgeError, ValueError) as error:
             failed = True
-            _complain(_message(error))
+            complain(message_of(error))
         except (EOFError, EndOfDialogue):
             break
     if failed and not sys.stdin.isatty():  # nobody saw the message: a script has to be told
@@ -272,12 +290,12 @@ def _answer_all(
             answer = ask(source.text if isinstance(source, Line) else source)
         except TextError as error:
             refused = True
-            _complain(f"text {number}: {_message(error)}" if _several(arguments) else _message(error))
+            complain(f"text {number}: {message_of(error)}" if _several(arguments) else message_of(error))
             if as_json:  # a line for each text: whoever pairs them can count on it
                 text = legible(source.content.strip(b"\r\n") if isinstance(source, Line) else source)
-                _print_json({"status": error.status, "text": text, "message": _message(error)})
+                print_json({"status": error.status, "text": text, "message": message_of(error)})
         else:
-            show(answer) if not as_json else _print_json({"status": TextStatus.OK} | asdict(answer))
+            show(answer) if not as_json else print_json({"status": TextStatus.OK} | asdict(answer))
     if refused:
         raise typer.Exit(FAILURE)
 
@@ -292,7 +310,7 @@ def _explain(predictor: Predictor, text: str, word: str | None, top_k: int, *, i
         return explain(predictor, text, word=word, top_k=top_k, influence=influence)
     except TextError as error:
         hint = "; --word masks a word of it" if error.status is TextStatus.NO_MASK else ""
-        raise TextError(error.status, _message(error) + hint) from error
+        raise TextError(error.status, message_of(error) + hint) from error
 
 
 def _read(arguments: Sequence[str]) -> Iterator[str | Line]:
@@ -319,7 +337,7 @@ def _picture_saver(image: Path | None) -> Callable[[Explanation], None]:
     if image is None:
         return lambda _: None
     if image.suffix.lower() not in IMAGE_SUFFIXES:
-        _fail(f"--image takes a name that ends in .png or .svg, not {str(image)!r}", USAGE_ERROR)
+        fail(f"--image takes a name that ends in .png or .svg, not {str(image)!r}", USAGE_ERROR)
     _check_matplotlib("mlm explain --image")
     from maskedge.cli.explanation_picture import save_picture
 
@@ -327,8 +345,8 @@ def _picture_saver(image: Path | None) -> Callable[[Explanation], None]:
         try:
             save_picture(explanation, image)
         except OSError as error:
-            _fail(f"cannot write {image}: {error.strerror}", FAILURE)
-        _say(f"Wrote {image}")
+            fail(f"cannot write {image}: {error.strerror}", FAILURE)
+        say(f"Wrote {image}")
 
     return save
 
@@ -348,36 +366,4 @@ def _usage_errors() -> Iterator[None]:
     except TextError:
         raise
     except ValueError as error:
-        _fail(error, USAGE_ERROR)
-
-
-def _print_json(answer: Any) -> None:
-    fields = answer if isinstance(answer, dict) else asdict(answer)
-    sys.stdout.write(plain_json(fields) + "\n")
-    sys.stdout.flush()  # whoever reads line by line gets each answer as it comes
-
-
-def _console() -> Console:
-    return Console(highlight=False)
-
-
-def _message(error: Exception) -> str:
-    """What the library says; it numbers texts itself, and is given one at a time here."""
-    return str(error).removeprefix("text 0: ")
-
-
-def _fail(error: Exception | str, code: int) -> NoReturn:
-    _complain(_message(error) if isinstance(error, Exception) else error)
-    raise SystemExit(code)
-
-
-def _complain(message: str) -> None:
-    Console(stderr=True).print(f"Error: {message}", style="red", markup=False, highlight=False, soft_wrap=True)
-
-
-def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
-    Console(stderr=True).print(f"Warning: {message}", style="yellow", markup=False, highlight=False, soft_wrap=True)
-
-
-def _say(message: str) -> None:
-    Console(stderr=True).print(message, style=QUIET, markup=False, highlight=False, soft_wrap=True)
+        fail(error, USAGE_ERROR)

@@ -12,7 +12,7 @@ from maskedge.arrays import Float32Array
 from maskedge.cli.attention_colours import DARK, LIGHT, as_hex
 from maskedge.cli.attention_view import AttentionView
 from maskedge.cli.spelling import abridged, mask_spans, visible
-from maskedge.plain_json import plain_json
+from maskedge.plain_json import script_json
 
 __all__ = ["attention_page", "pack"]
 
@@ -32,7 +32,7 @@ def attention_page(view: AttentionView) -> str:
         size="long" if len(text) > TITLE_CHARS else "short",
         facts=escape(_facts(view)),
         notes="\n".join(f'<p class="notice">{escape(note)}</p>' for note in view.notes),
-        view=_for_a_script(_values(view)),
+        view=script_json(_values(view)),
         weights=b64encode(pack(view.weights)).decode(),
         script=script,
     )
@@ -75,11 +75,3 @@ def _values(view: AttentionView) -> dict[str, object]:
         "light": as_hex(LIGHT),
         "dark": as_hex(DARK),
     }
-
-
-def _for_a_script(value: object) -> str:
-    """JSON that may stand in a script element, which no text can end."""
-    text = plain_json(value)
-    for char in "<>&":
-        text = text.replace(char, f"\\u{ord(char):04x}")
-    return text
