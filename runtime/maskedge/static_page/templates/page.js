@@ -144,6 +144,11 @@ function showAnswer({ masks, truncated }, duration) {
   at("masks").replaceChildren(...masks.map((mask, number) => maskArticle(mask, number, masks.length)));
 }
 
+/** Whether an answer is on its way. */
+function setBusy(busy) {
+  at("answer").setAttribute("aria-busy", busy);
+}
+
 function say(message) {
   at("status").textContent = message;
 }
@@ -199,6 +204,7 @@ function asker(model, encoder, tokens) {
   let busy = false, again = false;
   return async function askNow() {
     again = true;
+    setBusy(true);
     if (busy) return;
     busy = true;
     while (again) {
@@ -214,6 +220,7 @@ function asker(model, encoder, tokens) {
       }
     }
     busy = false;
+    setBusy(false);
   };
 }
 
@@ -223,6 +230,7 @@ function listen() {
     state.hidden = movedSpans(state.hidden, state.text, event.target.value);
     state.text = event.target.value;
     showWords();
+    setBusy(true);
     clearTimeout(timer);
     timer = setTimeout(() => ask(), UNHURRIED);
   });
@@ -254,7 +262,7 @@ async function start() {
       ? "A browser reads this page’s files from a web server only: run python3 -m http.server in its directory, and open http://localhost:8000"
       : `The model could not be loaded: ${error.message ?? error}`);
   }
-  at("answer").setAttribute("aria-busy", "false");
+  setBusy(false);
 }
 
 start();
