@@ -8,6 +8,7 @@ from maskedge.errors import (
     BundleNotFoundError,
     Int8SaturationWarning,
     MaskedgeError,
+    PageError,
     TextError,
 )
 from maskedge.explanation import ExplainedCandidate, ExplainedMask, ExplainedToken, Explanation, explain
@@ -47,6 +48,7 @@ __all__ = [
     "JointFill",
     "MaskFill",
     "MaskedgeError",
+    "PageError",
     "Predictor",
     "SentenceScore",
     "TargetScore",

@@ -13,6 +13,9 @@ import torch
 from guides import blocks, prints_what_is_shown, run_page
 from tiny_families import save_checkpoint
 
+from maskedge import PageError
+from maskedge.static_page.packages import ONNXRUNTIME, fetch
+
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
@@ -72,6 +75,14 @@ def test_a_page_does_what_it_says(page: str, reader: Path, monkeypatch: pytest.M
     run_page(DOCS / page, reader)
 
 
+def test_the_guide_to_pages_for_browsers_does_what_it_says(reader: Path) -> None:
+    try:
+        fetch(ONNXRUNTIME)
+    except PageError as error:
+        pytest.skip(str(error))
+    run_page(DOCS / "guides" / "page.md", reader)
+
+
 @pytest.mark.parametrize(("page", "count"), PAGES_WITH_TORCH.items())
 def test_a_guide_that_trains_or_exports_does_what_it_says(
     page: str, count: int, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -85,7 +96,7 @@ def test_a_guide_that_trains_or_exports_does_what_it_says(
 def test_every_page_with_a_program_is_run() -> None:
     pages = {path.relative_to(DOCS).as_posix(): blocks(path.read_text(encoding="utf-8")) for path in DOCS.rglob("*.md")}
     programs = {page for page, found in pages.items() if {block.language for block in found} & {"console", "python"}}
-    assert programs == {*PAGES, *PAGES_WITH_TORCH, "guides/bundle.md"}  # the last in tests/node
+    assert programs == {*PAGES, *PAGES_WITH_TORCH, "guides/page.md", "guides/bundle.md"}  # the last in tests/node
 
 
 @pytest.mark.parametrize(

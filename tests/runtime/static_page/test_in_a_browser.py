@@ -5,6 +5,7 @@ import math
 import re
 import shutil
 from collections.abc import Callable
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -90,7 +91,7 @@ def test_hiding_a_word_gives_what_python_gives(browser: Browser, english_page: W
     browser.open(english_page.path.as_uri())  # from the disk
     for text, word in SENTENCES:
         assert write(browser, text)["status"].startswith("Nothing is hidden yet")
-        found = browser.answered(lambda word=word: browser.hide(word))
+        found = browser.answered(partial(browser.hide, word))
         assert_same(found, python_fills(english, text, [word]), "int8")
     assert browser.complaints == []
     assert browser.requested == [english_page.path.as_uri()]
@@ -99,7 +100,7 @@ def test_hiding_a_word_gives_what_python_gives(browser: Browser, english_page: W
 def test_an_fp32_graph_gives_what_python_gives(tiny: Browser, fp32: Predictor) -> None:
     for text, word in SENTENCES:
         write(tiny, text)
-        found = tiny.answered(lambda word=word: tiny.hide(word))
+        found = tiny.answered(partial(tiny.hide, word))
         assert_same(found, python_fills(fp32, text, [word]), "fp32")
     assert tiny.complaints == []
 
@@ -108,7 +109,7 @@ def test_several_words_are_hidden_and_shown_again(tiny: Browser, fp32: Predictor
     text = "the child reads every book"
     write(tiny, text)
     for word in ("child", "book"):
-        found = tiny.answered(lambda word=word: tiny.hide(word))
+        found = tiny.answered(partial(tiny.hide, word))
     assert_same(found, python_fills(fp32, text, ["child", "book"]), "fp32")
     best = [mask["tokens"][0] for mask in found["masks"]]
     if not any(token.startswith("##") for token in best):
@@ -153,7 +154,10 @@ def test_percentages_are_those_of_the_probabilities(tiny: Browser) -> None:
     found = write(tiny, "the [MASK] reads")["masks"][0]
     for score, percent in zip(found["scores"], found["percents"], strict=True):
         assert percent == ("< 0.1\u00a0%" if score < 0.0005 else f"{100 * score:.1f}\u00a0%")
-    assert f"entropy {found['entropy']:.2f} nats" in found["unsure"]
+    entropy = found["entropy"]
+    digits = 1 if math.exp(entropy) < 100 else 0
+    said = f"Entropy {entropy:.2f} nats: as unsure as between {math.exp(entropy):,.{digits}f} equally likely tokens"
+    assert found["unsure"] == said
 
 
 def test_a_word_stays_hidden_while_the_rest_is_written(tiny: Browser, fp32: Predictor) -> None:

@@ -116,10 +116,11 @@ function guessLine({ token_str, score }) {
 }
 
 function unsureLine(entropy) {
-  const choices = Math.exp(entropy), rounded = choices < 10 ? choices.toFixed(1) : Math.round(choices).toLocaleString("en");
-  const said = `${choices < 1.5 ? "Sure" : "Unsure"}: as if among `;
-  const number = made("data", { value: entropy }, made("b", { textContent: `${rounded} tokens` }));
-  return made("p", { className: "said unsure" }, said, number, ` equally likely (entropy ${entropy.toFixed(2)} nats)`);
+  const choices = Math.exp(entropy), digits = choices < 100 ? 1 : 0;
+  const rounded = choices.toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits });
+  const number = made("data", { value: entropy }, made("b", { textContent: rounded }));
+  const said = `Entropy ${entropy.toFixed(2)} nats: as unsure as between `;
+  return made("p", { className: "said unsure" }, said, number, " equally likely tokens");
 }
 
 function hiddenLine({ word, rank, score }) {
