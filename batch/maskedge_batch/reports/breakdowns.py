@@ -19,7 +19,6 @@ LENGTH = "floor(log2(greatest(tokens, 1)))::BIGINT"
 DECADE = "CASE WHEN times = 0 THEN 0 ELSE length(times::VARCHAR) END"
 """0 for 0, 1 for 1 to 9, 2 for 10 to 99, ..."""
 MOST_PIECES = 4
-WITH_ROWS = f"(SELECT * FROM {RATED} AS masks JOIN (SELECT * EXCLUDE bucket FROM rows) AS rows USING (row))"
 WITH_TIMES = f"(SELECT masks.*, coalesce(times, 0) AS times FROM {RATED} AS masks LEFT JOIN words USING (word))"
 
 FREQUENCY_NOTE = (
@@ -39,11 +38,11 @@ def masked_breakdowns(
     (rows,) = database.execute("SELECT count(*) FROM rows").fetchall()[0]
     sampled = f" (about {COUNTED_TEXTS:,} of the texts were)" if rows > COUNTED_TEXTS else ""
     fixed = [
-        broken_down("by length of the text, in tokens", "", WITH_ROWS, LENGTH, length_label),
+        broken_down("by length of the text, in tokens", "", RATED, LENGTH, length_label),
         broken_down("by frequency of the target", FREQUENCY_NOTE.format(sampled), WITH_TIMES, DECADE, _times),
         broken_down("by pieces of the target", "", RATED, f"least(pieces, {MOST_PIECES})", _pieces),
     ]
-    return (*_columns(by, WITH_ROWS, broken_down), *(each for each in fixed if len(each.groups) > 1))
+    return (*_columns(by, RATED, broken_down), *(each for each in fixed if len(each.groups) > 1))
 
 
 def unmasked_breakdowns(

@@ -24,6 +24,7 @@ from maskedge_batch.reports.definitions import COMPARISON_DEFINITIONS, SAME_NATS
 from maskedge_batch.reports.examples import EXAMPLES, examples
 from maskedge_batch.reports.grouping import Cell, group_sums
 from maskedge_batch.reports.matching import match_rows
+from maskedge_batch.reports.quantiles import quantiles
 from maskedge_batch.reports.report import Intervals
 from maskedge_batch.reports.scored import ScoredFiles, open_scored
 from maskedge_batch.reports.tables import Database, open_database
@@ -148,8 +149,8 @@ class _Kind:
 
     def _histogram(self) -> tuple[DifferenceBin, ...]:
         """Over what 98 % of the rows span, the same on either side of 0."""
-        query = f"SELECT quantile_cont(least(abs({CHANGE}), 1e6), 0.98) FROM {self._table}"
-        reach = _nice(self._database.execute(query).fetchall()[0][0])
+        (most,) = quantiles(self._database, f"least(abs({CHANGE}), 1e6)", self._table, [0.98])
+        reach = _nice(most)
         width = reach / HALF_BINS
         place = f"greatest(-{HALF_BINS}, least({HALF_BINS - 1}, floor({CHANGE} / {width!r})))::BIGINT"
         query = f"SELECT {place} AS place, count(*) FROM {self._table} GROUP BY place"

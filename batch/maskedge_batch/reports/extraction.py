@@ -65,11 +65,10 @@ def row_table(
         "text": _hashes(batch.column(scored.provenance.text_column)) if hash_texts else pa.nulls(len(numbers)),
         "key": _as_strings(batch.column(key), key) if key else pa.nulls(len(numbers), pa.string()),
     }
-    columns |= {f"by{number}": _as_strings(batch.column(name), name) for number, name in enumerate(by)}
-    return pa.table(columns)
+    return pa.table(columns | _groups(batch, by))
 
 
-def mask_table(batch: pa.RecordBatch, numbers: Int64Array, scored: ScoredFiles) -> pa.Table:
+def mask_table(batch: pa.RecordBatch, numbers: Int64Array, scored: ScoredFiles, by: Sequence[str]) -> pa.Table:
     """The columns of `masks`; `numbers` are those of the rows [rows]."""
     entropies: Column = batch.column("mlm_entropy")
     lengths = _lengths(entropies)
@@ -89,8 +88,15 @@ def mask_table(batch: pa.RecordBatch, numbers: Int64Array, scored: ScoredFiles) 
         "pieces": pc.if_else(rated, pc.fill_null(pieces, 1), None),
         "top": _top_scores(batch, lengths),
         "word": _words(batch, scored.provenance.target_column, owner, place, rated),
+        "tokens": _column(batch, "mlm_token_count", pa.int64()).take(pa.array(owner)),
     }
+    columns |= {name: values.take(pa.array(owner)) for name, values in _groups(batch, by).items()}
     return pa.table(columns)
+
+
+def _groups(batch: pa.RecordBatch, by: Sequence[str]) -> dict[str, Column]:
+    """The columns to group by, as strings, by0, by1, ..."""
+    return {f"by{number}": _as_strings(batch.column(name), name) for number, name in enumerate(by)}
 
 
 def _flat(batch: pa.RecordBatch, name: str, lengths: Int64Array, kind: Any) -> Column:

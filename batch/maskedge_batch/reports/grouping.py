@@ -8,9 +8,9 @@ import numpy as np
 
 from maskedge.arrays import Float64Array
 from maskedge_batch.reports.bootstrap import Estimate, Resampling, Total, ratio
-from maskedge_batch.reports.tables import Database
+from maskedge_batch.reports.tables import Database, row_ranges
 
-__all__ = ["Cell", "Grouped", "group_sums"]
+__all__ = ["Cell", "Grouped", "exact_sum", "group_sums"]
 
 DECIMAL = "DECIMAL(38, 15)"
 """What values are added up as: a sum of such numbers does not depend on their order. 15 digits of a nat are enough."""
@@ -68,10 +68,10 @@ def group_sums(
         most: Groups to keep: those with the most rows.
     """
     keyed = f"SELECT *, {key} AS class FROM {source}"
-    sizes = f"SELECT class, count(DISTINCT row) AS size FROM ({keyed}) GROUP BY class"
-    largest = f"{sizes} ORDER BY size DESC, class NULLS FIRST LIMIT {most}"
+    _count_rows(database, source, keyed)
+    largest = f"SELECT * FROM sizes ORDER BY size DESC, class NULLS FIRST LIMIT {most}"
     kept = database.execute(f"SELECT class, size FROM ({largest}) ORDER BY class NULLS FIRST").fetchall()
-    groups, rows = database.execute(f"SELECT count(*), coalesce(sum(size), 0) FROM ({sizes})").fetchall()[0]
+    groups, rows = database.execute("SELECT count(*), coalesce(sum(size), 0) FROM sizes").fetchall()[0]
     sums = ", ".join(_sums(number, expression) for number, expression in enumerate(quantities.values()))
     found = database.execute(
         f"SELECT keyed.class AS class, bucket, {sums} FROM ({keyed}) AS keyed JOIN ({largest}) AS largest "
@@ -81,12 +81,35 @@ def group_sums(
     return Grouped(cells, groups - len(kept), int(rows) - sum(size for _, size in kept))
 
 
-def _sums(number: int, expression: str) -> str:
-    finite = f"CASE WHEN abs({expression}) < {GREATEST} THEN ({expression})::{DECIMAL} END"
-    return (
-        f"sum({finite})::DOUBLE AS sum{number}, "
-        f"count_if({expression} >= {GREATEST})::BIGINT AS infinite{number}, count({expression}) AS count{number}"
+def _count_rows(database: Database, source: str, keyed: str) -> None:
+    """Makes the table `sizes`: the rows of each class. Ranges of rows have no row in common, so their counts add up."""
+    database.execute(f"CREATE OR REPLACE TABLE parts AS SELECT class, 0 AS size FROM ({keyed}) LIMIT 0")
+    for condition in row_ranges(database, source):
+        distinct = f"SELECT DISTINCT class, row FROM ({keyed}) WHERE {condition}"
+        database.execute(f"INSERT INTO parts SELECT class, count(*) FROM ({distinct}) GROUP BY class")
+    database.execute(
+        "CREATE OR REPLACE TABLE sizes AS SELECT class, sum(size)::BIGINT AS size FROM parts GROUP BY class"
     )
+
+
+def exact_sum(expression: str) -> str:
+    """In SQL, the sum of a double over a group's rows, plus infinity where any is; in whatever order they come."""
+    return f"CASE WHEN {_infinite(expression)} > 0 THEN 'infinity'::DOUBLE ELSE {_finite_sum(expression)} END"
+
+
+def _sums(number: int, expression: str) -> str:
+    return (
+        f"{_finite_sum(expression)} AS sum{number}, {_infinite(expression)} AS infinite{number}, "
+        f"count({expression}) AS count{number}"
+    )
+
+
+def _finite_sum(expression: str) -> str:
+    return f"sum(CASE WHEN abs({expression}) < {GREATEST} THEN ({expression})::{DECIMAL} END)::DOUBLE"
+
+
+def _infinite(expression: str) -> str:
+    return f"count_if({expression} >= {GREATEST})::BIGINT"
 
 
 def _own(found: Mapping[str, Any], key: Any) -> dict[str, Any]:

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from maskedge_batch.errors import InputError
+from maskedge_batch.reports.grouping import exact_sum
 from maskedge_batch.reports.scored import ScoredFiles
-from maskedge_batch.reports.tables import Database, fill_tables
+from maskedge_batch.reports.tables import Database, fill_tables, row_ranges
 
 __all__ = ["UNITS", "match_rows"]
 
@@ -15,22 +16,32 @@ UNITS = {
 }
 """What the loss of a text without masks may be divided by, and when: the first that holds for all texts is taken."""
 
-PAIRS = "CREATE TABLE pairs AS SELECT a.row AS row, b.row AS other FROM a.rows AS a JOIN b.rows AS b ON {condition}"
-COMPARED = """
-CREATE TABLE compared_{kind} AS
-SELECT pairs.row AS row, pairs.other AS other, rows.bucket AS bucket, rows.tokens AS tokens, units, loss_a, loss_b{by}
-FROM ({losses}) AS losses JOIN pairs USING (row) JOIN a.rows AS rows ON rows.row = pairs.row
+BY_POSITION = "CREATE TABLE pairs AS SELECT row, row AS other FROM a.rows"
+BY_KEY = "CREATE TABLE pairs AS SELECT a.row AS row, b.row AS other FROM a.rows AS a JOIN b.rows AS b ON a.key = b.key"
+
+# The tables are joined for a range of A's rows at a time: {range}.
+ROWS = """
+(SELECT * FROM pairs WHERE {range}) AS pairs
+JOIN (SELECT * FROM a.rows WHERE {range}) AS a ON a.row = pairs.row JOIN b.rows AS b ON b.row = pairs.other
 """
-MASKED = """
-SELECT pairs.row AS row, count(*) AS units, sum(-a.logprob) AS loss_a, sum(-b.logprob) AS loss_b
-FROM pairs JOIN a.masks AS a ON a.row = pairs.row JOIN b.masks AS b ON b.row = pairs.other AND b.mask = a.mask
+MASKS = """
+(SELECT * FROM pairs WHERE {range}) AS pairs
+JOIN (SELECT * FROM a.masks WHERE {range}) AS a ON a.row = pairs.row
+JOIN b.masks AS b ON b.row = pairs.other AND b.mask = a.mask
+"""
+MASKED = f"""
+SELECT pairs.row AS row, any_value(other) AS other, any_value(a.bucket) AS bucket, any_value(a.tokens) AS tokens,
+    count(*) AS units, {exact_sum("-a.logprob")} AS loss_a, {exact_sum("-b.logprob")} AS loss_b{{by}}
+FROM {MASKS}
 WHERE a.logprob IS NOT NULL AND b.logprob IS NOT NULL AND NOT (isinf(a.logprob) AND isinf(b.logprob))
 GROUP BY pairs.row
 """
-UNMASKED = """
-SELECT pairs.row AS row, a.{unit}s AS units, -a.pll AS loss_a, -b.pll AS loss_b
-FROM pairs JOIN a.rows AS a ON a.row = pairs.row JOIN b.rows AS b ON b.row = pairs.other
-WHERE a.pll IS NOT NULL AND b.pll IS NOT NULL AND NOT (isinf(a.pll) AND isinf(b.pll))
+BOTH_SCORED = "a.pll IS NOT NULL AND b.pll IS NOT NULL AND NOT (isinf(a.pll) AND isinf(b.pll))"
+UNMASKED = f"""
+SELECT pairs.row AS row, other, a.bucket AS bucket, a.tokens AS tokens, {{units}} AS units, -a.pll AS loss_a,
+    -b.pll AS loss_b{{by}}
+FROM {ROWS}
+WHERE {BOTH_SCORED} AND {{units}} IS NOT NULL
 """
 
 
@@ -65,22 +76,30 @@ def match_rows(
     fill_tables(database, b, schema="b", key=key, hash_texts=True)
     if key is not None:
         _refuse_repeated(database, key)
-    database.execute(PAIRS.format(condition="a.row = b.row" if key is None else "a.key = b.key"))
-    _refuse_other_texts(database, key)
-    groups = "".join(f", rows.by{number} AS by{number}" for number in range(len(by)))
-    database.execute(COMPARED.format(kind="masked", losses=MASKED, by=groups))
-    unit = _unit(database)
-    losses = UNMASKED.format(unit=unit or "token") + ("" if unit else "AND false")
-    database.execute(COMPARED.format(kind="unmasked", losses=losses, by=groups))
+    database.execute(BY_POSITION if key is None else BY_KEY)
+    ranges = list(row_ranges(database, "pairs"))
+    _refuse_other_texts(database, ranges, key)
+    _compare(
+        database, "masked", MASKED, ranges, "".join(f", any_value(a.by{each}) AS by{each}" for each in range(len(by)))
+    )
+    unit = _unit(database, ranges)
+    units = f"a.{unit}s" if unit else "NULL::BIGINT"
+    groups = "".join(f", a.by{each} AS by{each}" for each in range(len(by)))
+    _compare(database, "unmasked", UNMASKED.replace("{units}", units), ranges, groups)
     return unit
 
 
-def _unit(database: Database) -> str | None:
+def _compare(database: Database, kind: str, query: str, ranges: Sequence[str], by: str) -> None:
+    database.execute(f"CREATE TABLE compared_{kind} AS {query.format(range='false', by=by)}")
+    for condition in ranges:
+        database.execute(f"INSERT INTO compared_{kind} {query.format(range=condition, by=by)}")
+
+
+def _unit(database: Database, ranges: Sequence[str]) -> str | None:
     """What both sets count alike in all texts that both scored."""
-    both = UNMASKED.format(unit="token")
-    for unit, condition in UNITS.items():
-        conditions = both.replace("WHERE", f"WHERE ({condition}) IS NOT TRUE AND", 1)
-        if not database.execute(f"SELECT count(*) FROM ({conditions})").fetchall()[0][0]:
+    for unit, alike in UNITS.items():
+        differing = f"SELECT 1 FROM {ROWS} WHERE {BOTH_SCORED} AND ({alike}) IS NOT TRUE"
+        if _first(database, differing, ranges) is None:
             return unit
     return None
 
@@ -92,9 +111,9 @@ def _named(scored: ScoredFiles) -> str:
 
 def _refuse_repeated(database: Database, key: str) -> None:
     for side, name in (("a", "first"), ("b", "second")):
-        found = _first(
-            database, f"SELECT key FROM {side}.rows WHERE key IS NOT NULL GROUP BY key HAVING count(*) > 1 ORDER BY key"
-        )
+        found = database.execute(
+            f"SELECT key FROM {side}.rows WHERE key IS NOT NULL GROUP BY key HAVING count(*) > 1 ORDER BY key LIMIT 1"
+        ).fetchone()
         if found is not None:
             raise InputError(
                 f"The {name} has more than one row whose {key} is {found[0]!r}: name a column with --key that tells "
@@ -102,27 +121,31 @@ def _refuse_repeated(database: Database, key: str) -> None:
             )
 
 
-def _refuse_other_texts(database: Database, key: str | None) -> None:
+def _refuse_other_texts(database: Database, ranges: Sequence[str], key: str | None) -> None:
     """Where rows that were matched hold different texts, or different words at their masks."""
-    joined = "FROM pairs JOIN a.rows AS a ON a.row = pairs.row JOIN b.rows AS b ON b.row = pairs.other"
-    texts = f"SELECT a.row, b.row, a.key {joined} WHERE a.text IS DISTINCT FROM b.text ORDER BY a.row"
-    words = (
-        f"SELECT a.row, b.row, a.key {joined} JOIN a.masks AS ma ON ma.row = a.row "
-        "JOIN b.masks AS mb ON mb.row = b.row AND mb.mask = ma.mask "
-        "WHERE ma.word <> mb.word ORDER BY a.row"
-    )
-    for what, query in (("texts", texts), ("targets", words)):
-        found = _first(database, query)
+    texts = f"SELECT a.row, b.row FROM {ROWS} WHERE a.text IS DISTINCT FROM b.text ORDER BY a.row"
+    targets = f"SELECT a.row, b.row FROM {MASKS} WHERE a.word <> b.word ORDER BY a.row"
+    for what, query in (("texts", texts), ("targets", targets)):
+        found = _first(database, query, ranges)
         if found is not None:
-            row, other, value = found
-            where = f"row {row:,} (the first is 0)" if key is None else f"the row whose {key} is {value!r}"
-            beyond = "" if key is None else f", {row:,} of the first and {other:,} of the second,"
+            row, other = found
             raise InputError(
-                f"The two sets hold different {what} in {where}{beyond}: compare scores of the same rows"
-                + (", or name the column that tells rows apart with --key." if key is None else ".")
+                f"The two sets hold different {what} in {_where(database, row, other, key)}: compare the same "
+                "rows" + (", or name the column that tells rows apart with --key." if key is None else ".")
             )
 
 
-def _first(database: Database, query: str) -> tuple[Any, ...] | None:
-    found: tuple[Any, ...] | None = database.execute(f"{query} LIMIT 1").fetchone()
-    return found
+def _where(database: Database, row: int, other: int, key: str | None) -> str:
+    if key is None:
+        return f"row {row:,} (the first is 0)"
+    (value,) = database.execute("SELECT key FROM a.rows WHERE row = $1", [row]).fetchall()[0]
+    return f"the row whose {key} is {value!r}, {row:,} of the first and {other:,} of the second"
+
+
+def _first(database: Database, query: str, ranges: Sequence[str]) -> tuple[Any, ...] | None:
+    """The first row that a query finds in any of the ranges."""
+    for condition in ranges:
+        found: tuple[Any, ...] | None = database.execute(f"{query.format(range=condition)} LIMIT 1").fetchone()
+        if found is not None:
+            return found
+    return None

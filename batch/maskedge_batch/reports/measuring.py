@@ -11,6 +11,7 @@ from maskedge_batch.reports.examples import EXAMPLES, examples
 from maskedge_batch.reports.figures import RATED, RATED_ROWS, MaskedMeasure, UnmaskedMeasure, figures_by
 from maskedge_batch.reports.grouping import group_sums
 from maskedge_batch.reports.histogram import filled
+from maskedge_batch.reports.quantiles import quantiles
 from maskedge_batch.reports.report import (
     Intervals,
     MaskedMetrics,
@@ -111,13 +112,13 @@ def _unmasked(
 
 
 def _spread(database: Database, scored: ScoredFiles, kind: str) -> Spread:
-    rated = f"FROM rows WHERE perplexity IS NOT NULL AND {kind}"
-    shares = list(QUANTILES.values())
-    rows, values = database.execute(f"SELECT count(*), quantile_disc(perplexity, {shares}) {rated}").fetchall()[0]
-    bins = dict(database.execute(f"SELECT bin, count(*) {rated} GROUP BY bin").fetchall())
+    rated = f"rows WHERE perplexity IS NOT NULL AND {kind}"
+    (rows,) = database.execute(f"SELECT count(*) FROM {rated}").fetchall()[0]
+    values = quantiles(database, "perplexity", rated, list(QUANTILES.values()))
+    bins = dict(database.execute(f"SELECT bin, count(*) FROM {rated} GROUP BY bin").fetchall())
 
     def extreme(order: str) -> list[tuple[int, float]]:
-        query = f"SELECT row, perplexity {rated} ORDER BY perplexity {order}, row LIMIT {EXAMPLES}"
+        query = f"SELECT row, perplexity FROM {rated} ORDER BY perplexity {order}, row LIMIT {EXAMPLES}"
         return database.execute(query).fetchall()
 
     return Spread(

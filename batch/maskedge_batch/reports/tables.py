@@ -16,16 +16,20 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.types as pat
 
-from maskedge_batch.errors import InputError
+from maskedge.bundle.threads import usable_cpus
+from maskedge_batch.errors import InputError, WriteError
 from maskedge_batch.reports.extraction import mask_table, row_table, wanted_columns, word_counts
 from maskedge_batch.reports.scored import ScoredFiles
 
-__all__ = ["Database", "fill_tables", "open_database"]
+__all__ = ["Database", "fill_tables", "open_database", "row_ranges"]
 
 Database: TypeAlias = duckdb.DuckDBPyConnection
 
-MEMORY = "1GB"
-"""What DuckDB may take; it keeps the rest in its file."""
+MEMORY = "400MB"
+"""What DuckDB may take; it keeps the rest in its file. What would need all rows at once is done by `row_ranges`."""
+THREADS = 4
+"""At most: each takes memory of its own."""
+RANGE_ROWS = 1_000_000
 ROWS = """
 CREATE TABLE {schema}.rows (
     row BIGINT, bucket BIGINT, status VARCHAR, tokens BIGINT, truncated BOOLEAN,
@@ -42,18 +46,39 @@ CREATE TABLE {schema}.masks (
     row BIGINT, bucket BIGINT, mask BIGINT, entropy DOUBLE,
     logprob DOUBLE, rank BIGINT, pieces BIGINT,  -- of the target; NULL where none was rated
     top DOUBLE,                                  -- probability of the most probable token
-    word VARCHAR                                 -- the target
+    word VARCHAR,                                -- the target
+    tokens BIGINT{groups}                        -- of the row
 )
 """
 
 
 @contextmanager
 def open_database() -> Iterator[Database]:
-    """An empty database in a temporary file, which is removed afterwards."""
-    with tempfile.TemporaryDirectory(prefix="mlm-report-") as directory:
-        options: dict[str, Any] = {"memory_limit": MEMORY, "temp_directory": f"{directory}/more"}
+    """An empty database in a temporary file, which is removed afterwards.
+
+    Raises WriteError where there is no room for what is kept there.
+    """
+    with tempfile.TemporaryDirectory(prefix="mlm-report-") as directory, _naming_lack_of_room(directory):
+        options: dict[str, Any] = {
+            "memory_limit": MEMORY,
+            "threads": min(usable_cpus(), THREADS),
+            "temp_directory": f"{directory}/more",
+            "preserve_insertion_order": False,
+        }
         with duckdb.connect(Path(directory) / "tables.duckdb", config=options) as database:
             yield database
+
+
+@contextmanager
+def _naming_lack_of_room(directory: str) -> Iterator[None]:
+    try:
+        yield
+    except (duckdb.IOException, duckdb.OutOfMemoryException) as error:
+        said = str(error).splitlines()[0]
+        raise WriteError(
+            f"The figures could not be worked out in {directory}: {said}. Make room there, or name another place for "
+            "temporary files with TMPDIR."
+        ) from error
 
 
 def fill_tables(
@@ -71,7 +96,7 @@ def fill_tables(
     Args:
         database: From `open_database`.
         scored: The files.
-        by: Columns whose values `rows` is to have as strings, under the names `by0`, `by1`, ...
+        by: Columns whose values the rows and masks are to have as strings, under the names `by0`, `by1`, ...
         schema: Where the tables are made; it is made too.
         key: The column whose values `rows` is to have as strings under the name `key`.
         hash_texts: Whether `rows` is to have a hash of each text.
@@ -90,7 +115,7 @@ def fill_tables(
     for batch in scored.batches(wanted_columns(scored, by, key)):
         numbers = np.arange(first, first + batch.num_rows)
         _insert(database, f"{schema}.rows", row_table(batch, numbers, scored, by, key, hash_texts=hash_texts))
-        _insert(database, f"{schema}.masks", mask_table(batch, numbers, scored))
+        _insert(database, f"{schema}.masks", mask_table(batch, numbers, scored, by))
         if scored.provenance.target_column is not None:
             _insert(database, f"{schema}.word_counts", word_counts(batch, numbers, scored))
         first += batch.num_rows
@@ -100,6 +125,14 @@ def fill_tables(
         f"FROM {schema}.word_counts GROUP BY word"
     )
     database.execute(f"DROP TABLE {schema}.word_counts")
+
+
+def row_ranges(database: Database, source: str) -> Iterator[str]:
+    """Conditions in SQL that divide a table, or a query in parentheses, by its column `row`: for what would not fit
+    into memory at once, such as a hash table of all rows."""
+    (last,) = database.execute(f"SELECT max(row) FROM {source}").fetchall()[0]
+    for first in range(0, -1 if last is None else last + 1, RANGE_ROWS):
+        yield f"row BETWEEN {first} AND {first + RANGE_ROWS - 1}"
 
 
 def _insert(database: Database, table: str, values: pa.Table) -> None:

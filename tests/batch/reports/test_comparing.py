@@ -15,6 +15,7 @@ import pytest
 from drawn_scores import Rows, drawn_rows, masked_row, unmasked_row, write_scored_file
 
 from maskedge_batch import InputError
+from maskedge_batch.reports import tables
 from maskedge_batch.reports.bootstrap import Estimate
 from maskedge_batch.reports.comparing import make_comparison
 from maskedge_batch.reports.comparison import ComparedKind, Comparison, Difference
@@ -130,6 +131,13 @@ def test_the_rows_that_changed_most_are_those_of_a_full_sort(
     rows = [one.rows for one in found.histogram]
     assert sum(rows) == len(changes)
     assert sum(rows[:20]) == sum(b < a for _, a, b, _ in changes)
+
+
+def test_ranges_of_rows_give_the_same_comparison_as_all_at_once(
+    files: tuple[Path, Path], comparison: Comparison, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tables, "RANGE_ROWS", 47)
+    assert make_comparison([files[0]], [files[1]], by=["genre"]) == comparison
 
 
 def test_the_interval_is_that_of_resampling_rows_in_pairs(comparison: Comparison, read: tuple[Rows, Rows]) -> None:

@@ -195,7 +195,15 @@ def test_text_stands_out_from_what_is_behind_it_in_both_schemes(write_scored: Wr
     light, dark = (dict(re.findall(r"--([\w-]+): (#\w{6})", part)) for part in style.split(":root")[1:3])
     for colours in (light, {**light, **dark}):
         pairs = [("ink", "paper"), ("ink", "card"), ("muted", "paper"), ("muted", "card"), ("accent", "paper")]
-        pairs += [("mark-ink", "mark"), ("a", "paper"), ("b", "paper"), ("ink", "s1"), ("ink", "s2"), ("s4-ink", "s4")]
+        pairs += [
+            ("mark-ink", "mark"),
+            ("a", "paper"),
+            ("b", "paper"),
+            ("ink", "s1"),
+            ("ink", "s2"),
+            ("s3-ink", "s3"),
+            ("s4-ink", "s4"),
+        ]
         for front, back in pairs:
             low, high = sorted((luminance(colours[front]), luminance(colours[back])))
             assert (high + 0.05) / (low + 0.05) >= 4.5, (front, back)  # WCAG 2.2, AA

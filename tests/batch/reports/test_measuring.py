@@ -12,7 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 from drawn_scores import Rows, drawn_rows, masked_row, unmasked_row, write_scored_file
 
-from maskedge_batch import InputError
+from maskedge_batch import InputError, WriteError
+from maskedge_batch.reports import tables
 from maskedge_batch.reports.measuring import make_report
 from maskedge_batch.reports.rendering import as_html, as_json, as_markdown
 from maskedge_batch.reports.report import Breakdown, MaskedFigures, Report, UnmaskedFigures
@@ -214,6 +215,19 @@ def test_parts_of_any_size_give_the_same_report_as_one_file(
         part.rename(tmp_path / "dataset" / part.name)
     found = make_report([tmp_path / "dataset"], by=["genre"])
     assert replace(found, title=report.title, files=report.files) == report
+
+
+def test_ranges_of_rows_give_the_same_report_as_all_at_once(
+    path: Path, report: Report, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tables, "RANGE_ROWS", 47)
+    assert make_report([path], by=["genre"]) == report
+
+
+def test_a_lack_of_room_is_told_in_a_line(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tables, "MEMORY", "1MB")
+    with pytest.raises(WriteError, match=r"could not be worked out in /.*Make room there.*TMPDIR"):
+        make_report([path])
 
 
 def test_a_report_is_the_same_each_time(path: Path) -> None:
