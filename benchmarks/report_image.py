@@ -20,7 +20,7 @@ FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-ne
 
 
 def main(
-    out: Annotated[Path, typer.Option()], width: Annotated[int, typer.Option()] = 1100, height: int = 1340
+    out: Annotated[Path, typer.Option()], width: Annotated[int, typer.Option()] = 1100, height: int = 1400
 ) -> None:
     """Take the picture of the top of the page."""
     chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
