@@ -1,6 +1,7 @@
 """`mlm-batch mask`."""
 
 import json as json_format
+import sys
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -24,9 +25,14 @@ __all__ = ["mask"]
 @command
 def mask(
     source: Annotated[
-        Path, typer.Argument(metavar="INPUT", help="Plain texts: Parquet, .txt or .jsonl.", show_default=False)
+        list[str],
+        typer.Argument(
+            metavar="INPUT",
+            help="Plain texts: Parquet, .jsonl or .txt; directories, quoted globs, s3://...; - is JSONL.",
+            show_default=False,
+        ),
     ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="The masked file, Parquet.", show_default=False)],
+    output: Annotated[str, typer.Option("--output", "-o", help="The masked file, Parquet.", show_default=False)],
     text_column: Annotated[str, typer.Option(help="The column with the texts.")] = "text",
     rate: Annotated[
         float | None,
@@ -58,9 +64,9 @@ def mask(
         raise typer.BadParameter("--rate 0 masks nothing: give a share above 0")
     choice = Choice(None if words is None else read_words(words), numbers, names)
     strategy: Strategy = "each" if each else "one" if rate is None else "rate"
-    masking = Masking(text_column, strategy, rate or 1.0, seed, choice, min_words, keep_unmasked)
+    job = MaskJob(source, output, Masking(text_column, strategy, rate or 1.0, seed, choice, min_words, keep_unmasked))
     with ProgressDisplay("masking") as display:
-        outcome = mask_file(MaskJob(source, output, masking), display.update, StopRequest.on_signals())
+        outcome = mask_file(job, display.update, StopRequest.on_signals(), sys.stdin.buffer)
     for note in outcome.notes:
         log.warning(note)
     if json:

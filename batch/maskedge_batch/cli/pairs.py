@@ -1,5 +1,6 @@
 """`mlm-batch pairs`."""
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
@@ -25,9 +26,16 @@ SHOWN_GROUPS = 20
 
 @command
 def pairs(
-    source: Annotated[Path, typer.Argument(metavar="INPUT", help="The pairs: Parquet or .jsonl.", show_default=False)],
+    source: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="INPUT",
+            help="The pairs: Parquet or .jsonl; directories, quoted globs, s3://...; - is JSONL.",
+            show_default=False,
+        ),
+    ],
     output: Annotated[
-        Path | None,
+        str | None,
         typer.Option("--output", "-o", help="The scored file.", show_default="INPUT.pairs.parquet beside the input"),
     ] = None,
     model: Annotated[
@@ -54,7 +62,7 @@ def pairs(
     """
     job = PairsJob(source, output, model, PairScoring(good, bad, method, normalize), tuple(dict.fromkeys(by or ())))
     with ProgressDisplay() as display:
-        outcome = score_pairs_file(job, display.update, StopRequest.on_signals())
+        outcome = score_pairs_file(job, display.update, StopRequest.on_signals(), sys.stdin.buffer)
     for note in outcome.notes:
         log.warning(note)
     if json:

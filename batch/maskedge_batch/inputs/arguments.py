@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from pathlib import Path
 
 from pyarrow import fs
 
@@ -13,7 +14,7 @@ from maskedge_batch.inputs.partitions import Partitions, hive_partitions
 from maskedge_batch.storage.faults import naming_failed_reads
 from maskedge_batch.storage.locations import Location, Place, locate
 
-__all__ = ["Found", "expand"]
+__all__ = ["Found", "expand", "files_of", "input_name", "named_inputs"]
 
 ENDINGS = (".parquet", ".parq", ".pq", *JSON_ENDINGS)
 """Of the files that are taken from a directory; one whose name has no ending at all, as Hive writes, is one too."""
@@ -28,6 +29,22 @@ class Found:
     location: Location
     partitions: Partitions = ()
     """What the names of the directories between the argument's fixed part and the file say."""
+
+
+def named_inputs(places: Place | Sequence[Place]) -> list[Place]:
+    """What was named as the input, one or several."""
+    return [places] if isinstance(places, Location | str | Path) else list(places)
+
+
+def input_name(arguments: Sequence[Place]) -> str:
+    """What the input is called in a report."""
+    name = "standard input" if arguments[0] == "-" else locate(arguments[0]).name
+    return name if len(arguments) == 1 else f"{name} and {len(arguments) - 1} more"
+
+
+def files_of(arguments: Sequence[Place]) -> list[Location]:
+    """The files that the input stands for; none for standard input. Raises InputError as `expand`."""
+    return [] if "-" in arguments else [found.location for found in expand(arguments)]
 
 
 def expand(arguments: Sequence[Place]) -> list[Found]:

@@ -124,6 +124,11 @@ class InputSet:
             size = metadata.row_group(number).column(leaf).total_uncompressed_size if leaf is not None else 0
             yield group.chosen, size * group.chosen // max(group.total, 1)
 
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """Yields the rows of all files, one file after the other. Raises InputError as `read`."""
+        for file in range(len(self.files)):
+            yield from self.read(file)
+
     def read(
         self, file: int, first_row: int = 0, rows: int | None = None, columns: Iterable[str] | None = None
     ) -> Iterator[pa.RecordBatch]:

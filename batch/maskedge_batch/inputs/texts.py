@@ -1,55 +1,43 @@
-"""Reads a file of texts as rows, whatever its format: Parquet, a JSON object a line, or a text a line."""
+"""Reads a whole input at once, whatever its place and format."""
 
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import starmap
 from pathlib import Path
-from typing import Any
-
-import pyarrow as pa
+from typing import BinaryIO
 
 from maskedge import TextError
 from maskedge.text_lines import Line
 from maskedge_batch.errors import InputError
-from maskedge_batch.inputs.lines import LineInput, is_of_lines
-from maskedge_batch.inputs.parquet import ParquetInput, open_parquet
-from maskedge_batch.inputs.passing_on import check_passed_on, writer_options
+from maskedge_batch.inputs.input_set import InputSet
+from maskedge_batch.inputs.opening import Spool, open_inputs
+from maskedge_batch.inputs.selection import Selection, select
+from maskedge_batch.storage.locations import Place
 
-__all__ = ["open_texts", "pass_on", "read_words"]
+__all__ = ["open_texts", "read_words"]
 
 
-def open_texts(path: Path, column: str) -> "ParquetInput | LineInput":
-    """Opens a file of texts. Raises InputError.
+@contextmanager
+def open_texts(
+    arguments: Sequence[Place],
+    column: str,
+    on_batch: Callable[[], None] = lambda: None,
+    standard_input: BinaryIO | None = None,
+) -> Iterator[InputSet]:
+    """All rows of what the arguments name, while the block runs.
 
     Args:
-        path: One whose name ends in `.txt` has a text a line; one in `.jsonl` a JSON object a line, whose fields are
-            the columns, either also with `.gz` behind it; any other is Parquet.
+        arguments: Files, directories and globs, as `open_inputs` takes them; `-` alone for standard input.
         column: What the column is called that the lines of a `.txt` come to stand in.
+        on_batch: Called on the way; to stop, it raises.
+        standard_input: What `-` stands for.
+
+    Raises InputError where they cannot be read, or differ in their columns.
     """
-    if not is_of_lines(path.name):
-        return open_parquet(path)
-    if not path.is_file():
-        raise InputError(f"There is no file {path}: check its name.")
-    return LineInput(path, column)
-
-
-def pass_on(
-    source: "ParquetInput | LineInput", written: Callable[[pa.Schema], pa.Schema], on_batch: Callable[[], None]
-) -> tuple[tuple[str, ...], dict[str, Any]]:
-    """What is to be said of the columns that are passed on, and what a `pq.ParquetWriter` has to be told to write them
-    as they are. May change the source's schema, whose timestamps are looked through.
-
-    Args:
-        source: What is read.
-        written: The input's schema -> that of the file to write.
-        on_batch: Called on the way.
-
-    Raises InputError, naming the column, for one whose values cannot be passed on.
-    """
-    if isinstance(source, LineInput):
-        return (), {}
-    source.choose_timestamp_units(on_batch)
-    notes = check_passed_on(source.parquet.schema, written(source.schema))
-    return notes, writer_options(source.parquet.schema)
+    with tempfile.TemporaryDirectory(prefix="mlm-batch-") as directory:
+        spool = Spool(directory, column, standard_input, on_batch)
+        yield select(open_inputs(arguments, spool), Selection(), on_batch=on_batch)
 
 
 def read_words(path: Path) -> frozenset[str]:

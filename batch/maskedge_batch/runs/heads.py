@@ -124,7 +124,7 @@ def _sentences(job: HeadsJob) -> Iterator[AnnotatedSentence]:
 
 def _plain(corpus: Path, column: str) -> Iterator[AnnotatedSentence]:
     """Texts without annotation; nulls are none."""
-    with open_texts(corpus, column) as source:
+    with open_texts([corpus], column) as source:
         check_texts(source.schema, {column: "--text-column"})
         for batch in source.batches():
             texts = text_bytes(batch.column(column))

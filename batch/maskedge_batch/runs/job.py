@@ -9,7 +9,7 @@ from typing import BinaryIO, Literal
 import pyarrow as pa
 
 from maskedge_batch.errors import InputError, WorkerError
-from maskedge_batch.inputs.arguments import Found, expand
+from maskedge_batch.inputs.arguments import files_of, input_name, named_inputs
 from maskedge_batch.inputs.input_set import InputSet, SetAside
 from maskedge_batch.inputs.opening import Spool, open_inputs
 from maskedge_batch.inputs.selection import Selection, select
@@ -31,7 +31,7 @@ from maskedge_batch.scoring.columns import Columns, choose_columns, scored_schem
 from maskedge_batch.scoring.options import ScoringOptions
 from maskedge_batch.scoring.profile import Profile
 from maskedge_batch.scoring.rows import RowStatus
-from maskedge_batch.storage.locations import Location, Place, locate
+from maskedge_batch.storage.locations import Place
 
 __all__ = [
     "EngineName",
@@ -167,8 +167,8 @@ def score_file(
         BundleError: The model's bundle cannot be loaded.
     """
     stop, clock = stop or StopRequest(), Clock()
-    arguments = _named_inputs(job)
-    places = choose_places(arguments, [found.location for found in _files_of(arguments)], job.output)
+    arguments = named_inputs(job.input)
+    places = choose_places(arguments, files_of(arguments), job.output)
     with places.held():
         prepared = prepare(job, Spool(places.workspace.spool, job.text_column, standard_input, stop.check))
         model = model_of(job)
@@ -195,13 +195,13 @@ class Prepared:
 def prepare(job: Job, spool: Spool) -> Prepared:
     """Opens a job's input and chooses what is read of it. Raises InputError."""
     skip = job.on_error == "skip"
-    arguments = _named_inputs(job)
+    arguments = named_inputs(job.input)
     everything = open_inputs(arguments, spool, skip_damaged=skip)
     columns = choose_columns(everything.schema, job.text_column, job.target_column, targets=job.targets)
     needed = [name for name in (columns.text, columns.target) if name is not None]
     inputs = select(everything, job.selection, needed, spool.on_batch, skip_damaged=skip)
     notes = (*inputs.check_passed_on(), *map(_left_out, inputs.set_aside))
-    return Prepared(_name(arguments), inputs, everything.schema, columns, notes)
+    return Prepared(input_name(arguments), inputs, everything.schema, columns, notes)
 
 
 def make_plan(job: Job, prepared: Prepared, model: Model) -> Plan:
@@ -210,16 +210,6 @@ def make_plan(job: Job, prepared: Prepared, model: Model) -> Plan:
     what = fingerprint(inputs, job.selection, columns, model, job.scoring, shard_rows=job.shard_rows)
     files = [[RowGroup(*group) for group in inputs.row_groups(file, columns.text)] for file in range(len(inputs.files))]
     return Plan(what, cut(files, job.shard_rows))
-
-
-def _named_inputs(job: Job) -> list[Place]:
-    """What was named as the input."""
-    return [job.input] if isinstance(job.input, Location | str | Path) else list(job.input)
-
-
-def _files_of(arguments: Sequence[Place]) -> list[Found]:
-    """The files that it stands for; none for standard input."""
-    return [] if "-" in arguments else expand(arguments)
 
 
 def _left_out(one: SetAside) -> str:
@@ -238,12 +228,6 @@ def _engine(job: Job, model: Model, stop: StopRequest, profile: Profile) -> Engi
             raise
         raise WorkerError("The engine ray needs ray, which is not installed: pip install 'maskedge[ray]'") from error
     return RayEngine(model, stop.check, job.ray_address, job.actors, job.threads)
-
-
-def _name(arguments: Sequence[Place]) -> str:
-    """What the input is called in its report."""
-    name = "standard input" if arguments[0] == "-" else locate(arguments[0]).name
-    return name if len(arguments) == 1 else f"{name} and {len(arguments) - 1} more"
 
 
 def model_of(job: Job) -> Model:

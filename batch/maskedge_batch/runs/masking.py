@@ -2,21 +2,23 @@
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
+from typing import BinaryIO
 
 import pyarrow as pa
 
-from maskedge_batch.errors import OutputError
 from maskedge_batch.evaluation.masking import Masking, mask_batches, masked_schema
-from maskedge_batch.inputs.lines import LineInput
-from maskedge_batch.inputs.parquet import ParquetInput
-from maskedge_batch.inputs.texts import open_texts, pass_on
+from maskedge_batch.inputs.arguments import files_of, named_inputs
+from maskedge_batch.inputs.input_set import InputSet
+from maskedge_batch.inputs.texts import open_texts
 from maskedge_batch.outputs.writing import ScoredWriter
+from maskedge_batch.runs.places import local_place, refuse_input
 from maskedge_batch.runs.stopping import StopRequest
 from maskedge_batch.scoring.columns import check_texts
+from maskedge_batch.storage.locations import Place, locate
 from maskedge_batch.storage.publishing import staged
 
 __all__ = ["MaskJob", "MaskOutcome", "mask_file"]
@@ -31,10 +33,10 @@ METADATA = "maskedge_masking"
 class MaskJob:
     """What to mask and where to put it."""
 
-    input: Path
-    """Parquet; a text a line, `.txt`; or a JSON object a line, `.jsonl`."""
-    output: Path
-    """The masked file, Parquet."""
+    input: Place | Sequence[Place]
+    """As of `Job`: files, directories of them and globs, or `-` for standard input."""
+    output: Place
+    """The masked file, Parquet, on this machine."""
     masking: Masking = field(default_factory=Masking)
     """How."""
 
@@ -58,14 +60,18 @@ class MaskOutcome:
 
 
 def mask_file(
-    job: MaskJob, on_progress: OnProgress = lambda done, total: None, stop: StopRequest | None = None
+    job: MaskJob,
+    on_progress: OnProgress = lambda done, total: None,
+    stop: StopRequest | None = None,
+    standard_input: BinaryIO | None = None,
 ) -> MaskOutcome:
-    """Makes a masked evaluation set of a file of plain texts. It appears complete or not at all.
+    """Makes a masked evaluation set of plain texts. It appears complete or not at all.
 
     Args:
         job: What to mask and where to put it.
         on_progress: Called with how many texts are done and how many there are.
         stop: Checked after each batch of rows, so that the job can be asked to stop.
+        standard_input: What `-` stands for.
 
     Returns:
         What was masked, and what not.
@@ -78,24 +84,25 @@ def mask_file(
     """
     stop = stop or StopRequest()
     counts: Counter[str] = Counter()
-    with open_texts(job.input, job.masking.text) as source:
+    arguments = named_inputs(job.input)
+    output = local_place(job.output)
+    refuse_input(locate(output), files_of(arguments))
+    with open_texts(arguments, job.masking.text, stop.check, standard_input) as source:
         check_texts(source.schema, {job.masking.text: "--text-column"})
-        if job.output.exists() and job.output.samefile(job.input):
-            raise OutputError(f"{job.output} is the input itself: name another file with -o.")
-        notes, options = pass_on(source, lambda schema: masked_schema(schema, job.masking), stop.check)
-        schema = masked_schema(source.schema, job.masking)
-        with staged(job.output) as (draft,):
+        notes = source.check_passed_on()
+        schema = _with_provenance(masked_schema(source.schema, job.masking), job.masking)
+        with staged(output) as (draft,):
             rows = 0
-            with ScoredWriter(draft, job.output, _with_provenance(schema, job.masking), **options) as writer:
+            with ScoredWriter(draft, output, schema, **source.writer_options) as writer:
                 for batch in mask_batches(_watched(source, on_progress, stop), job.masking, counts=counts):
                     writer.write(batch)
                     rows += batch.num_rows
                     stop.check()
     masked = counts.pop("masked", 0)
-    return MaskOutcome(job.output, source.num_rows, masked, rows, dict(counts.most_common()), notes)
+    return MaskOutcome(output, source.num_rows, masked, rows, dict(counts.most_common()), notes)
 
 
-def _watched(source: ParquetInput | LineInput, on_progress: OnProgress, stop: StopRequest) -> Iterator[pa.RecordBatch]:
+def _watched(source: InputSet, on_progress: OnProgress, stop: StopRequest) -> Iterator[pa.RecordBatch]:
     """The source's batches. Progress is told of each when it is done with, and whether to stop is asked."""
     done = 0
     on_progress(done, source.num_rows)

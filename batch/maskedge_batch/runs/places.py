@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 from maskedge_batch.errors import OutputError
 from maskedge_batch.runs.workspace import Workspace
@@ -12,7 +13,7 @@ from maskedge_batch.storage.faults import naming_failed_writes
 from maskedge_batch.storage.locations import Location, Place, locate
 from maskedge_batch.storage.publishing import sweep
 
-__all__ = ["Places", "choose_places"]
+__all__ = ["Places", "choose_places", "local_place", "refuse_input", "stem"]
 
 COMPLETE = "_SUCCESS"
 """Lies in a directory of parts when it is complete, as Spark and others have it."""
@@ -131,9 +132,8 @@ def _chosen(place: Location, written: str, files: Sequence[Location]) -> Places:
     if written.endswith("/") or place.is_directory():
         html, markdown, json = (place / f"_report.{suffix}" for suffix in REPORTS)
         return Places(place, html, markdown, json, is_directory=True)
-    if any(place.is_same(file) for file in files):
-        raise OutputError(f"{place} is the input itself: name another file with -o.")
-    name = _stem(place)
+    refuse_input(place, files)
+    name = stem(place)
     html, markdown, json = (place.with_name(f"{name}.report.{suffix}") for suffix in REPORTS)
     return Places(place, html, markdown, json, is_directory=False)
 
@@ -147,10 +147,24 @@ def _beside(inputs: Sequence[Place], files: Sequence[Location]) -> Place:
     if not named.exists():
         raise OutputError(f"{named} stands for several files: name a place for the results with -o.")
     if not named.is_directory():
-        return named.with_name(f"{_stem(named)}.scored.parquet")
+        return named.with_name(f"{stem(named)}.scored.parquet")
     return f"{named.with_name(f'{named.name}.scored')}/"
 
 
-def _stem(place: Location) -> str:
+def local_place(output: Place) -> Path:
+    """Where a command writes that writes to this machine only. Raises OutputError for a place elsewhere."""
+    place = locate(output)
+    if not place.is_local:
+        raise OutputError(f"{place} is not on this machine, where this command writes: name a local file with -o.")
+    return place.local
+
+
+def refuse_input(place: Location, files: Sequence[Location]) -> None:
+    """Raises OutputError where a place for results is a file of the input."""
+    if any(place.is_same(file) for file in files):
+        raise OutputError(f"{place} is the input itself: name another file with -o.")
+
+
+def stem(place: Location) -> str:
     """The name without what tells its format."""
     return FORMATS.sub("", place.name).removesuffix(".scored")

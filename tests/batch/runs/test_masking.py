@@ -1,5 +1,6 @@
 """A masked set from file to file: complete or absent, all columns kept, and what scoring it reads."""
 
+import io
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -160,3 +161,34 @@ def test_only_words_of_a_list_are_masked(write_input: WriteInput, tmp_path: Path
     outcome = mask_file(MaskJob(source, tmp_path / "masked.parquet", masking))
     assert pq.read_table(outcome.output)["target"].to_pylist() == ["town", "town"]
     assert outcome.set_aside == {"no_candidate": 1}
+
+
+def test_an_input_is_files_directories_globs_or_standard_input(texts: list[str], tmp_path: Path) -> None:
+    for year, part in (("2023", texts[:25]), ("2024", texts[25:])):
+        (tmp_path / "hive" / f"year={year}").mkdir(parents=True)
+        pq.write_table(pa.table({"text": part}), tmp_path / "hive" / f"year={year}" / "a.parquet")
+    lines = "".join(
+        json.dumps({"text": text, "year": 2023 if number < 25 else 2024}) + "\n" for number, text in enumerate(texts)
+    )
+    asked: list[Any] = [tmp_path / "hive", str(tmp_path / "hive" / "*" / "*.parquet"), ["-"]]
+    asked.append([tmp_path / "hive" / "year=2023", tmp_path / "hive" / "year=2024"])
+    masked = []
+    for number, source in enumerate(asked):
+        outcome = mask_file(MaskJob(source, tmp_path / f"{number}.parquet"), standard_input=io.BytesIO(lines.encode()))
+        masked.append(pq.read_table(outcome.output, columns=["text", "target", "source_row"]).to_pylist())
+    assert len(masked[0]) == len(texts)
+    assert masked[0] == masked[1] == masked[2] == masked[3]
+    assert set(pq.read_table(tmp_path / "0.parquet")["year"].to_pylist()) == {2023, 2024}
+
+
+def test_a_store_is_no_place_for_a_masked_file(write_input: WriteInput, texts: list[str]) -> None:
+    with pytest.raises(OutputError, match=r"s3://bucket/x.parquet is not on this machine"):
+        mask_file(MaskJob(write_input({"text": texts}), "s3://bucket/x.parquet"))
+
+
+def test_a_file_of_a_directory_is_not_masked_into_itself(write_input: WriteInput, texts: list[str]) -> None:
+    source = write_input({"text": texts})
+    before = source.read_bytes()
+    with pytest.raises(OutputError, match="is the input itself"):
+        mask_file(MaskJob(source.parent, source))
+    assert source.read_bytes() == before

@@ -106,3 +106,16 @@ def test_the_example_s_pairs_are_twenty_of_each_kind_and_differ_in_one_place() -
         good, bad = row["sentence_good"].split(), row["sentence_bad"].split()
         assert len(good) == len(bad)
         assert sum(first != second for first, second in zip(good, bad, strict=True)) in (1, 2)
+
+
+def test_pairs_of_a_directory_are_scored_as_those_of_one_file(source: Path, bundle: Path) -> None:
+    whole = score_pairs_file(PairsJob(source, None, bundle, SCORING))
+    parts = source.parent / "parts"
+    parts.mkdir()
+    for number in range(2):
+        pq.write_table(pq.read_table(source).slice(20 * number, 20), parts / f"{number}.parquet")
+    outcome = score_pairs_file(PairsJob(parts, None, bundle, SCORING))
+    assert outcome.output == source.parent / "parts.pairs.parquet"
+    assert pq.read_table(outcome.output).equals(pq.read_table(whole.output))
+    with pytest.raises(OutputError, match="name one on this machine with -o"):
+        score_pairs_file(PairsJob([source, parts], None, bundle, SCORING))
