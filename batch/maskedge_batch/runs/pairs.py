@@ -41,8 +41,8 @@ class PairsJob:
     input: Place | Sequence[Place]
     """As of `Job`: files, directories of them and globs, or `-` for standard input."""
     output: Place | None = None
-    """The scored file on this machine, with the reports beside it; None: NAME.pairs.parquet beside the one file or directory of
-    the input."""
+    """The scored file on this machine, with the reports beside it; None: NAME.pairs.parquet beside the one file or
+    directory of the input."""
     model: Path | None = None
     """A bundle's directory; None: the bundled English model."""
     scoring: PairScoring = field(default_factory=PairScoring)
