@@ -123,7 +123,7 @@ def test_the_command_shows_it(write_input: WriteInput, banning: Path, banned: st
     path = write_input({"text": [banned, "[MASK]"], "target": [None, banned]})
     shown = CliRunner().invoke(app, ["score", str(path), "--model", str(banning)])
     assert shown.exit_code == 0, shown.output
-    assert "inf over 1 targets" in shown.output
+    assert "\N{INFINITY} over 1 target" in shown.output
 
 
 # Sums that are no numbers
