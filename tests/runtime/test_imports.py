@@ -1,7 +1,9 @@
 """What `import maskedge` costs, and what it offers."""
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -24,6 +26,12 @@ def test_a_prediction_loads_nothing_heavy(bundle: object) -> None:
     )
     ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == "[]"
+
+
+def test_no_number_for_the_machine_is_left_in_the_home_directory(tmp_path: Path) -> None:
+    environment = {"HOME": str(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path)}
+    subprocess.run([sys.executable, "-c", "import maskedge"], env=environment, check=True)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_all_is_what_the_package_makes_public() -> None:

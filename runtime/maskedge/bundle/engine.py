@@ -1,11 +1,14 @@
 """Running a bundle's graph: the one place that knows onnxruntime."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # onnxruntime 1.32 would number this machine as it is imported
 import onnxruntime
 
 from maskedge.arrays import Int64Array
