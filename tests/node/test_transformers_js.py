@@ -10,7 +10,7 @@ import pytest
 from maskedge import Predictor
 
 pytest.importorskip("onnx_ir")
-from maskedge_export.graphs.optimum import STANDARD_FILES, save_standard
+from maskedge_export.graphs.optimum import save_standard, standard_files
 
 pytestmark = pytest.mark.slow
 
@@ -26,7 +26,7 @@ DTYPES = {"fp32": "fp32", "q8": "int8"}
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tiny bundle with standard graphs."""
     copy = Path(shutil.copytree(BUNDLE, tmp_path_factory.mktemp("bundles") / "tiny"))
-    for precision, file in STANDARD_FILES.items():
+    for precision, file in standard_files(["fp32", "int8"]).items():
         save_standard(copy / "onnx" / f"{precision}.onnx", copy / file, None)
     return copy
 

@@ -10,7 +10,7 @@ def test_it_takes_at_most_16_megabytes(english: Predictor) -> None:
 
 
 def test_int8_is_near_fp32(english: Predictor) -> None:
-    figures = english.bundle.manifest.graphs["int8"].verification
+    figures = english.bundle.manifest.graphs[english.precision].verification
     assert figures["passed"]
     assert figures["cells"] >= 3000
     assert figures["mean_kl"] <= 0.01

@@ -38,9 +38,10 @@ from maskedge_export.evaluation.texts import read_texts, split_texts, too_few
 from maskedge_export.graphs.external_data import save_graphs
 from maskedge_export.graphs.onnx_export import drop_weights, encoder_graph
 from maskedge_export.graphs.optimum import (
-    STANDARD_FILES,
+    FP32_FILE,
     STANDARD_OUTPUTS,
     save_standard_graphs,
+    standard_files,
     standard_inputs,
     token_types,
 )
@@ -48,7 +49,7 @@ from maskedge_export.graphs.scoring_outputs import add_scoring_outputs
 from maskedge_export.memory import release_memory
 from maskedge_export.progress import Progress
 from maskedge_export.quantization.pipeline import quantized_graphs
-from maskedge_export.quantization.precisions import parse_precisions
+from maskedge_export.quantization.precisions import DEFAULT_PRECISION, parse_precisions
 from maskedge_export.quantization.sensitivity import ReferenceLogprobs
 from maskedge_export.staging import staging
 from maskedge_export.tokenization.loading import check_tokenizer
@@ -61,7 +62,7 @@ __all__ = ["ExportOptions", "compare_standard_graphs", "export_bundle"]
 class ExportOptions:
     """How a checkpoint becomes a bundle."""
 
-    precision: str = "int8"
+    precision: str = DEFAULT_PRECISION
     """One of PRECISIONS, or several with commas; the first is the bundle's default."""
     calibration: tuple[Path, ...] = ()
     """Text, JSONL and Parquet files, or globs of them: quantized graphs are calibrated on some of their texts, and
@@ -241,11 +242,13 @@ def _prove_standard(
         return {}
     progress("Comparing the standard graphs, with padding")
     source, entries = source.reloaded(), {}
-    for precision, comparison in compare_standard_graphs(source, directory, *text.evaluation.for_quantized).items():
-        reference = "PyTorch" if precision == "fp32" else STANDARD_FILES["fp32"]
+    files = standard_files(["fp32", *parse_precisions(options.precision)])
+    comparisons = compare_standard_graphs(source, directory, files, *text.evaluation.for_quantized)
+    for precision, comparison in comparisons.items():
+        reference = "PyTorch" if precision == "fp32" else FP32_FILE
         verification = _verification(precision, comparison, reference, text, options)
         inputs, outputs = standard_inputs(source), dict(STANDARD_OUTPUTS)
-        entries[precision] = GraphEntry(STANDARD_FILES[precision], verification, (), inputs, outputs)
+        entries[precision] = GraphEntry(files[precision], verification, (), inputs, outputs)
     return entries
 
 
@@ -306,13 +309,17 @@ def _verification(
 
 
 def compare_standard_graphs(
-    source: Checkpoint, directory: Path, batches: list[MaskedBatch], pairs: Sequence[MinimalPair]
+    source: Checkpoint,
+    directory: Path,
+    files: Mapping[str, str],
+    batches: list[MaskedBatch],
+    pairs: Sequence[MinimalPair],
 ) -> dict[str, Comparison]:
-    """Each standard graph in the directory, on padded texts: fp32 compared with PyTorch, int8 with fp32."""
+    """The standard graphs in the directory, as `standard_files` names them, on padded texts: fp32 compared with
+    PyTorch, the quantized one with fp32."""
     reference, comparisons = standard_reference(source), {}
-    for precision, file in STANDARD_FILES.items():
-        if (directory / file).is_file():
-            candidate = standard_logprobs(directory / file, source)
-            comparisons[precision] = compare(reference, candidate, batches, pairs)
-            reference = candidate
+    for precision, file in files.items():
+        candidate = standard_logprobs(directory / file, source)
+        comparisons[precision] = compare(reference, candidate, batches, pairs)
+        reference = candidate
     return comparisons

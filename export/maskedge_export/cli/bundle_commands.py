@@ -16,7 +16,7 @@ from maskedge.plain_json import plain_json
 from maskedge_export.cli.progress import Steps
 from maskedge_export.cli.tables import inspection_tables, proof_table
 from maskedge_export.memory import limit_heap
-from maskedge_export.quantization.precisions import PRECISIONS
+from maskedge_export.quantization.precisions import DEFAULT_PRECISION, PRECISIONS, WHY_DEFAULT
 
 if TYPE_CHECKING:
     from maskedge_export.bundles.verify import Proof
@@ -52,7 +52,7 @@ def bundle(
         list[str] | None,
         typer.Option(
             help=f"Of {', '.join(PRECISIONS)}; several with commas, or repeated. The first is the bundle's default.",
-            show_default="int8",
+            show_default=f"{DEFAULT_PRECISION}: right on every CPU",
         ),
     ] = None,
     calibration: Annotated[
@@ -79,7 +79,7 @@ def bundle(
     from maskedge_export.bundles.export import ExportOptions, export_bundle
 
     limits = _gate(max_difference, max_kl, min_top1, max_perplexity_change, min_pairs)
-    precisions, texts = ",".join(precision or ["int8"]), tuple(calibration or ())
+    precisions, texts = ",".join(precision or [DEFAULT_PRECISION]), tuple(calibration or ())
     options = ExportOptions(precisions, texts, limits, gate, name, revision, overwrite, few_texts, standard)
     limit_heap()
     with Steps() as steps:
@@ -93,6 +93,9 @@ def bundle(
     )
     size = sum(entry.size for entry in manifest.files.values())
     console.print(f"[bold]{out}[/]: {manifest.name}, {size / 1e6:.1f} MB", highlight=False, soft_wrap=True)
+    if precision is None:
+        chosen = f"{DEFAULT_PRECISION} was chosen, as no --precision was given: {WHY_DEFAULT}"
+        console.print(chosen, highlight=False, soft_wrap=True)
 
 
 def verify(

@@ -1,6 +1,6 @@
 """A bundle's scoring graph -> the form that Optimum and transformers.js load: padded batches in, all logits out."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -14,16 +14,18 @@ from maskedge_export.graphs.matmuls import token_gather
 from maskedge_export.graphs.scoring_outputs import ask_everywhere
 
 __all__ = [
-    "STANDARD_FILES",
+    "FP32_FILE",
+    "QUANTIZED_FILE",
     "STANDARD_OUTPUTS",
     "save_standard",
     "save_standard_graphs",
+    "standard_files",
     "standard_inputs",
     "token_types",
 ]
 
-STANDARD_FILES = {"fp32": "onnx/model.onnx", "int8": "onnx/model_quantized.onnx"}
-"""The names that Optimum and transformers.js look for, by the precision whose graph is behind them."""
+FP32_FILE, QUANTIZED_FILE = "onnx/model.onnx", "onnx/model_quantized.onnx"
+"""The names that Optimum and transformers.js look for."""
 STANDARD_OUTPUTS = {"logits": "float32 [batch, sequence, vocabulary]"}
 TEXTS = ("batch", "sequence")
 
@@ -44,19 +46,31 @@ def standard_inputs(source: Checkpoint) -> dict[str, str]:
     return dict.fromkeys(names, f"int64 [{', '.join(TEXTS)}]")
 
 
+def standard_files(precisions: Iterable[str]) -> dict[str, str]:
+    """The standard graphs of a bundle with these precisions: by precision, the name that others know it by.
+
+    There is one name for a quantized graph: of `int8` and `int8-avx2` the first has it.
+    """
+    names = {"fp32": FP32_FILE, "int8": QUANTIZED_FILE, "int8-avx2": QUANTIZED_FILE}
+    by_file: dict[str, str] = {}
+    for precision in precisions:
+        if precision in names:
+            by_file.setdefault(names[precision], precision)
+    return {precision: file for file, precision in by_file.items()}
+
+
 def save_standard_graphs(types: Float32Array | None, directory: Path, scoring: Mapping[str, str]) -> None:
-    """Write the standard form of each scoring graph whose precision has one, into `STANDARD_FILES`.
+    """Write the standard form of each scoring graph that has one, as `standard_files` names it.
 
     Raises UnsupportedModelError for an architecture whose graphs have no standard form.
 
     Args:
         types: The vectors of the tokens' types, as `token_types` finds them.
         directory: The bundle's.
-        scoring: The scoring graphs' paths within it, by precision.
+        scoring: The scoring graphs' paths within it, by precision, in the bundle's order.
     """
-    for precision, file in STANDARD_FILES.items():
-        if precision in scoring:
-            save_standard(directory / scoring[precision], directory / file, types)
+    for precision, file in standard_files(scoring).items():
+        save_standard(directory / scoring[precision], directory / file, types)
 
 
 def token_types(source: Checkpoint) -> Float32Array | None:

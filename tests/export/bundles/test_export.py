@@ -26,6 +26,7 @@ from maskedge_export.bundles.export import ExportOptions, export_bundle
 from maskedge_export.encoders.checkpoint import load_checkpoint
 from maskedge_export.errors import CalibrationTextError, CheckpointError, ExportError, GateError, StagingError
 from maskedge_export.evaluation.gate import GATE, Limits
+from maskedge_export.quantization.precisions import DEFAULT_PRECISION
 
 pytestmark = pytest.mark.slow
 
@@ -101,7 +102,7 @@ def test_a_cpu_whose_sums_saturate_is_no_place_to_measure_int8(
         export_bundle("no such checkpoint", tmp_path / "out", options)
 
 
-@pytest.mark.parametrize("precision", ["int8-avx2", "int4-weights,fp32"])
+@pytest.mark.parametrize("precision", [DEFAULT_PRECISION, "int4-weights,fp32"])
 def test_other_precisions_are_measured_there(precision: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bundling, "cpu_features", lambda: features_of("x86_64", ["avx2"]))
     (tmp_path / "none").mkdir()
@@ -135,8 +136,8 @@ def test_of_a_link_the_bundle_behind_it_is_replaced(tiny: str, existing: Path, t
     assert (names(tmp_path / "links"), names(existing.parent)) == (["current"], sorted([existing.name, "links"]))
 
 
-def test_int8_without_calibration_text_is_refused_before_anything_is_read(tmp_path: Path) -> None:
-    with pytest.raises(CalibrationTextError, match="int8 needs text to calibrate on"):
+def test_a_quantized_export_without_calibration_text_is_refused_before_anything_is_read(tmp_path: Path) -> None:
+    with pytest.raises(CalibrationTextError, match="int8-avx2 needs text to calibrate on"):
         export_bundle("no such checkpoint", tmp_path / "out", ExportOptions())
     assert names(tmp_path) == []
 
@@ -226,8 +227,10 @@ def test_without_a_card_of_its_own_the_source_has_no_licence(fp32_bundle: Path) 
     assert ModelCard.load(fp32_bundle / "README.md").data.license is None
 
 
-def test_failed_int8_names_every_figure_and_writes_nothing(tiny: str, few_sentences: Path, tmp_path: Path) -> None:
-    limits = {"fp32": Limits(), "int8": Limits(mean_kl=0.0, top1_agreement=1.1, perplexity_change=-1.0)}
+def test_a_failed_quantization_names_every_figure_and_writes_nothing(
+    tiny: str, few_sentences: Path, tmp_path: Path
+) -> None:
+    limits = {"fp32": Limits(), "int8-avx2": Limits(mean_kl=0.0, top1_agreement=1.1, perplexity_change=-1.0)}
     with pytest.raises(GateError) as caught:
         export_bundle(tiny, tmp_path / "out", ExportOptions(calibration=(few_sentences,), limits=limits))
     for figure in (
@@ -235,7 +238,7 @@ def test_failed_int8_names_every_figure_and_writes_nothing(tiny: str, few_senten
         "top-1 disagreement",
         "change in masked perplexity (upper end of its interval)",
     ):
-        assert f"int8: {figure} is " in str(caught.value)
+        assert f"int8-avx2: {figure} is " in str(caught.value)
     assert "--no-gate" in str(caught.value)
     assert names(tmp_path) == []
 

@@ -7,8 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from maskedge.bundle.cpu import features_of
 from maskedge.bundle.format import Bundle
+from maskedge.bundle.golden_vectors import choose_precision
+from maskedge_export.cli.app import app
 
 pytestmark = pytest.mark.slow
 
@@ -41,6 +45,27 @@ def test_bundle_shows_its_steps_and_the_proof(
     assert "out: mine, 0." in result.stdout
     assert [line.split(" ", 1)[0] for line in result.stderr.splitlines()] == ["✓"] * 5
     assert "Comparing fp32 with PyTorch" in result.stderr
+    assert "was chosen" not in result.stdout
+
+
+def test_a_bundle_of_no_named_precision_is_right_on_every_cpu_and_says_so(
+    make_checkpoint: Callable[..., Path], few_sentences: Path, tmp_path: Path
+) -> None:
+    source = make_checkpoint("distilbert", tmp_path / "tiny", n_layers=1)
+    out, options = tmp_path / "out", ["--calibration", str(few_sentences), "--no-gate", "--standard"]
+    result = CliRunner().invoke(app, ["bundle", str(source), "--out", str(out), *options])
+    assert result.exit_code == 0, result.output
+    assert result.stdout.splitlines()[-1] == (
+        "int8-avx2 was chosen, as no --precision was given: weights of 7 bits are right on every CPU; "
+        "sums with those of int8 saturate on x86 without VNNI"
+    )
+    manifest = Bundle.open(out).manifest
+    assert {name: (entry.file, entry.verification["reference"]) for name, entry in manifest.standard.items()} == {
+        "fp32": ("onnx/model.onnx", "PyTorch"),
+        "int8-avx2": ("onnx/model_quantized.onnx", "onnx/model.onnx"),
+    }
+    assert list(manifest.graphs) == ["int8-avx2"]
+    assert choose_precision(manifest.graphs, None, features_of("x86_64", ["avx2"])) is None  # the first, unwarned of
 
 
 def test_an_error_is_one_line_that_says_what_to_do(
@@ -49,7 +74,7 @@ def test_an_error_is_one_line_that_says_what_to_do(
     result = mlm_export("bundle", checkpoints("bert"), "--out", "out")
     assert (result.returncode, result.stdout) == (1, "")
     assert result.stderr == (
-        "Error: int8 needs text to calibrate on: give --calibration FILE (text, JSONL or Parquet), "
+        "Error: int8-avx2 needs text to calibrate on: give --calibration FILE (text, JSONL or Parquet), "
         "or export --precision fp32\n"
     )
     assert not list(tmp_path.iterdir())

@@ -25,7 +25,14 @@ from maskedge_export.evaluation.gate import GATE
 from maskedge_export.evaluation.logprobs import graph_logprobs, standard_logprobs, standard_reference
 from maskedge_export.evaluation.masked_tokens import MaskedBatch
 from maskedge_export.graphs.onnx_export import encoder_graph
-from maskedge_export.graphs.optimum import save_standard, save_standard_graphs, token_types
+from maskedge_export.graphs.optimum import (
+    FP32_FILE,
+    QUANTIZED_FILE,
+    save_standard,
+    save_standard_graphs,
+    standard_files,
+    token_types,
+)
 from maskedge_export.graphs.scoring_outputs import add_scoring_outputs
 
 pytestmark = pytest.mark.slow
@@ -148,6 +155,12 @@ def test_inputs_outputs_and_names_are_the_ecosystem_s(bert_bundle: Path) -> None
         }
         assert list(entry.inputs) == ["input_ids", "attention_mask", "token_type_ids"]
         assert not any(tensor.external_data for tensor in graph.initializer)  # a browser loads one file
+
+
+def test_one_quantized_graph_has_the_name_that_others_know() -> None:
+    """The first of those with 8-bit activations, whichever others there are."""
+    assert standard_files(["fp32", "int8-avx2"]) == {"fp32": FP32_FILE, "int8-avx2": QUANTIZED_FILE}
+    assert standard_files(["fp32", "int4-weights", "int8", "int8-avx2"]) == {"fp32": FP32_FILE, "int8": QUANTIZED_FILE}
 
 
 def test_the_manifest_and_the_card_hold_their_proof(bert_bundle: Path) -> None:

@@ -256,9 +256,11 @@ def test_one_sentence_is_learned_exported_quantized_and_filled(tmp_path: Path) -
     assert result is not None
     assert entries[-1].accuracy == 1.0
     sentence = RECIPES / "one_sentence.txt"
-    manifest = export_bundle(str(result.model), tmp_path / "bundle", ExportOptions("int8", (sentence,), few_texts=True))
+    manifest = export_bundle(
+        str(result.model), tmp_path / "bundle", ExportOptions(calibration=(sentence,), few_texts=True)
+    )
     assert manifest.vocab_size == 16
-    assert manifest.graphs["int8"].verification["text"] == "calibration text"
+    assert manifest.graphs["int8-avx2"].verification["text"] == "calibration text"
     assert "the few texts that it was calibrated on" in (tmp_path / "bundle" / "README.md").read_text()
     words = sentence.read_text(encoding="utf-8").split()
     texts = [" ".join([*words[:at], "[MASK]", *words[at + 1 :]]) for at in range(len(words))]
