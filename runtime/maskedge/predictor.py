@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Unpack
 
 from maskedge.bundle.cpu import cpu_features
-from maskedge.bundle.engine import BeforeBatch, Graph, OnnxGraph, WatchedGraph
+from maskedge.bundle.engine import BeforeBatch, Graph, open_graph
 from maskedge.bundle.format import Bundle
 from maskedge.bundle.golden_vectors import Verification, choose_precision, replay
 from maskedge.bundle.hub import find_bundle
@@ -24,18 +24,12 @@ from maskedge.inference.multi_piece_targets import word_pieces
 from maskedge.inference.pipeline_arguments import CallArguments, CallOptions, read_arguments
 from maskedge.inference.pipeline_call import FillMask
 from maskedge.inference.scoring import Method, check_method
-from maskedge.inference.streaming import answer_in_order, check_stream
-from maskedge.inference.targets import read_targets
+from maskedge.inference.streaming import READ_AHEAD, answer_in_order, check_stream
+from maskedge.inference.targets import Words
 from maskedge.inference.workers import Workers
 from maskedge.results import Attention, Fill, Influence, JointFill, SentenceScore
 
 __all__ = ["Predictor"]
-
-Words = str | Iterable[str] | Iterable[Iterable[str]]
-"""One word, words for every mask, or a list of words for each mask."""
-
-READ_AHEAD = 64
-"""Texts that are read at a time: enough to find several of one length for a batch, few enough to be answered soon."""
 
 
 @dataclass(eq=False, repr=False)
@@ -98,9 +92,7 @@ class Predictor:
         precision, entry = bundle.graph(choose_precision(bundle.manifest.graphs, precision, cpu_features()))
         encoder = TextEncoder.of_bundle(bundle)
         decoder = TextDecoder.of_bundle(bundle, encoder.tokenizer)
-        graph: Graph = OnnxGraph(bundle.graph_file(entry))
-        if before_batch is not None:
-            graph = WatchedGraph(graph, before_batch)
+        graph = open_graph(bundle.graph_file(entry), before_batch)
         return cls(bundle, precision, graph, encoder, decoder, threads or usable_cpus(), CallOptions())
 
     @property
@@ -135,11 +127,7 @@ class Predictor:
             TypeError: An argument is unknown.
         """
         options = read_arguments(self.call_defaults, arguments, self.encoder, self.bundle.manifest.vocab_size)
-        model = self._model
-        fill_mask = FillMask(
-            self.encoder, self.decoder, model.vocab_size, model.answer_queries, model.answer_each, options
-        )
-        return fill_mask(inputs)
+        return FillMask(self._model, options)(inputs)
 
     def with_defaults(self, **arguments: Unpack[CallArguments]) -> "Predictor":
         """A predictor with the same model and other default arguments of calls.
@@ -184,9 +172,7 @@ class Predictor:
             TextError: A text, which the message names, has no mask or cannot be encoded.
             ValueError: `top_k` is not from 0 to the vocabulary's size, or the vocabulary cannot spell a target.
         """
-        self._model.check_top_k(top_k)
-        words = read_targets(targets) if targets is not None else None
-        return self._model.fill_texts(texts, top_k=top_k, targets=words)
+        return self._model.filler(top_k, targets)(texts)
 
     def fill_many(
         self, texts: Iterable[str], *, top_k: int = 5, targets: Words | None = None, read_ahead: int = READ_AHEAD
@@ -207,10 +193,7 @@ class Predictor:
             ValueError: As `fill`, or for a `read_ahead` below 1.
         """
         check_stream(texts, read_ahead)
-        self._model.check_top_k(top_k)
-        words = read_targets(targets) if targets is not None else None
-        fill = partial(self._model.fill_texts, top_k=top_k, targets=words)
-        return answer_in_order(texts, fill, read_ahead=read_ahead)
+        return answer_in_order(texts, self._model.filler(top_k, targets), read_ahead=read_ahead)
 
     def fill_jointly(
         self, texts: Sequence[str], *, top_k: int = 5, order: Order = "left_to_right", beams: int | None = None
@@ -301,7 +284,7 @@ class Predictor:
         Raises:
             BundleNotFoundError: As `attend`.
         """
-        return attentions(encoded, self.encoder, self._attention_graph, self.threads)
+        return attentions(encoded, self.encoder, self._attention_graph, self._workers)
 
     def influence(self, text: str, *, mask: int = 0, token: int | None = None) -> Influence:
         """How much each other word matters to the prediction at a mask: each is masked in turn.
@@ -399,12 +382,15 @@ class Predictor:
     @cached_property
     def _attention_graph(self) -> Graph:
         """Opened when it is first asked for: it takes the memory of a second graph."""
-        return OnnxGraph(self.bundle.graph_file(self.bundle.attention_graph(self.precision)))
+        return open_graph(self.bundle.graph_file(self.bundle.attention_graph(self.precision)))
+
+    @property
+    def _workers(self) -> Workers:
+        return Workers(self.threads, self.pool)
 
     @property
     def _model(self) -> MaskedLM:
-        workers = Workers(self.threads, self.pool)
-        return MaskedLM(self.graph, self.encoder, self.decoder, self.bundle.manifest.vocab_size, workers)
+        return MaskedLM(self.graph, self.encoder, self.decoder, self.bundle.manifest.vocab_size, self._workers)
 
 
 def _reopen(path: Path, precision: str, threads: int, options: CallOptions) -> Predictor:

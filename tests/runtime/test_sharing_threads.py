@@ -37,6 +37,18 @@ class CountingGraph:
                 self.running -= 1
 
 
+class NotingGraph:
+    """Notes the names of the threads that it runs in."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.threads: set[str] = set()
+
+    def run(self, outputs: list[str], inputs: dict[str, Any]) -> Any:
+        self.threads.add(threading.current_thread().name)
+        return self.graph.run(outputs, inputs)
+
+
 @pytest.mark.parametrize("threads", [1, 2])
 def test_calls_together_run_no_more_batches_at_once_than_one(bundle: Path, draw_texts: DrawTexts, threads: int) -> None:
     predictor = Predictor.load(bundle, threads=threads)
@@ -53,6 +65,15 @@ def test_scores_are_those_of_a_predictor_alone(tiny: Predictor, draw_texts: Draw
     with tiny.sharing_threads() as shared:
         assert shared.score(texts) == tiny.score(texts)
         assert list(shared.fill_many(["the [MASK]"] * 3)) == tiny.fill(["the [MASK]"] * 3)
+
+
+def test_attention_is_looked_at_by_the_shared_threads(tiny: Predictor, draw_texts: DrawTexts) -> None:
+    encoded = [tiny.encode(text) for text in draw_texts(0, masks=(1, 2))]
+    with tiny.sharing_threads() as shared:
+        graph = NotingGraph(shared._attention_graph)
+        vars(shared)["_attention_graph"] = graph
+        shared.attend_encoded(encoded)
+    assert {name.rpartition("_")[0] for name in graph.threads} == {"maskedge-model"}
 
 
 def test_an_error_ends_its_own_call_only(bundle: Path) -> None:

@@ -21,6 +21,7 @@ __all__ = [
     "Outputs",
     "WatchedGraph",
     "graph_inputs",
+    "open_graph",
     "session_options",
 ]
 
@@ -103,3 +104,9 @@ class WatchedGraph:
         """The outputs of these names, by name. What the function raises is raised, and the batch does not run."""
         self._before_batch(inputs["input_ids"].size)
         return self._graph.run(outputs, inputs)
+
+
+def open_graph(path: Path, before_batch: BeforeBatch | None = None) -> Graph:
+    """The graph of a file, watched where there is something to call."""
+    graph = OnnxGraph(path)
+    return graph if before_batch is None else WatchedGraph(graph, before_batch)

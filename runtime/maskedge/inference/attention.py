@@ -2,7 +2,6 @@
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 
 import numpy as np
@@ -11,6 +10,7 @@ from maskedge.arrays import Float32Array, Int64Array
 from maskedge.bundle.engine import Graph
 from maskedge.inference.encoding import EncodedText, TextEncoder
 from maskedge.inference.words import divide
+from maskedge.inference.workers import Workers
 from maskedge.results import Attention
 
 __all__ = ["attentions"]
@@ -19,7 +19,7 @@ TOKENS_PER_BATCH = 1024
 """Most tokens in a batch: two texts of 512 tokens, whose attention takes 300 MB with 12 layers of 12 heads."""
 
 
-def attentions(texts: Sequence[EncodedText], encoder: TextEncoder, graph: Graph, threads: int) -> list[Attention]:
+def attentions(texts: Sequence[EncodedText], encoder: TextEncoder, graph: Graph, workers: Workers) -> list[Attention]:
     """Each text's attention, in order. A text's probabilities are the same bits whatever it is batched with."""
     inputs = [_window(text, encoder) for text in texts]
 
@@ -29,8 +29,7 @@ def attentions(texts: Sequence[EncodedText], encoder: TextEncoder, graph: Graph,
         return [_attention(texts[index], encoder, *row) for index, *row in zip(batch, ids, weights, strict=True)]
 
     batches = list(_batches(inputs))
-    with ThreadPoolExecutor(threads) as pool:
-        found = list(pool.map(run, batches))
+    found = workers.map(run, batches)
     by_index = dict(zip(chain.from_iterable(batches), chain.from_iterable(found), strict=True))
     return [by_index[index] for index in range(len(texts))]
 

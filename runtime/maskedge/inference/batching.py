@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from maskedge.arrays import Int64Array
 from maskedge.bundle.engine import Graph, Outputs, graph_inputs
 from maskedge.inference.workers import Workers
 
-__all__ = ["AnswerEach", "AnswerQueries", "Finish", "Query", "answer_each", "answer_queries", "stream_answers"]
+__all__ = ["AnswerQueries", "Finish", "Query", "answer_each", "answer_queries", "stream_answers"]
 
 TOKENS_PER_BATCH = 1024
 """Most tokens in a batch: enough to keep the CPU's multipliers busy, and so few that a layer's activations stay in its
@@ -55,15 +55,6 @@ AnswerQueries = Callable[[list[Query], list[str], int], list[Outputs]]
 
 Finish = Callable[[int, Outputs], Made]
 """Makes of a query's number and its outputs what is kept of them. Called from several threads at once, in no order."""
-
-
-class AnswerEach(Protocol):
-    """As `AnswerQueries`, with something made of each answer while other queries are answered, so that no outputs are
-    kept."""
-
-    def __call__(self, queries: list[Query], outputs: list[str], top_k: int, finish: Finish[Made]) -> list[Made]:
-        """What `finish` made of each query's outputs, in the queries' order."""
-        ...
 
 
 def answer_queries(

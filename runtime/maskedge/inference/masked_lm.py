@@ -1,8 +1,9 @@
 """A masked language model at work: texts and encoded texts -> fills, joint fills and sentence scores."""
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 from maskedge.bundle.engine import Graph, Outputs
@@ -15,7 +16,7 @@ from maskedge.inference.filling import KnownTargets, fill_masks, refuse_unmasked
 from maskedge.inference.influence import word_influence
 from maskedge.inference.multi_piece_targets import pieces_of_words, with_whole_targets
 from maskedge.inference.scoring import Method, check_method, refuse_masked, score_sentences
-from maskedge.inference.targets import TargetLists
+from maskedge.inference.targets import TargetLists, Words, read_targets
 from maskedge.inference.workers import Workers
 from maskedge.results import Fill, Influence, JointFill, SentenceScore
 
@@ -37,6 +38,12 @@ class MaskedLM:
     vocab_size: int
     workers: Workers
     """Run the batches."""
+
+    def filler(self, top_k: int, targets: Words | None) -> Callable[..., list[Fill]]:
+        """`fill_texts` with these arguments, which are looked at before any text is. Raises ValueError."""
+        self.check_top_k(top_k)
+        words = None if targets is None else read_targets(targets)
+        return partial(self.fill_texts, top_k=top_k, targets=words)
 
     def fill_texts(
         self, texts: Sequence[str], first: int = 0, *, top_k: int, targets: TargetLists[str] | None = None

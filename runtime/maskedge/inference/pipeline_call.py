@@ -9,10 +9,10 @@ import numpy as np
 
 from maskedge.bundle.engine import Outputs
 from maskedge.errors import TextError, refuse_nan
-from maskedge.inference.batching import AnswerEach, AnswerQueries, Query
+from maskedge.inference.batching import Query
 from maskedge.inference.beam_search import BEAMS, Order, joint_fills
-from maskedge.inference.decoding import TextDecoder
-from maskedge.inference.encoding import EncodedText, TextEncoder
+from maskedge.inference.encoding import EncodedText
+from maskedge.inference.masked_lm import MaskedLM
 from maskedge.inference.multi_piece_targets import pieces_of_words, score_whole_targets
 from maskedge.inference.pipeline_arguments import CallOptions
 from maskedge.inference.streaming import answer_in_order
@@ -31,11 +31,7 @@ Candidate = dict[str, Any]
 class FillMask:
     """A model and how it is called."""
 
-    encoder: TextEncoder
-    decoder: TextDecoder
-    vocab_size: int
-    answer_queries: AnswerQueries
-    answer_each: AnswerEach
+    model: MaskedLM
     options: CallOptions
 
     def __call__(self, inputs: object) -> Any:
@@ -68,9 +64,9 @@ class FillMask:
     def _encode(self, text: object, row: str) -> EncodedText:
         if not isinstance(text, str):
             raise ValueError(f"the input{row} must be a str, not {type(text).__name__}: {text!r:.60}")
-        no_mask = f"No mask_token ({self.encoder.mask_token}) found on the input{row}: {text[:60]!r}"
+        no_mask = f"No mask_token ({self.model.encoder.mask_token}) found on the input{row}: {text[:60]!r}"
         try:
-            encoded = self.encoder.encode(text)
+            encoded = self.model.encoder.encode(text)
         except TextError as error:
             unmasked = error.status in (TextStatus.EMPTY_TEXT, TextStatus.TOO_LONG)
             raise TextError(error.status, no_mask if unmasked else f"the input{row}: {error}") from error
@@ -82,12 +78,12 @@ class FillMask:
         """For each text and mask the most probable tokens, all of the vocabulary or of the targets."""
         asked = [self._asked(text, row) for text, row in zip(texts, rows, strict=True)]
         queries = [Query(text.input_ids, text.mask_positions, (0,) * len(text.mask_positions)) for text, _ in asked]
-        ranked = self.vocab_size if self.options.target_ids else self.options.top_k
+        ranked = self.model.vocab_size if self.options.target_ids else self.options.top_k
 
         def finish(number: int, outputs: Outputs) -> list[list[Candidate]]:
             return self._masks(*asked[number], outputs)
 
-        found = self.answer_each(queries, ["top_ids", "top_logprobs"], ranked, finish)
+        found = self.model.answer_each(queries, ["top_ids", "top_logprobs"], ranked, finish)
         for masks, row in zip(found, rows, strict=True):
             refuse_nan(f"the input{row}", any(math.isnan(one["score"]) for mask in masks for one in mask))
         return found
@@ -111,7 +107,7 @@ class FillMask:
                     {
                         "score": math.exp(logprob),
                         "token": token,
-                        "token_str": self.decoder.text([token]),
+                        "token_str": self.model.decoder.text([token]),
                         "sequence": sequence((token,)),
                     }
                     | _cut(text)
@@ -124,8 +120,8 @@ class FillMask:
         """For each mask its targets; `score` is the geometric mean of the pieces' probabilities."""
         encoded = self._encode(text, row)
         words = TargetLists(_at(targets, encoded, row), per_mask=True)
-        pieces_of = pieces_of_words([encoded], words, self.encoder, first=0)
-        (rated,) = score_whole_targets([encoded], pieces_of, self.encoder, self.answer_queries)
+        pieces_of = pieces_of_words([encoded], words, self.model.encoder, first=0)
+        (rated,) = score_whole_targets([encoded], pieces_of, self.model.encoder, self.model.answer_queries)
         refuse_nan(f"the input{row}", any(target.has_nan for targets in rated for target in targets))
         return [
             [
@@ -146,8 +142,8 @@ class FillMask:
     def _joint(self, text: object, row: str, order: Order) -> list[Candidate]:
         """Fillings of all masks together; `token` and `token_str` are lists, in reading order."""
         encoded = self._encode(text, row)
-        beams = min(max(BEAMS, self.options.top_k), self.vocab_size)
-        fills = joint_fills(encoded, self.decoder, self.answer_queries, order=order, beams=beams)
+        beams = min(max(BEAMS, self.options.top_k), self.model.vocab_size)
+        fills = joint_fills(encoded, self.model.decoder, self.model.answer_queries, order=order, beams=beams)
         refuse_nan(f"the input{row}", any(fill.has_nan for fill in fills))
         return [
             {
@@ -166,10 +162,11 @@ class FillMask:
         several masks."""
         ids, at = text.input_ids.tolist(), text.mask_positions[mask]
         one = len(text.mask_positions) == 1
-        bare = self.options.skip_special_tokens and not one
-        start, stop = (len(self.encoder.prefix), len(ids) - len(self.encoder.suffix)) if bare else (0, len(ids))
+        start, stop = 0, len(ids)
+        if self.options.skip_special_tokens and not one:
+            start, stop = len(self.model.encoder.prefix), len(ids) - len(self.model.encoder.suffix)
         before, after = ids[start:at], ids[at + 1 : stop]
-        return lambda tokens: self.decoder.sequence([*before, *tokens, *after], skip_special_tokens=one)
+        return lambda tokens: self.model.decoder.sequence([*before, *tokens, *after], skip_special_tokens=one)
 
 
 def _at(targets: TargetLists[T], text: EncodedText, row: str) -> tuple[tuple[T, ...], ...]:

@@ -4,7 +4,10 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import TypeVar
 
-__all__ = ["answer_in_order", "check_stream"]
+__all__ = ["READ_AHEAD", "answer_in_order", "check_stream"]
+
+READ_AHEAD = 64
+"""Texts that are read at a time: enough to find several of one length for a batch, few enough to be answered soon."""
 
 In = TypeVar("In")
 Out = TypeVar("Out")

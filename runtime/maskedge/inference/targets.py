@@ -9,9 +9,12 @@ from maskedge.errors import TextError
 from maskedge.inference.encoding import TextEncoder
 from maskedge.results import TextStatus
 
-__all__ = ["TargetLists", "first_pieces", "read_targets"]
+__all__ = ["TargetLists", "Words", "first_pieces", "read_targets"]
 
 logger = logging.getLogger("maskedge.targets")  # a name that users configure, wherever this file lies
+
+Words = str | Iterable[str] | Iterable[Iterable[str]]
+"""One word, words for every mask, or a list of words for each mask."""
 
 NO_TARGETS = "At least one target must be provided when passed."
 
