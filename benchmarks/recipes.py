@@ -29,7 +29,8 @@ from maskedge_export.encoders.checkpoint import load_checkpoint
 from maskedge_export.encoders.encoder import Encoder
 from maskedge_export.evaluation.bootstrap import perplexity_ratio
 from maskedge_export.evaluation.whole_words import masked_words, word_losses
-from maskedge_export.recipe import Recipe, load_recipe
+from maskedge_export.recipe import Recipe
+from maskedge_export.recipe_file import load_recipe
 from maskedge_export.training.trainer import TrainingOptions, train
 
 ROOT = Path(__file__).parents[1]

@@ -29,8 +29,8 @@ from maskedge_export.recipe import (
     RunRecipe,
     ScheduleRecipe,
     TokenizerRecipe,
-    load_recipe,
 )
+from maskedge_export.recipe_file import load_recipe
 
 if TYPE_CHECKING:
     from maskedge_export.bundles.compare import compare_bundles

@@ -1,12 +1,8 @@
-"""A training recipe: a TOML file -> frozen options, every key checked."""
+"""A training recipe: frozen options, each with what is allowed of it."""
 
-import difflib
 import math
-import tomllib
-from collections.abc import Collection
-from dataclasses import asdict, dataclass, field, fields, replace
-from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from dataclasses import asdict, dataclass, field
+from typing import Annotated, Any, Literal, get_type_hints
 
 from maskedge_export.errors import RecipeError
 
@@ -22,7 +18,7 @@ __all__ = [
     "TokenizerRecipe",
     "check_bound",
     "check_bounds",
-    "load_recipe",
+    "require",
 ]
 
 
@@ -71,7 +67,8 @@ FACTOR = Bounds(0, 1, below=True)
 RATE, SCALE = Bounds(0, math.inf, below=True), Bounds(0, math.inf, above=True, below=True)
 
 
-def _check(allowed: bool, message: str) -> None:
+def require(allowed: bool, message: str) -> None:
+    """Raises RecipeError with the message for what is not allowed."""
     if not allowed:
         raise RecipeError(message)
 
@@ -120,13 +117,13 @@ class CorpusRecipe:
 
     def __post_init__(self) -> None:
         check_bounds("corpus", self)
-        _check(not (self.shares and self.dataset), "corpus.shares are of corpus.files, and exclude corpus.dataset")
-        _check(
+        require(not (self.shares and self.dataset), "corpus.shares are of corpus.files, and exclude corpus.dataset")
+        require(
             not self.files or len(self.shares) in (0, len(self.files)),
             f"corpus.shares has {len(self.shares)} numbers for {len(self.files)} files or globs of text; give one for "
             "each, or none",
         )
-        _check(not (self.files and self.dataset), "corpus.files and corpus.dataset exclude each other; give one")
+        require(not (self.files and self.dataset), "corpus.files and corpus.dataset exclude each other; give one")
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,12 +148,12 @@ class ModelRecipe:
 
     def __post_init__(self) -> None:
         check_bounds("model", self)
-        _check(
+        require(
             self.hidden_size % self.num_heads == 0,
             f"model.hidden_size {self.hidden_size} is no multiple of model.num_heads {self.num_heads}",
         )
         head = self.hidden_size // self.num_heads
-        _check(
+        require(
             self.layout != "modernbert" or head % 2 == 0,
             f"model.hidden_size {self.hidden_size} and model.num_heads {self.num_heads} make heads of {head}; rotary "
             "positions need an even number",
@@ -182,10 +179,10 @@ class MaskingRecipe:
 
     def __post_init__(self) -> None:
         check_bounds("masking", self)
-        _check(
+        require(
             self.whole_word or not self.word_ends, "masking.word_ends are of whole words; set masking.whole_word too"
         )
-        _check(
+        require(
             self.mask_share + self.random_share <= 1 + 1e-9,
             f"masking.mask_share {self.mask_share} and masking.random_share {self.random_share} "
             "must add up to at most 1",
@@ -213,7 +210,7 @@ class OptimizerRecipe:
 
     def __post_init__(self) -> None:
         check_bounds("optimizer", self)
-        _check(len(self.betas) == 2, f"optimizer.betas has {len(self.betas)} numbers; give 2")
+        require(len(self.betas) == 2, f"optimizer.betas has {len(self.betas)} numbers; give 2")
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,11 +239,11 @@ class ScheduleRecipe:
     def __post_init__(self) -> None:
         check_bounds("schedule", self)
         check_bound("schedule.warmup", self.warmup, Bounds(0, self.steps))
-        _check(
+        require(
             len(self.mask_rates) in (0, len(self.lengths)),
             f"schedule.mask_rates is {list(self.mask_rates)}; give one for each phase, or none",
         )
-        _check(
+        require(
             len(self.lengths) == len(self.length_shares) > 0 and abs(sum(self.length_shares) - 1) < 1e-6,
             "schedule.lengths and schedule.length_shares must have one entry a phase, and the shares add up to 1",
         )
@@ -296,14 +293,14 @@ class Recipe:
 
     def __post_init__(self) -> None:
         longest = max(self.schedule.lengths)
-        _check(
+        require(
             bool(self.model.start) or longest <= self.model.max_length,
             f"schedule.lengths has {longest}, longer than model.max_length {self.model.max_length}",
         )
         parts = self.run.micro_batches * self.run.devices
         for length in self.schedule.lengths:
             rows = self.run.batch_tokens // length
-            _check(
+            require(
                 rows > 0 and rows % parts == 0,
                 f"run.batch_tokens {self.run.batch_tokens} gives {rows} rows of {length} tokens, which do not fall "
                 f"into {parts} equal parts (run.micro_batches x run.devices); give a multiple of {length * parts}",
@@ -312,90 +309,3 @@ class Recipe:
     def as_dict(self) -> dict[str, Any]:
         """The recipe as JSON has it, defaults included."""
         return asdict(self)
-
-
-DEFAULTS = Recipe()
-
-
-def load_recipe(path: Path, base: Recipe = DEFAULTS, ignored: Collection[str] = ()) -> Recipe:
-    """The recipe of a TOML file.
-
-    Args:
-        path: The file. The corpus files and the start that it names are relative to its directory, and made absolute.
-        base: What the options are that it leaves out.
-        ignored: Sections that are as in `base`, whatever the file says of them.
-
-    Raises RecipeError, naming the key, for a file that is missing or no TOML, an unknown section or key (with the
-    closest known one), and a value of the wrong type or out of range.
-    """
-    try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise RecipeError(f"recipe {path} cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise RecipeError(f"recipe {path} is no TOML: {error}") from error
-    try:
-        return _recipe(tables, path.parent, base, ignored)
-    except RecipeError as error:
-        raise RecipeError(f"recipe {path}: {error}") from None
-
-
-def _recipe(tables: dict[str, Any], directory: Path, base: Recipe, ignored: Collection[str]) -> Recipe:
-    sections = get_type_hints(Recipe)
-    for name, table in tables.items():
-        _known(name, sections, "section")
-        _check(isinstance(table, dict), f"{name!r} stands outside a section; sections are {', '.join(sections)}")
-    _check_start(tables)
-    options = {name: _section(getattr(base, name), name, table) for name, table in tables.items()}
-    if "start" in tables.get("model", {}):
-        options["model"] = replace(options["model"], start=_located(options["model"].start, directory))
-    if "files" in tables.get("corpus", {}):
-        files = tuple(str((directory / file).absolute()) for file in options["corpus"].files)
-        options["corpus"] = replace(options["corpus"], files=files)
-    return replace(base, **{name: section for name, section in options.items() if name not in ignored})
-
-
-def _located(checkpoint: str, directory: Path) -> str:
-    """A directory's absolute path; what is no directory is a Hub id."""
-    found = directory / checkpoint
-    return str(found.absolute()) if checkpoint and found.is_dir() else checkpoint
-
-
-def _check_start(tables: dict[str, Any]) -> None:
-    """Nothing else may be said of what a start brings along."""
-    model = tables.get("model", {})
-    if "start" in model:
-        others = [f"model.{key}" for key in model if key != "start"] + ["[tokenizer]"] * ("tokenizer" in tables)
-        _check(not others, f"model.start brings its own tokenizer, layout and sizes; leave out {', '.join(others)}")
-
-
-def _section(base: Any, name: str, table: dict[str, Any]) -> Any:
-    """A table's options; those that it leaves out are the base's."""
-    hints = get_type_hints(type(base))
-    for key in table:
-        _known(key, {field.name: field for field in fields(base)}, f"key in [{name}]")
-    return replace(base, **{key: _value(value, hints[key], f"{name}.{key}") for key, value in table.items()})
-
-
-def _known(name: str, known: dict[str, Any], what: str) -> None:
-    if name not in known:
-        close = difflib.get_close_matches(name, known, 1, cutoff=0.5)
-        advice = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
-        raise RecipeError(f"unknown {what}: {name!r}; {advice}")
-
-
-def _value(value: Any, kind: Any, name: str) -> Any:
-    """A TOML value as the type that its key has."""
-    if get_origin(kind) is Literal:
-        _check(value in get_args(kind), f"{name} is {value!r}; choose one of {', '.join(get_args(kind))}")
-        return value
-    if get_origin(kind) is tuple:
-        _check(isinstance(value, list), f"{name} is {value!r}; give a list")
-        return tuple(_value(item, get_args(kind)[0], name) for item in value)
-    if kind is float and type(value) is int:
-        return float(value)
-    _check(type(value) is kind, f"{name} is {value!r}; give {_NAMES[kind]}")
-    return value
-
-
-_NAMES = {str: "a string", int: "a whole number", float: "a number", bool: "true or false"}

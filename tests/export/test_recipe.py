@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from maskedge_export.errors import RecipeError
-from maskedge_export.recipe import ModelRecipe, OptimizerRecipe, Recipe, load_recipe
+from maskedge_export.recipe import ModelRecipe, OptimizerRecipe, Recipe
+from maskedge_export.recipe_file import load_recipe
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 

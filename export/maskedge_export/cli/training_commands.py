@@ -9,7 +9,8 @@ from rich.console import Console
 
 from maskedge_export.cli.progress import Steps, TrainingMeter
 from maskedge_export.cli.tables import before_after_table, training_table
-from maskedge_export.recipe import Recipe, load_recipe
+from maskedge_export.recipe import Recipe
+from maskedge_export.recipe_file import load_recipe
 
 __all__ = ["adapt", "train"]
 

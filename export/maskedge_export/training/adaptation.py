@@ -17,8 +17,8 @@ from maskedge_export.recipe import (
     Recipe,
     RunRecipe,
     ScheduleRecipe,
-    load_recipe,
 )
+from maskedge_export.recipe_file import load_recipe
 from maskedge_export.training.adaptation_report import write_report
 from maskedge_export.training.before_after import BeforeAfter, compare_words, count_words_of
 from maskedge_export.training.run_directory import RunDirectory

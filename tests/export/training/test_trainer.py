@@ -22,7 +22,8 @@ from maskedge_export.corpora.masking import IGNORED
 from maskedge_export.corpora.packing import prepare_corpus
 from maskedge_export.encoders.checkpoint import load_checkpoint
 from maskedge_export.errors import ResumeError, TrainingError
-from maskedge_export.recipe import Recipe, ScheduleRecipe, load_recipe
+from maskedge_export.recipe import Recipe, ScheduleRecipe
+from maskedge_export.recipe_file import load_recipe
 from maskedge_export.training.trainer import LogEntry, TrainingOptions, TrainingResult, train
 
 pytestmark = pytest.mark.slow
