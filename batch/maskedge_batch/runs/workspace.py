@@ -101,7 +101,8 @@ class Workspace:
     def _checked(self, shard: Shard, plan: Plan) -> Receipt | None:
         said = _read(self._receipt(shard))
         receipt = None if said is None else Receipt.from_json(said)
-        if receipt is None or (receipt.job, receipt.shard) != (plan.fingerprint.digest, shard.number):
+        expected = plan.fingerprint.digest, shard.number, shard.rows
+        if receipt is None or (receipt.job, receipt.shard, receipt.rows) != expected:
             return None
         part = self.part(shard)
         with naming_failed_reads(part):

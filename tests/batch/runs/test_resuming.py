@@ -113,6 +113,14 @@ def test_a_part_without_a_receipt_is_done_again(job: Job) -> None:
     assert rows_scored(job) == 2 * 48
 
 
+def test_a_receipt_of_other_rows_than_the_shard_s_is_none(job: Job) -> None:
+    stop_after(job, 200)
+    receipt = workspace(job) / "receipts" / "part-000001.json"
+    said = json.loads(receipt.read_text())
+    receipt.write_text(json.dumps({**said, "rows": said["rows"] - 1}))
+    assert rows_scored(job) == 2 * 48
+
+
 def other(job: Job) -> Job:
     return replace(job, scoring=ScoringOptions(top_k=2))
 
