@@ -28,7 +28,7 @@ from typer.models import OptionInfo
 from maskedge import BundleCorruptError, MaskedgeError
 from maskedge_batch.errors import StoppedError, WorkerError, WriteError
 
-__all__ = ["ExitCode", "Json", "LogFormat", "command", "log", "people", "print_json", "talk", "terminal"]
+__all__ = ["ExitCode", "LogFormat", "command", "log", "people", "print_json", "talk", "terminal"]
 
 log = logging.getLogger("maskedge_batch")
 
@@ -51,7 +51,6 @@ class LogFormat(StrEnum):
     JSON = "json"
 
 
-Json = Annotated[bool, typer.Option("--json", help="The figures on standard output as JSON, for machines.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say only what went wrong.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say what is done on the way.")]
 Format = Annotated[LogFormat, typer.Option(help="Talk for people, or one JSON object a line on standard error.")]

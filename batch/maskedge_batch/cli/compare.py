@@ -8,14 +8,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from maskedge_batch.cli.command import Json, command, log, print_json
-from maskedge_batch.cli.report import By
+from maskedge_batch.cli import options
+from maskedge_batch.cli.command import command, log, print_json
+from maskedge_batch.inputs.arguments import first_of
 from maskedge_batch.reports.comparing import make_comparison
 from maskedge_batch.reports.comparison import ComparedKind, Comparison, Difference
 from maskedge_batch.reports.comparison_rendering import as_html, as_json, as_markdown, kinds, verdict
 from maskedge_batch.reports.publishing import publish_pages, stem_of
 from maskedge_batch.reports.wording import number, percent, ratio_between, ratio_text, significant
-from maskedge_batch.storage.locations import locate
 
 __all__ = ["compare"]
 
@@ -25,20 +25,20 @@ SHOWN_GROUPS = 20
 
 @command
 def compare(
-    a: Annotated[str, typer.Argument(metavar="A", help="A scored file or directory.", show_default=False)],
+    a: Annotated[
+        str, typer.Argument(metavar="A", help="A scored file, a directory or a quoted glob.", show_default=False)
+    ],
     b: Annotated[str, typer.Argument(metavar="B", help="The same rows, scored by another.", show_default=False)],
     output: Annotated[
         str | None,
-        typer.Option(
-            "--output", "-o", help="DIR/NAME of the comparison, without .html.", show_default="B.against.A beside B"
-        ),
+        options.output_option("DIR/NAME of the comparison, without .html.", "B.against.A beside B"),
     ] = None,
     key: Annotated[
         str | None,
         typer.Option(help="The column that tells rows apart.", show_default="rows are matched by their position"),
     ] = None,
-    by: By = None,
-    json: Json = False,
+    by: options.By = None,
+    json: options.Json = False,
 ) -> None:
     """Compare two models on the same rows: which is better, by how much, and how sure is that?
 
@@ -48,9 +48,9 @@ def compare(
 
     Example: mlm-batch compare before.scored.parquet after.scored.parquet --by genre
     """
-    comparison = make_comparison([a], [b], by=tuple(dict.fromkeys(by or ())), key=key)
+    comparison = make_comparison([a], [b], by=options.distinct(by), key=key)
     pages = {"html": as_html(comparison), "md": as_markdown(comparison), "json": as_json(comparison)}
-    places = locate(b), locate(a)
+    places = first_of(b), first_of(a)
     names = [place.name.removesuffix(".parquet").removesuffix(".scored") for place in places]
     files = publish_pages(stem_of(output, places[0].with_name(".against.".join(names))), pages)
     for note in comparison.notes:

@@ -1,13 +1,14 @@
 """`mlm-batch heads`."""
 
+import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from maskedge_batch.cli.command import Json, command, print_json
+from maskedge_batch.cli import options
+from maskedge_batch.cli.command import command, print_json
 from maskedge_batch.cli.progress import ProgressDisplay
 from maskedge_batch.cli.summary import print_summary
 from maskedge_batch.heads.analysis import HeadsAnalysis
@@ -24,20 +25,15 @@ SHOWN = 10
 
 @command
 def heads(
-    corpora: Annotated[
-        list[Path],
-        typer.Argument(metavar="CORPUS", help=".conllu, .txt, .jsonl or Parquet files.", show_default=False),
-    ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="The directory of the results.", show_default=False)],
-    model: Annotated[
-        Path | None, typer.Option("--model", "-m", help="The model bundle, a directory.", show_default="maskedge's own")
-    ] = None,
-    precision: Annotated[
-        str | None, typer.Option(help="Which of the bundle's graphs to run.", show_default="the bundle's first")
-    ] = None,
-    text_column: Annotated[str, typer.Option(help="The column with the texts.")] = "text",
+    source: Annotated[list[str], options.inputs("Sentences: .conllu, Parquet, .jsonl or .txt")],
+    output: Annotated[str, options.output_option("The directory of the results.")],
+    model: options.Model = None,
+    revision: options.Revision = None,
+    precision: options.Precision = None,
+    text_column: options.TextColumn = "text",
     limit: Annotated[int | None, typer.Option(min=1, help="Most sentences to read.", show_default="all")] = None,
-    json: Json = False,
+    overwrite: options.Overwrite = False,
+    json: options.Json = False,
 ) -> None:
     """Report what each attention head does over a corpus.
 
@@ -46,9 +42,9 @@ def heads(
 
     Example: mlm-batch heads en_ewt-ud-dev.conllu -o heads
     """
-    job = HeadsJob(tuple(corpora), output, model, precision, text_column, limit)
-    with ProgressDisplay() as display:
-        outcome = report_on_heads(job, display.update, StopRequest.on_signals())
+    job = HeadsJob(source, output, model, revision, precision, text_column, limit, overwrite)
+    with ProgressDisplay("reading") as display:
+        outcome = report_on_heads(job, display.update, StopRequest.on_signals(), sys.stdin.buffer)
     if json:
         print_json(heads_json(outcome.report))
     else:

@@ -10,7 +10,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from maskedge_batch.cli.command import Json, command, log, print_json
+from maskedge_batch.cli import options
+from maskedge_batch.cli.command import command, log, print_json
 from maskedge_batch.cli.progress import ProgressDisplay
 from maskedge_batch.cli.summary import print_summary
 from maskedge_batch.evaluation.candidates import Choice
@@ -24,16 +25,9 @@ __all__ = ["mask"]
 
 @command
 def mask(
-    source: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="INPUT",
-            help="Plain texts: Parquet, .jsonl or .txt; directories, quoted globs, s3://...; - is JSONL.",
-            show_default=False,
-        ),
-    ],
-    output: Annotated[str, typer.Option("--output", "-o", help="The masked file, Parquet.", show_default=False)],
-    text_column: Annotated[str, typer.Option(help="The column with the texts.")] = "text",
+    source: Annotated[list[str], options.inputs("Plain texts: Parquet, .jsonl or .txt")],
+    output: Annotated[str, options.output_option("The masked file, Parquet.")],
+    text_column: options.TextColumn = "text",
     rate: Annotated[
         float | None,
         typer.Option(min=0, max=1, help="Mask this share of a text's words, at least one.", show_default="one word"),
@@ -49,7 +43,8 @@ def mask(
     keep_unmasked: Annotated[
         bool, typer.Option("--keep-unmasked", help="Keep texts that no word is masked in, without a target.")
     ] = False,
-    json: Json = False,
+    overwrite: options.Overwrite = False,
+    json: options.Json = False,
 ) -> None:
     """Make a masked evaluation set of plain texts: words become [MASK] and stand in the column target.
 
@@ -64,7 +59,8 @@ def mask(
         raise typer.BadParameter("--rate 0 masks nothing: give a share above 0")
     choice = Choice(None if words is None else read_words(words), numbers, names)
     strategy: Strategy = "each" if each else "one" if rate is None else "rate"
-    job = MaskJob(source, output, Masking(text_column, strategy, rate or 1.0, seed, choice, min_words, keep_unmasked))
+    masking = Masking(text_column, strategy, rate or 1.0, seed, choice, min_words, keep_unmasked)
+    job = MaskJob(source, output, masking, overwrite)
     with ProgressDisplay("masking") as display:
         outcome = mask_file(job, display.update, StopRequest.on_signals(), sys.stdin.buffer)
     for note in outcome.notes:

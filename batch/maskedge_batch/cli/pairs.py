@@ -2,14 +2,13 @@
 
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from maskedge.inference.scoring import Method
-from maskedge_batch.cli.command import ExitCode, Json, command, log, print_json
+from maskedge_batch.cli import options
+from maskedge_batch.cli.command import ExitCode, command, log, print_json
 from maskedge_batch.cli.progress import ProgressDisplay
 from maskedge_batch.cli.summary import print_summary
 from maskedge_batch.evaluation.pairs import Normalization, PairScoring
@@ -26,32 +25,23 @@ SHOWN_GROUPS = 20
 
 @command
 def pairs(
-    source: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="INPUT",
-            help="The pairs: Parquet or .jsonl; directories, quoted globs, s3://...; - is JSONL.",
-            show_default=False,
-        ),
-    ],
+    source: Annotated[list[str], options.inputs("The pairs: Parquet or .jsonl")],
     output: Annotated[
-        str | None,
-        typer.Option("--output", "-o", help="The scored file.", show_default="INPUT.pairs.parquet beside the input"),
+        str | None, options.output_option("The scored file.", "INPUT.pairs.parquet beside the input")
     ] = None,
-    model: Annotated[
-        Path | None, typer.Option("--model", "-m", help="The model bundle, a directory.", show_default="maskedge's own")
-    ] = None,
+    model: options.Model = None,
+    revision: options.Revision = None,
+    precision: options.Precision = None,
     good: Annotated[str, typer.Option(help="The column with the sentences to prefer.")] = "sentence_good",
     bad: Annotated[str, typer.Option(help="The column with the others.")] = "sentence_bad",
-    by: Annotated[
-        list[str] | None, typer.Option(help="A column to group by; may be given again.", show_default=False)
-    ] = None,
-    method: Annotated[Method, typer.Option(help="What is masked while a token is predicted.")] = "within_word_l2r",
+    by: options.By = None,
+    method: options.ScoringMethod = "within_word_l2r",
     normalize: Annotated[
         Normalization, typer.Option(help="Compare the sums, or divide them by tokens or characters.")
     ] = "sum",
-    strict: Annotated[bool, typer.Option("--strict", help="End with exit code 3 where pairs were set aside.")] = False,
-    json: Json = False,
+    overwrite: options.Overwrite = False,
+    strict: options.Strict = False,
+    json: options.Json = False,
 ) -> None:
     """Score minimal pairs: how often does the model prefer the good sentence?
 
@@ -60,7 +50,8 @@ def pairs(
 
     Example: mlm-batch pairs blimp.parquet --by UID
     """
-    job = PairsJob(source, output, model, PairScoring(good, bad, method, normalize), tuple(dict.fromkeys(by or ())))
+    scoring = PairScoring(good, bad, method, normalize)
+    job = PairsJob(source, output, model, scoring, options.distinct(by), revision, precision, overwrite)
     with ProgressDisplay() as display:
         outcome = score_pairs_file(job, display.update, StopRequest.on_signals(), sys.stdin.buffer)
     for note in outcome.notes:

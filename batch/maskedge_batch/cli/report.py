@@ -8,34 +8,34 @@ import typer
 from rich.console import Console
 
 from maskedge.plain_json import plain_json
-from maskedge_batch.cli.command import Json, command, print_json
+from maskedge_batch.cli import options
+from maskedge_batch.cli.command import command, print_json
 from maskedge_batch.cli.summary import print_summary, report_figures
+from maskedge_batch.inputs.arguments import first_of
 from maskedge_batch.reports.measuring import make_report
 from maskedge_batch.reports.publishing import publish_pages, stem_of
 from maskedge_batch.reports.rendering import as_html, as_json, as_markdown
 from maskedge_batch.reports.report import RunFacts
 from maskedge_batch.reports.scored import ScoredFiles, open_scored
-from maskedge_batch.storage.locations import Location, locate
+from maskedge_batch.storage.locations import Location
 
-__all__ = ["By", "report"]
-
-By = Annotated[list[str] | None, typer.Option(help="A column to group by; may be given again.", show_default=False)]
+__all__ = ["report"]
 
 
 @command
 def report(
     scored: Annotated[
         list[str],
-        typer.Argument(metavar="SCORED", help="Scored files, or directories of them.", show_default=False),
+        typer.Argument(
+            metavar="SCORED", help="Scored files, directories of them, quoted globs; s3://... too.", show_default=False
+        ),
     ],
     output: Annotated[
         str | None,
-        typer.Option(
-            "--output", "-o", help="DIR/NAME of the report, without .html.", show_default="NAME.report beside the file"
-        ),
+        options.output_option("DIR/NAME of the report, without .html.", "NAME.report beside the first file"),
     ] = None,
-    by: By = None,
-    json: Json = False,
+    by: options.By = None,
+    json: options.Json = False,
 ) -> None:
     """Report on files that were scored, without the model: HTML, Markdown and JSON.
 
@@ -44,8 +44,8 @@ def report(
 
     Example: mlm-batch report sentences.scored.parquet --by genre
     """
-    stem = stem_of(output, _beside(locate(scored[0])))
-    found = make_report(scored, by=tuple(dict.fromkeys(by or ())), run=_run_of(stem, open_scored(scored)))
+    stem = stem_of(output, _beside(first_of(scored[0])))
+    found = make_report(scored, by=options.distinct(by), run=_run_of(stem, open_scored(scored)))
     files = publish_pages(stem, {"html": as_html(found), "md": as_markdown(found), "json": as_json(found)})
     if json:
         print_json(as_json(found))

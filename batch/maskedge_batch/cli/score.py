@@ -8,16 +8,16 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from maskedge.inference.scoring import Method
 from maskedge.plain_json import plain_json
-from maskedge_batch.cli.command import ExitCode, Json, command, log, print_json
+from maskedge_batch.cli import options
+from maskedge_batch.cli.command import ExitCode, command, log, print_json
 from maskedge_batch.cli.profile_table import show_profile
 from maskedge_batch.cli.progress import ProgressDisplay, clock, speed
 from maskedge_batch.cli.summary import print_summary, report_figures
 from maskedge_batch.inputs.selection import Selection
 from maskedge_batch.reports.rendering import as_json
 from maskedge_batch.runs.estimating import Estimate, estimate
-from maskedge_batch.runs.job import EngineName, Job, OnError, score_file
+from maskedge_batch.runs.job import Job, score_file
 from maskedge_batch.runs.plan import SHARD_ROWS
 from maskedge_batch.runs.stopping import StopRequest
 from maskedge_batch.scoring.batches import MEMORY_BUDGET
@@ -29,103 +29,42 @@ __all__ = ["score"]
 
 @command
 def score(
-    source: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="INPUT",
-            help="Parquet, .jsonl or .txt; directories, quoted globs, s3://...; - is standard input, as JSON lines.",
-            show_default=False,
-        ),
-    ],
+    source: Annotated[list[str], options.inputs("Parquet, .jsonl or .txt")],
     output: Annotated[
         str | None,
-        typer.Option(
-            "--output",
-            "-o",
-            help="The scored file; with / at its end, or where it is a directory, a directory of parts.",
-            show_default="INPUT.scored.parquet, or INPUT.scored/ for a directory",
+        options.output_option(
+            "The scored file; with / at its end, or where it is a directory, a directory of parts.",
+            "INPUT.scored.parquet, or INPUT.scored/ for a directory",
         ),
     ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            "--model",
-            "-m",
-            help="A bundle's directory, or its id on the Hugging Face Hub.",
-            show_default="maskedge's own",
-        ),
-    ] = None,
-    revision: Annotated[
-        str | None, typer.Option(help="Branch, tag or commit of a model on the Hub.", show_default=False)
-    ] = None,
-    precision: Annotated[
-        str | None, typer.Option(help="Which of the bundle's graphs.", show_default="the first that this CPU computes")
-    ] = None,
-    text_column: Annotated[str, typer.Option(help="The column with the texts.")] = "text",
-    target_column: Annotated[
-        str | None,
-        typer.Option(help="The column with the masked words.", show_default="target, where there is such a column"),
-    ] = None,
-    no_targets: Annotated[bool, typer.Option("--no-targets", help="No column holds masked words.")] = False,
-    predictions: Annotated[
-        str,
-        typer.Option("--predictions", "--top-k", metavar="N|none", help="Predictions to keep for each mask."),
-    ] = "5",
-    method: Annotated[
-        Method, typer.Option(help="What is masked while a token of a text without masks is predicted.")
-    ] = "original",
-    single_piece_targets: Annotated[
-        bool, typer.Option("--single-piece-targets", help="Set aside the rows whose masked words are not one token.")
-    ] = False,
-    tokens: Annotated[
-        bool, typer.Option("--tokens", help="Keep the log-probability of each token of texts without masks.")
-    ] = False,
-    memory_budget: Annotated[
-        int, typer.Option(min=1, metavar="MB", help="Memory for rows read ahead and scores not yet written.")
-    ] = MEMORY_BUDGET >> 20,
-    profile: Annotated[bool, typer.Option("--profile", help="Say where the time went.")] = False,
-    columns: Annotated[
-        str | None,
-        typer.Option(metavar="A,B...", help="Columns to pass on, beside those that are read.", show_default="all"),
-    ] = None,
-    row_filter: Annotated[
-        str | None,
-        typer.Option("--filter", help="Take only rows for which this is true, as in SQL: \"lang = 'en'\"."),
-    ] = None,
-    sample: Annotated[int | None, typer.Option(min=0, help="Take so many rows, chosen at random.")] = None,
-    seed: Annotated[int, typer.Option(help="Of --sample: the same rows each time.")] = 0,
-    limit: Annotated[int | None, typer.Option(min=0, help="Take the first so many rows.")] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only say what would be done, and how long it would take.")
-    ] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace results that are there already.")] = False,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with an unfinished run; one that is complete is left as it is.")
-    ] = False,
-    on_error: Annotated[
-        OnError, typer.Option(help="Whether damaged files and row groups end the job, or are left out and told.")
-    ] = "stop",
-    engine: Annotated[
-        EngineName, typer.Option(help="Score in this process, or with the workers of a Ray cluster.")
-    ] = "local",
-    ray_address: Annotated[
-        str | None,
-        typer.Option(envvar="RAY_ADDRESS", help="A running cluster.", show_default="one on this machine, for this job"),
-    ] = None,
-    actors: Annotated[
-        int | None, typer.Option(min=1, help="Workers of a cluster.", show_default="what its CPUs suffice for")
-    ] = None,
-    threads: Annotated[
-        int | None,
-        typer.Option(
-            min=1, help="Batches the model reads at once, in each worker.", show_default="one a CPU; in workers, 4"
-        ),
-    ] = None,
-    shard_rows: Annotated[
-        int, typer.Option(min=1, help="Rows of a part at most: a stopped run loses less than one part.")
-    ] = SHARD_ROWS,
-    strict: Annotated[bool, typer.Option("--strict", help="End with exit code 3 where rows were set aside.")] = False,
-    json: Json = False,
+    model: options.Model = None,
+    revision: options.Revision = None,
+    precision: options.Precision = None,
+    text_column: options.TextColumn = "text",
+    target_column: options.TargetColumn = None,
+    no_targets: options.NoTargets = False,
+    predictions: options.Predictions = "5",
+    method: options.ScoringMethod = "original",
+    single_piece_targets: options.SinglePieces = False,
+    tokens: options.KeptTokens = False,
+    memory_budget: options.MemoryBudget = MEMORY_BUDGET >> 20,
+    profile: options.ProfileOption = False,
+    columns: options.ColumnNames = None,
+    row_filter: options.Filter = None,
+    sample: options.Sample = None,
+    seed: options.Seed = 0,
+    limit: options.First = None,
+    dry_run: options.DryRun = False,
+    overwrite: options.Overwrite = False,
+    resume: options.Resume = False,
+    on_error: options.OnErrorOption = "stop",
+    engine: options.Engine = "local",
+    ray_address: options.RayAddress = None,
+    actors: options.Actors = None,
+    threads: options.Threads = None,
+    shard_rows: options.ShardRows = SHARD_ROWS,
+    strict: options.Strict = False,
+    json: options.Json = False,
 ) -> None:
     """Score every row of Parquet files, and report on it in HTML, Markdown and JSON.
 
@@ -180,8 +119,9 @@ def score(
 
 
 def _print_estimate(found: Estimate, json: bool) -> None:
-    for note in found.notes:
-        log.warning(note)
+    for note in (*found.notes, found.results):
+        if note:
+            log.warning(note)
     if json:
         print_json(plain_json(asdict(found), indent=2) + "\n")
     else:

@@ -1,13 +1,15 @@
 """Sentences whose words say which other word they depend on, as Universal Dependencies writes them (CoNLL-U)."""
 
+import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import conllu
 
 from maskedge_batch.errors import InputError
+from maskedge_batch.storage.faults import naming_failed_reads
+from maskedge_batch.storage.locations import Place, locate
 
 __all__ = ["AnnotatedSentence", "Dependent", "read_conllu", "token_words"]
 
@@ -34,13 +36,15 @@ class AnnotatedSentence:
     words: tuple[Dependent, ...] = ()
 
 
-def read_conllu(path: Path) -> Iterator[AnnotatedSentence]:
+def read_conllu(place: Place) -> Iterator[AnnotatedSentence]:
     """Yields each sentence of a CoNLL-U file. Raises InputError where it cannot be read."""
-    try:
-        with path.open(encoding="utf-8") as file:
+    with naming_failed_reads(place):
+        opened: Any = locate(place).stream()  # a raw stream, though its stubs do not say so
+    with opened, io.TextIOWrapper(io.BufferedReader(opened), encoding="utf-8") as file:
+        try:
             yield from map(_sentence, conllu.parse_incr(file))
-    except (OSError, ValueError, LookupError, TypeError, conllu.exceptions.ParseException) as error:
-        raise InputError(f"{path} is no CoNLL-U file that can be read: {error}.") from error
+        except (OSError, ValueError, LookupError, TypeError, conllu.exceptions.ParseException) as error:
+            raise InputError(f"{place} is no CoNLL-U file that can be read: {error}.") from error
 
 
 def token_words(words: Sequence[Dependent], offsets: Sequence[tuple[int, int]]) -> list[int | None]:

@@ -10,8 +10,9 @@ import pyarrow as pa
 from maskedge.plain_json import plain_json
 from maskedge_batch.heads.analysis import HeadsAnalysis
 from maskedge_batch.heads.roles import ROLES
+from maskedge_batch.reports.run import ModelRun
 
-__all__ = ["DEFINITIONS", "HeadsReport", "HeadsRun", "accuracy_table", "best_heads", "heads_json", "role_table"]
+__all__ = ["DEFINITIONS", "HeadsReport", "accuracy_table", "best_heads", "heads_json", "role_table"]
 
 DEFINITIONS = {
     "previous, next, self": "Mean probability with which a token looks at the one before it, behind it, at itself. "
@@ -36,24 +37,10 @@ DEFINITIONS = {
 
 
 @dataclass(frozen=True, slots=True)
-class HeadsRun:
-    """What was read, with what."""
-
-    corpus: str
-    model: str
-    precision: str
-    fingerprint: str
-    versions: Mapping[str, str]
-    started: str
-    """ISO 8601, UTC."""
-    wall_seconds: float
-
-
-@dataclass(frozen=True, slots=True)
 class HeadsReport:
     """All that the report on heads says."""
 
-    run: HeadsRun
+    run: ModelRun
     analysis: HeadsAnalysis
     definitions: Mapping[str, str]
 

@@ -14,9 +14,10 @@ from maskedge_batch.inputs.partitions import Partitions, hive_partitions
 from maskedge_batch.storage.faults import naming_failed_reads
 from maskedge_batch.storage.locations import Location, Place, locate
 
-__all__ = ["Found", "expand", "files_of", "input_name", "named_inputs"]
+__all__ = ["ENDINGS", "PARQUET_ENDINGS", "Found", "expand", "files_of", "first_of", "input_name", "named_inputs"]
 
-ENDINGS = (".parquet", ".parq", ".pq", *JSON_ENDINGS)
+PARQUET_ENDINGS = (".parquet", ".parq", ".pq")
+ENDINGS = (*PARQUET_ENDINGS, *JSON_ENDINGS)
 """Of the files that are taken from a directory; one whose name has no ending at all, as Hive writes, is one too."""
 
 _WILD = re.compile(r"[*?\[]")
@@ -47,47 +48,55 @@ def files_of(arguments: Sequence[Place]) -> list[Location]:
     return [] if "-" in arguments else [found.location for found in expand(arguments)]
 
 
-def expand(arguments: Sequence[Place]) -> list[Found]:
+def first_of(argument: Place) -> Location:
+    """The file or the directory that an argument names; of a glob the first file. Raises InputError for none."""
+    place = locate(argument)
+    with naming_failed_reads(place):
+        return place if place.exists() else expand([argument])[0].location
+
+
+def expand(arguments: Sequence[Place], endings: tuple[str, ...] = ENDINGS) -> list[Found]:
     """The files that arguments stand for, in the order of the arguments and by name within each, none twice.
 
-    A directory stands for the files in it and in those below it, but for names that begin with `_` or `.`; a glob for
-    what it matches, `**` for any number of directories.
+    A directory stands for the files in it and in those below it that have one of the endings or none, but for names
+    that begin with `_` or `.`; a glob for what it matches, `**` for any number of directories.
 
     Raises InputError for an argument that stands for none.
     """
     if not arguments:
         raise InputError("No input is named: name a file, a directory or a glob.")
-    found = {each.location.uri: each for argument in reversed(arguments) for each in reversed([*_expand(argument)])}
-    return list(reversed(found.values()))
+    found = [one for argument in arguments for one in _expand(argument, endings)]
+    once = {one.location.uri: one for one in reversed(found)}
+    return list(reversed(once.values()))
 
 
-def _expand(argument: Place) -> Iterator[Found]:
+def _expand(argument: Place, endings: tuple[str, ...]) -> Iterator[Found]:
     location = locate(argument)
     with naming_failed_reads(location):
         kind = location.info().type
         if kind == fs.FileType.Directory:
-            yield from _within(location, location)
+            yield from _within(location, location, endings)
         elif kind == fs.FileType.NotFound and _WILD.search(location.path):
-            yield from _glob(location)
+            yield from _glob(location, endings)
         elif kind == fs.FileType.NotFound:
             raise InputError(f"There is no file {location}: check its name.")
         else:
             yield Found(location)
 
 
-def _within(directory: Location, root: Location) -> Iterator[Found]:
+def _within(directory: Location, root: Location, endings: tuple[str, ...]) -> Iterator[Found]:
     """The files in a directory. Directories between `root` and a file may say something of it."""
-    files = [file for file in directory.files() if _is_text(file.path.removeprefix(directory.path))]
+    files = [file for file in directory.files() if _is_read(file.path.removeprefix(directory.path), endings)]
     if not files:
-        raise InputError(f"{directory} holds no files to read: their names end in {', '.join(ENDINGS)}.")
+        raise InputError(f"{directory} holds no files to read: their names end in {', '.join(endings)}.")
     for file in files:
         yield Found(file, hive_partitions(file.path.removeprefix(root.path)))
 
 
-def _is_text(path: str) -> bool:
-    """Whether a path within a directory is one of its texts: no hidden name, and a known ending or none."""
+def _is_read(path: str, endings: tuple[str, ...]) -> bool:
+    """Whether a path within a directory is of a file that it stands for: no hidden name, and a known ending or none."""
     *_, name = parts = path.strip("/").split("/")
-    return not any(map(_is_hidden, parts)) and (name.lower().endswith(ENDINGS) or "." not in name)
+    return not any(map(_is_hidden, parts)) and (name.lower().endswith(endings) or "." not in name)
 
 
 def _is_hidden(name: str) -> bool:
@@ -95,7 +104,7 @@ def _is_hidden(name: str) -> bool:
     return name.startswith(("_", "."))
 
 
-def _glob(pattern: Location) -> Iterator[Found]:
+def _glob(pattern: Location, endings: tuple[str, ...]) -> Iterator[Found]:
     root, parts = pattern, list[str]()
     while _WILD.search(root.path):
         root, parts = root.parent, [root.name, *parts]
@@ -104,7 +113,7 @@ def _glob(pattern: Location) -> Iterator[Found]:
         raise InputError(f"No file matches {pattern}: check the glob.")
     for match in matches:
         if match.is_directory():
-            yield from _within(match, root)
+            yield from _within(match, root, endings)
         else:
             yield Found(match, hive_partitions(match.path.removeprefix(root.path)))
 

@@ -12,6 +12,7 @@ from maskedge import TextStatus
 from maskedge_batch.errors import InputError
 from maskedge_batch.evaluation.pairs import PairScoring
 from maskedge_batch.reports.accuracy import Accuracy, MeanAccuracy, mean_accuracy
+from maskedge_batch.reports.run import ModelRun
 from maskedge_batch.scoring.columns import text_bytes
 
 __all__ = ["GroupedPairs", "PairExample", "PairsReport", "PairsRun", "measure_pairs"]
@@ -36,20 +37,12 @@ DEFINITIONS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class PairsRun:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PairsRun(ModelRun):
     """What was compared, with what."""
 
-    input: str
     output: str
     scoring: PairScoring
-    model: str
-    precision: str
-    fingerprint: str
-    versions: Mapping[str, str]
-    started: str
-    """ISO 8601, UTC."""
-    wall_seconds: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -93,6 +93,7 @@ TEMPLATES.filters |= {
     "between": wording.between,
     "between_shares": partial(wording.between, share=True),
     "seconds": "{:,.1f} s".format,
+    "listed": wording.listed,
     "plain": wording.markdown_text,
     "marked": wording.marked,
     "shown": wording.shown,

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from maskedge_batch.reports.bootstrap import Estimate
 from maskedge_batch.reports.examples import RowExample
 from maskedge_batch.reports.histogram import Bin
+from maskedge_batch.reports.run import Run
 from maskedge_batch.reports.scored import Provenance
 
 __all__ = [
@@ -25,16 +26,11 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class RunFacts:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFacts(Run):
     """How a run went: what the scored files do not say, since the same job gives the same bytes."""
 
-    input: str
     output: str
-    versions: Mapping[str, str]
-    started: str
-    """ISO 8601, UTC."""
-    wall_seconds: float
     scoring_seconds: float
     machine: str
     """Its architecture, CPUs and system."""

@@ -4,15 +4,15 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 from typing import Any, TypeAlias
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from maskedge_batch.errors import InputError
+from maskedge_batch.inputs.arguments import PARQUET_ENDINGS, expand
 from maskedge_batch.storage.faults import FAILURES, reason
-from maskedge_batch.storage.locations import Location, Place, locate
+from maskedge_batch.storage.locations import Location, Place
 
 __all__ = ["Provenance", "RowValues", "ScoredFiles", "open_scored"]
 
@@ -90,14 +90,12 @@ class ScoredFiles:
 
 
 def open_scored(paths: Sequence[Place]) -> ScoredFiles:
-    """Opens files that `mlm-batch score` wrote, or directories of them.
+    """Opens files that `mlm-batch score` wrote: by their names, directories of them, or globs.
 
     Raises:
         InputError: There is no such file, it is not a scored one, or not all were scored by the same job.
     """
-    files = [file for path in paths for file in _files(locate(path))]
-    if not files:
-        raise InputError(f"{_listed(paths)} holds no Parquet file: name scored files, or directories of them.")
+    files = [found.location for found in expand(paths, PARQUET_ENDINGS)]
     metadata = [_footer(path) for path in files]
     schemas = [schema for _, schema in metadata]
     found = [_provenance(path, schema) for path, schema in zip(files, schemas, strict=True)]
@@ -111,21 +109,6 @@ def open_scored(paths: Sequence[Place]) -> ScoredFiles:
     for rows, _ in metadata:
         first_rows.append(first_rows[-1] + rows)
     return ScoredFiles(tuple(files), tuple(first_rows), schemas[0], found[0])
-
-
-def _files(path: Location) -> list[Location]:
-    with _naming(path):
-        if path.is_directory():
-            return [file for file in path.files() if file.suffix == ".parquet" and not _is_hidden(file, path)]
-        if not path.exists():
-            raise InputError(f"There is no file {path}: check its name.")
-        return [path]
-
-
-def _is_hidden(file: Location, directory: Location) -> bool:
-    """Whether Spark and pyarrow pass it over."""
-    parts = PurePosixPath(file.path).relative_to(directory.path).parts
-    return any(part.startswith(("_", ".")) for part in parts)
 
 
 def _footer(path: Location) -> tuple[int, pa.Schema]:
@@ -192,20 +175,8 @@ def _take(file: pq.ParquetFile, rows: Sequence[int], columns: Sequence[str]) -> 
 
 @contextmanager
 def _opened(path: Location) -> Iterator[pq.ParquetFile]:
-    with (
-        _naming(path),
-        pq.ParquetFile(path.path, filesystem=path.filesystem, page_checksum_verification=True) as file,
-    ):
-        yield file
-
-
-@contextmanager
-def _naming(path: Location) -> Iterator[None]:
     try:
-        yield
+        with pq.ParquetFile(path.path, filesystem=path.filesystem, page_checksum_verification=True) as file:
+            yield file
     except FAILURES as error:
         raise InputError(f"{path} cannot be read as a Parquet file ({reason(error)}): score it again.") from error
-
-
-def _listed(paths: Sequence[Place]) -> str:
-    return ", ".join(map(str, paths))

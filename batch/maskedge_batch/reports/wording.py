@@ -3,6 +3,7 @@
 import math
 import re
 import unicodedata
+from collections.abc import Mapping
 
 from markupsafe import Markup, escape
 
@@ -12,6 +13,7 @@ from maskedge_batch.reports.examples import MASK
 __all__ = [
     "NOTHING",
     "between",
+    "listed",
     "markdown_text",
     "marked",
     "number",
@@ -44,6 +46,11 @@ def significant(value: float | None) -> str:
     if abs(value) >= 1e9:
         return f"{value:.3g}"
     return f"{value:,.0f}" if abs(value) >= 999.95 else f"{value:#.4g}"
+
+
+def listed(values: Mapping[str, str]) -> str:
+    """Names with their values, in a line."""
+    return ", ".join(f"{name} {value}" for name, value in values.items())
 
 
 def percent(share: float | None) -> str:

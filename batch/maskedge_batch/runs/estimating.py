@@ -11,8 +11,12 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from maskedge import Predictor
+from maskedge_batch.errors import OutputError
+from maskedge_batch.inputs.arguments import files_of, named_inputs
 from maskedge_batch.inputs.opening import Spool
+from maskedge_batch.runs.beginning import foresee
 from maskedge_batch.runs.job import Job, Prepared, make_plan, model_of, prepare
+from maskedge_batch.runs.places import choose_places
 from maskedge_batch.runs.plan import Piece, Plan
 from maskedge_batch.scoring.batches import score_batches
 from maskedge_batch.scoring.columns import Columns
@@ -55,6 +59,8 @@ class Estimate:
     """What the model reads for a text of this hundredth at least. It reads a text without masks once for each of its
     tokens."""
     notes: tuple[str, ...]
+    results: str | None = None
+    """What lies at the place of the results, and what the job would do with it, a sentence; None where nothing does."""
 
 
 def estimate(job: Job, check: Callable[[], None] = lambda: None, standard_input: BinaryIO | None = None) -> Estimate:
@@ -75,7 +81,7 @@ def estimate(job: Job, check: Callable[[], None] = lambda: None, standard_input:
         plan = make_plan(job, prepared, model)
         about = Estimate(
             len(prepared.inputs.files), plan.rows, len(plan.shards), model.name, model.precision,
-            None, None, None, None, prepared.notes,
+            None, None, None, None, prepared.notes, _foreseen(job, plan),
         )  # fmt: skip
         if not plan.rows:
             return about
@@ -92,6 +98,16 @@ def estimate(job: Job, check: Callable[[], None] = lambda: None, standard_input:
             longest_share=float(longest.sum() / costs.sum()),
             longest_tokens=int(longest[0]),
         )
+
+
+def _foreseen(job: Job, plan: Plan) -> str | None:
+    arguments = named_inputs(job.input)
+    try:
+        places = choose_places(arguments, files_of(arguments), job.output)
+        places.check()
+        return foresee(places, plan, overwrite=job.overwrite, resume=job.resume)
+    except OutputError as error:
+        return f"The run would be refused. {error}"
 
 
 def _places(plan: Plan) -> Iterator[Piece]:

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from hashlib import sha256
 from importlib.metadata import version
+from typing import Any
 
 from maskedge.bundle.cpu import cpu_features
 from maskedge.bundle.threads import usable_cpus
@@ -19,7 +20,7 @@ from maskedge_batch.runs.places import Places
 from maskedge_batch.scoring.columns import Columns
 from maskedge_batch.scoring.options import ScoringOptions
 
-__all__ = ["Clock", "environment", "fingerprint", "provenance", "run_facts"]
+__all__ = ["Clock", "environment", "fingerprint", "model_facts", "provenance", "run_facts"]
 
 PACKAGES = ("maskedge", "onnxruntime", "tokenizers", "numpy", "pyarrow")
 """Other versions of them may compute or write other bytes."""
@@ -54,7 +55,6 @@ def fingerprint(
     return Fingerprint(
         {
             **_identities(inputs),
-            "what is damaged": " ".join(one.reason for one in inputs.set_aside) or None,
             "--columns": None if selection.columns is None else ", ".join(selection.columns),
             "--filter": selection.filter,
             "--sample": selection.sample,
@@ -81,7 +81,7 @@ def fingerprint(
 def environment() -> dict[str, str]:
     """What of this machine the bytes depend on."""
     cpu = cpu_features()
-    return {**{name: version(name) for name in PACKAGES}, "the CPU": " ".join((cpu.architecture, *cpu.names))}
+    return {**_versions(), "the CPU": " ".join((cpu.architecture, *cpu.names))}
 
 
 def _identities(inputs: InputSet) -> dict[str, str | int | None]:
@@ -128,11 +128,32 @@ def provenance(columns: Columns, model: Model, options: ScoringOptions) -> bytes
 def run_facts(name: str, places: Places, clock: Clock, scoring_seconds: float) -> RunFacts:
     """What the reports say of the run. `name` is that of its input."""
     return RunFacts(
-        input=name,
+        **_told(name, clock),
         output=places.output.name,
-        versions={"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
-        started=clock.began.isoformat(timespec="seconds"),
-        wall_seconds=clock.seconds,
         scoring_seconds=scoring_seconds,
         machine=f"{usable_cpus()} CPUs, {platform.machine()}, {platform.system()}",
     )
+
+
+def model_facts(name: str, model: Model, clock: Clock) -> dict[str, Any]:
+    """The fields of a `ModelRun`. `name` is that of its input."""
+    return {
+        **_told(name, clock),
+        "model": model.name,
+        "precision": model.precision,
+        "fingerprint": model.fingerprint,
+    }
+
+
+def _told(name: str, clock: Clock) -> dict[str, Any]:
+    """The fields of a `Run`."""
+    return {
+        "input": name,
+        "versions": {"python": platform.python_version(), **_versions()},
+        "started": clock.began.isoformat(timespec="seconds"),
+        "wall_seconds": clock.seconds,
+    }
+
+
+def _versions() -> dict[str, str]:
+    return {name: version(name) for name in PACKAGES}

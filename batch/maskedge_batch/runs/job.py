@@ -1,7 +1,7 @@
 """One job from beginning to end: check, plan, score shard by shard, put together, report."""
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO, Literal
@@ -23,6 +23,7 @@ from maskedge_batch.runs.local import LocalEngine
 from maskedge_batch.runs.model import Model, choose_model
 from maskedge_batch.runs.places import Places, choose_places
 from maskedge_batch.runs.plan import SHARD_ROWS, Plan, RowGroup, cut
+from maskedge_batch.runs.progress import OnProgress
 from maskedge_batch.runs.receipts import Receipt, Totals
 from maskedge_batch.runs.shard import Work
 from maskedge_batch.runs.stopping import StopRequest
@@ -37,7 +38,6 @@ __all__ = [
     "EngineName",
     "Job",
     "OnError",
-    "OnProgress",
     "Outcome",
     "Prepared",
     "make_plan",
@@ -50,9 +50,6 @@ log = logging.getLogger("maskedge_batch")
 
 OnError = Literal["stop", "skip"]
 EngineName = Literal["local", "ray"]
-
-OnProgress = Callable[[int, int], None]
-"""Called with how many rows are done and how many there are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,11 +229,7 @@ def _engine(job: Job, model: Model, stop: StopRequest, profile: Profile) -> Engi
 
 def model_of(job: Job) -> Model:
     """The job's model. Raises InputError where it is asked for more than it has, and BundleError."""
-    try:
-        model = choose_model(job.model, job.revision, job.precision)
-    except ValueError as error:
-        what = "maskedge's own model has no revisions" if job.model is None else str(error)
-        raise InputError(f"{what}: name a model of the Hub with --model, or leave --revision out.") from error
+    model = choose_model(job.model, job.revision, job.precision)
     top_k = job.scoring.top_k or 0
     if not 0 <= top_k <= model.vocab_size:
         raise InputError(

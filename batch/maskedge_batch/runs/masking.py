@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -12,18 +12,16 @@ import pyarrow as pa
 
 from maskedge_batch.evaluation.masking import Masking, mask_batches, masked_schema
 from maskedge_batch.inputs.arguments import files_of, named_inputs
-from maskedge_batch.inputs.input_set import InputSet
 from maskedge_batch.inputs.texts import open_texts
 from maskedge_batch.outputs.writing import ScoredWriter
-from maskedge_batch.runs.places import local_place, refuse_input
+from maskedge_batch.runs.places import local_place, refuse_existing, refuse_input
+from maskedge_batch.runs.progress import OnProgress, watched
 from maskedge_batch.runs.stopping import StopRequest
 from maskedge_batch.scoring.columns import check_texts
 from maskedge_batch.storage.locations import Place, locate
 from maskedge_batch.storage.publishing import staged
 
 __all__ = ["MaskJob", "MaskOutcome", "mask_file"]
-
-OnProgress = Callable[[int, int], None]
 
 METADATA = "maskedge_masking"
 """The key under which a masked file says how it was made; scoring it adds its own beside it."""
@@ -39,6 +37,8 @@ class MaskJob:
     """The masked file, Parquet, on this machine."""
     masking: Masking = field(default_factory=Masking)
     """How."""
+    overwrite: bool = False
+    """Whether a file that is there already is replaced."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ def mask_file(
 
     Raises:
         InputError: The input or its columns cannot be used.
-        OutputError: The file cannot go where it was asked to go.
+        OutputError: The file cannot go where it was asked to go, or one is there that may not be replaced.
         WriteError: It could not be written to the end.
         StoppedError: The job was stopped.
     """
@@ -87,30 +87,21 @@ def mask_file(
     arguments = named_inputs(job.input)
     output = local_place(job.output)
     refuse_input(locate(output), files_of(arguments))
+    refuse_existing([locate(output)], overwrite=job.overwrite)
     with open_texts(arguments, job.masking.text, stop.check, standard_input) as source:
         check_texts(source.schema, {job.masking.text: "--text-column"})
         notes = source.check_passed_on()
         schema = _with_provenance(masked_schema(source.schema, job.masking), job.masking)
+        batches = watched(source.batches(), source.num_rows, on_progress, stop.check)
         with staged(output) as (draft,):
             rows = 0
             with ScoredWriter(draft, output, schema, **source.writer_options) as writer:
-                for batch in mask_batches(_watched(source, on_progress, stop), job.masking, counts=counts):
+                for batch in mask_batches(batches, job.masking, counts=counts):
                     writer.write(batch)
                     rows += batch.num_rows
                     stop.check()
     masked = counts.pop("masked", 0)
     return MaskOutcome(output, source.num_rows, masked, rows, dict(counts.most_common()), notes)
-
-
-def _watched(source: InputSet, on_progress: OnProgress, stop: StopRequest) -> Iterator[pa.RecordBatch]:
-    """The source's batches. Progress is told of each when it is done with, and whether to stop is asked."""
-    done = 0
-    on_progress(done, source.num_rows)
-    for batch in source.batches():
-        yield batch
-        done += batch.num_rows
-        on_progress(done, source.num_rows)
-        stop.check()
 
 
 def _with_provenance(schema: pa.Schema, masking: Masking) -> pa.Schema:

@@ -9,6 +9,7 @@ from maskedge.bundle.cpu import cpu_features
 from maskedge.bundle.format import Bundle
 from maskedge.bundle.golden_vectors import choose_precision
 from maskedge.bundle.hub import find_bundle
+from maskedge_batch.errors import InputError
 
 __all__ = ["Model", "choose_model"]
 
@@ -28,6 +29,10 @@ class Model:
     vocab_size: int
     verification: Mapping[str, str | float]
     """How the graph compares with its checkpoint, from the manifest."""
+
+    def check_attention(self) -> None:
+        """Raises BundleNotFoundError where the graph has none of attention beside it."""
+        Bundle.open(self.path, verify=False).attention_graph(self.precision)
 
     def load(self, threads: int | None = None, before_batch: Callable[[int], None] | None = None) -> Predictor:
         """The predictor. Its files are taken to be those that `choose_model` compared with their hashes."""
@@ -56,10 +61,18 @@ def choose_model(source: str | Path | None, revision: str | None = None, precisi
 
     Raises:
         BundleError: There is no such bundle or graph, or a file, which is named, is missing or altered.
-        ValueError: A revision was given of what is not on the Hub.
+        InputError: A revision was given of what is not on the Hub.
     """
-    bundle = Bundle.open(find_bundle(source, revision))
+    bundle = Bundle.open(_found(source, revision))
     manifest = bundle.manifest
     chosen, entry = bundle.graph(choose_precision(manifest.graphs, precision, cpu_features()))
     figures = {name: value for name, value in entry.verification.items() if isinstance(value, str | int | float)}
     return Model(source, revision, bundle.path, manifest.name, chosen, bundle.fingerprint, manifest.vocab_size, figures)
+
+
+def _found(source: str | Path | None, revision: str | None) -> Path:
+    try:
+        return find_bundle(source, revision)
+    except ValueError as error:
+        what = "maskedge's own model has no revisions" if source is None else str(error)
+        raise InputError(f"{what}: name a model of the Hub with --model, or leave --revision out.") from error

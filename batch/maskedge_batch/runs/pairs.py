@@ -1,11 +1,8 @@
 """Minimal pairs from beginning to end: read, score, write, report, publish."""
 
 import json
-import platform
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import BinaryIO
@@ -13,16 +10,17 @@ from typing import BinaryIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from maskedge import Predictor
 from maskedge_batch.errors import InputError, OutputError
 from maskedge_batch.evaluation.pairs import PairScoring, pairs_schema, score_pairs
 from maskedge_batch.inputs.arguments import files_of, input_name, named_inputs
-from maskedge_batch.inputs.input_set import InputSet
 from maskedge_batch.inputs.texts import open_texts
 from maskedge_batch.outputs.writing import ScoredWriter
 from maskedge_batch.reports.pairs import PairsReport, PairsRun, measure_pairs
 from maskedge_batch.reports.pairs_rendering import pairs_html, pairs_json, pairs_markdown
-from maskedge_batch.runs.places import local_place, refuse_input, stem
+from maskedge_batch.runs.facts import Clock, model_facts
+from maskedge_batch.runs.model import Model, choose_model
+from maskedge_batch.runs.places import local_place, refuse_existing, refuse_input, stem
+from maskedge_batch.runs.progress import OnProgress, watched
 from maskedge_batch.runs.stopping import StopRequest
 from maskedge_batch.scoring.columns import check_texts
 from maskedge_batch.storage.faults import naming_failed_writes
@@ -30,8 +28,6 @@ from maskedge_batch.storage.locations import Place, locate
 from maskedge_batch.storage.publishing import staged
 
 __all__ = ["PairsJob", "PairsOutcome", "score_pairs_file"]
-
-OnProgress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +39,18 @@ class PairsJob:
     output: Place | None = None
     """The scored file on this machine, with the reports beside it; None: NAME.pairs.parquet beside the one file or
     directory of the input."""
-    model: Path | None = None
-    """A bundle's directory; None: the bundled English model."""
+    model: str | Path | None = None
+    """As of `Job`: a bundle's directory, or its id on the Hugging Face Hub; None: the bundled English model."""
     scoring: PairScoring = field(default_factory=PairScoring)
     """What is compared, and how."""
     by: tuple[str, ...] = ()
     """Columns that divide the pairs into groups."""
+    revision: str | None = None
+    """A branch, tag or commit of a model on the Hub."""
+    precision: str | None = None
+    """One of the bundle's graphs; None: the first that this CPU computes rightly."""
+    overwrite: bool = False
+    """Whether results that are there already are replaced."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,26 +90,28 @@ def score_pairs_file(
 
     Raises:
         InputError: The input or its columns cannot be used.
-        OutputError: The results cannot go where they were asked to go.
+        OutputError: The results cannot go where they were asked to go, or some are there that may not be replaced.
         WriteError: The results could not be written to the end.
         StoppedError: The job was stopped.
         BundleError: The model's bundle cannot be loaded.
     """
-    stop = stop or StopRequest()
-    began, start = datetime.now(UTC), time.monotonic()
+    stop, clock = stop or StopRequest(), Clock()
     arguments = named_inputs(job.input)
     output, *reports = finals = _places(job.output, arguments)
+    refuse_existing(map(locate, finals), overwrite=job.overwrite)
     with open_texts(arguments, job.scoring.good, stop.check, standard_input) as source:
         _check_columns(source.schema, job)
         notes = source.check_passed_on()
         with staged(*finals) as (scored, *drafts):
-            predictor = Predictor.load(job.model, before_batch=lambda tokens: stop.check())
-            schema = pairs_schema(source.schema, _provenance(job, predictor))
+            model = choose_model(job.model, job.revision, job.precision)
+            predictor = model.load(before_batch=lambda tokens: stop.check())
+            schema = pairs_schema(source.schema, _provenance(job, model))
+            pairs = score_pairs(source.batches(), predictor, job.scoring)
             with ScoredWriter(scored, output, schema, **source.writer_options) as writer:
-                for batch in _counted(score_pairs(source.batches(), predictor, job.scoring), source, on_progress, stop):
+                for batch in watched(pairs, source.num_rows, on_progress, stop.check):
                     writer.write(batch)
-            run = _run_facts(job, output, predictor, began, time.monotonic() - start)
-            report = _measured(scored, run, job)
+            facts = model_facts(input_name(arguments), model, clock)
+            report = _measured(scored, PairsRun(**facts, output=output.name, scoring=job.scoring), job)
             pages = (pairs_html(report), pairs_markdown(report), pairs_json(report))
             for draft, final, page in zip(drafts, reports, pages, strict=True):
                 with naming_failed_writes(final):
@@ -141,18 +145,6 @@ def _beside(arguments: Sequence[Place]) -> Path:
     return named.local.with_name(f"{stem(named)}.pairs.parquet")
 
 
-def _counted(
-    scored: Iterator[pa.RecordBatch], source: InputSet, on_progress: OnProgress, stop: StopRequest
-) -> Iterator[pa.RecordBatch]:
-    done = 0
-    on_progress(done, source.num_rows)
-    for batch in scored:
-        yield batch
-        done += batch.num_rows
-        on_progress(done, source.num_rows)
-        stop.check()
-
-
 def _measured(scored: Path, run: PairsRun, job: PairsJob) -> PairsReport:
     """The report, made from the file alone."""
     columns = [job.scoring.good, job.scoring.bad, *job.by, "mlm_status", "mlm_margin", "mlm_correct"]
@@ -160,28 +152,13 @@ def _measured(scored: Path, run: PairsRun, job: PairsJob) -> PairsReport:
         return measure_pairs(file.iter_batches(columns=list(dict.fromkeys(columns))), run, job.by)
 
 
-def _provenance(job: PairsJob, predictor: Predictor) -> bytes:
+def _provenance(job: PairsJob, model: Model) -> bytes:
     """What the scores came from, for the output's metadata. No times or paths: the same job gives the same bytes."""
     facts = {
-        "model": predictor.name,
-        "precision": predictor.precision,
-        "fingerprint": predictor.fingerprint,
+        "model": model.name,
+        "precision": model.precision,
+        "fingerprint": model.fingerprint,
         "maskedge": version("maskedge"),
         "options": asdict(job.scoring),
     }
     return json.dumps(facts, sort_keys=True).encode()
-
-
-def _run_facts(job: PairsJob, output: Path, predictor: Predictor, began: datetime, seconds: float) -> PairsRun:
-    packages = ("maskedge", "onnxruntime", "tokenizers", "numpy", "pyarrow")
-    return PairsRun(
-        input=input_name(named_inputs(job.input)),
-        output=output.name,
-        scoring=job.scoring,
-        model=predictor.name,
-        precision=predictor.precision,
-        fingerprint=predictor.fingerprint,
-        versions={"python": platform.python_version(), **{name: version(name) for name in packages}},
-        started=began.isoformat(timespec="seconds"),
-        wall_seconds=seconds,
-    )

@@ -2,7 +2,7 @@
 
 import errno
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,7 @@ from maskedge_batch.storage.faults import naming_failed_writes
 from maskedge_batch.storage.locations import Location, Place, locate
 from maskedge_batch.storage.publishing import sweep
 
-__all__ = ["Places", "choose_places", "local_place", "refuse_input", "stem"]
+__all__ = ["Places", "choose_places", "exists_already", "local_place", "refuse_existing", "refuse_input", "stem"]
 
 COMPLETE = "_SUCCESS"
 """Lies in a directory of parts when it is complete, as Spark and others have it."""
@@ -62,8 +62,7 @@ class Places:
                 writing them.
             WriteError: There is no room.
         """
-        with naming_failed_writes(self.output):
-            self._check()
+        self.check()
         with ExitStack() as stack:
             self._enter(stack)
             sweep(self.complete, *self.reports)
@@ -83,6 +82,16 @@ class Places:
             raise OutputError(
                 f"{home} cannot be written to ({error.strerror or error}): name another place with -o."
             ) from error
+
+    def check(self) -> None:
+        """Looks whether results can go there, as far as that can be told before they do; writes nothing.
+
+        Raises:
+            OutputError: They cannot.
+            WriteError: The place cannot be looked at.
+        """
+        with naming_failed_writes(self.output):
+            self._check()
 
     def _check(self) -> None:
         home = self.output.parent
@@ -163,6 +172,19 @@ def refuse_input(place: Location, files: Sequence[Location]) -> None:
     """Raises OutputError where a place for results is a file of the input."""
     if any(place.is_same(file) for file in files):
         raise OutputError(f"{place} is the input itself: name another file with -o.")
+
+
+def refuse_existing(places: Iterable[Location], *, overwrite: bool) -> None:
+    """Raises OutputError where a file is at a place for results, unless it may be replaced."""
+    for place in () if overwrite else places:
+        with naming_failed_writes(place):
+            if place.is_file():
+                raise OutputError(exists_already(place))
+
+
+def exists_already(place: Location) -> str:
+    """What is said of results that are there and may not be replaced."""
+    return f"{place} exists already: --overwrite replaces it, or name another place with -o."
 
 
 def stem(place: Location) -> str:

@@ -35,6 +35,12 @@ def test_it_says_which_is_better_overall_and_by_group(files: tuple[Path, Path], 
     assert {path.suffix for path in tmp_path.glob("after.against.before.*")} == {".html", ".md", ".json"}
 
 
+def test_the_files_may_be_named_by_globs(files: tuple[Path, Path], tmp_path: Path) -> None:
+    ran = compare(f"{tmp_path}/bef*", f"{tmp_path}/af*.parquet")
+    assert ran.exit_code == 0, ran.output
+    assert f"comparison {tmp_path}/after.against.before.html" in " ".join(ran.stdout.split())
+
+
 def test_json_goes_to_standard_output(files: tuple[Path, Path], tmp_path: Path) -> None:
     ran = compare(*files, "--key", "id", "--json", "-o", tmp_path / "there")
     told = json.loads(ran.stdout)

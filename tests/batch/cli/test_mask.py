@@ -65,3 +65,14 @@ def test_contradictions_are_refused(arguments: list[str], why: str, source: Path
 def test_a_file_that_is_not_there_is_one_line(tmp_path: Path) -> None:
     ran = mask(tmp_path / "none.txt", "-o", tmp_path / "masked.parquet")
     assert (ran.exit_code, ran.stderr) == (2, f"Error: There is no file {tmp_path}/none.txt: check its name.\n")
+
+
+def test_a_file_that_is_there_is_kept_unless_it_may_be_replaced(source: Path, tmp_path: Path) -> None:
+    masked = tmp_path / "masked.parquet"
+    masked.write_text("somebody's")
+    ran = mask(source, "-o", masked)
+    expected = f"Error: {masked} exists already: --overwrite replaces it, or name another place with -o.\n"
+    assert (ran.exit_code, ran.stderr) == (2, expected)
+    assert masked.read_text() == "somebody's"
+    assert mask(source, "-o", masked, "--overwrite").exit_code == 0
+    assert pq.read_metadata(masked).num_rows == 1

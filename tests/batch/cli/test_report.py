@@ -49,6 +49,14 @@ def test_a_directory_of_parts_has_its_report_made_anew(write_input: WriteInput, 
     assert json.loads(outcome.json.read_text())["rows"] == 30
 
 
+def test_files_may_be_named_by_a_glob(write_input: WriteInput, bundle: Path, tmp_path: Path) -> None:
+    score_file(Job(write_input({"text": ["the [MASK]"] * 30}), f"{tmp_path}/parts/", bundle, shard_rows=10))
+    ran = report(f"{tmp_path}/parts/part-00000[12].parquet", "--json")
+    assert ran.exit_code == 0, ran.output
+    assert json.loads(ran.stdout)["rows"] == 20
+    assert (tmp_path / "parts" / "part-000001.report.html").exists()
+
+
 def test_another_jobs_report_says_nothing_of_the_run(write_input: WriteInput, bundle: Path, tmp_path: Path) -> None:
     outcome = score_file(Job(write_input({"text": ["the [MASK]"] * 30}, "drawn"), model=bundle))
     write_scored_file(tmp_path / "drawn.scored.parquet", drawn_rows(30))

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from s3_store import S3Store
 from typer.testing import CliRunner
 
 from maskedge import Attention, Predictor
@@ -211,6 +213,86 @@ def test_the_command_writes_page_and_figures(treebank: Path, bundle: Path, tmp_p
     assert table[5]["previous"] == said["roles"]["previous"][1][1]
     assert pq.read_table(tmp_path / "out" / "relations.parquet").num_rows == 0  # too few cases
     assert "What each head of" in (tmp_path / "out" / "heads.html").read_text()
+
+
+def test_results_that_are_there_are_kept_unless_they_may_be_replaced(
+    treebank: Path, bundle: Path, tmp_path: Path
+) -> None:
+    relations = tmp_path / "out" / "relations.parquet"
+    relations.parent.mkdir()
+    relations.write_text("somebody's")
+    refused = run(treebank, "-o", tmp_path / "out", "--model", tmp_path / "no-bundle")
+    expected = f"Error: {relations} exists already: --overwrite replaces it, or name another place with -o.\n"
+    assert (refused.exit_code, refused.stderr) == (2, expected)
+    assert [path.name for path in relations.parent.iterdir()] == [relations.name]
+    assert run(treebank, "-o", tmp_path / "out", "--model", bundle, "--overwrite").exit_code == 0
+    assert pq.read_metadata(relations).num_rows == 0
+
+
+def test_a_store_is_no_place_for_the_results(treebank: Path, bundle: Path) -> None:
+    refused = run(treebank, "-o", "s3://bucket/out", "--model", bundle)
+    assert refused.exit_code == 2
+    assert "s3://bucket/out" in refused.stderr
+    assert "is not on this machine" in refused.stderr
+
+
+def test_a_model_of_the_hub_is_named_by_its_id_and_revision(
+    treebank: Path, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def download(name: str, revision: str | None) -> Path:
+        asked.append((name, revision))
+        return bundle
+
+    monkeypatch.setattr("maskedge.bundle.hub.download_bundle", download)
+    ran = run(treebank, "-o", tmp_path / "out", "--model", "org/tiny", "--revision", "v2", "--json")
+    assert ran.exit_code == 0, ran.output
+    assert asked == [("org/tiny", "v2")]
+    assert json.loads(ran.stdout)["run"]["model"] == "tiny"
+
+
+def test_a_corpus_is_files_directories_or_globs_annotated_or_not(
+    treebank: Path, bundle: Path, tmp_path: Path, words: list[str]
+) -> None:
+    folder = tmp_path / "corpus"
+    folder.mkdir()
+    shutil.copyfile(treebank, folder / "a.conllu")
+    rows = [{"text": " ".join(words[:4]), "more": 1}, {"text": None, "more": 2}]
+    (folder / "b.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    pq.write_table(pa.table({"text": [words[5]]}), folder / "c.parquet")  # of other columns
+    (folder / "README.md").write_text("what is no corpus")
+    named: list[list[Path | str]] = [
+        [folder],
+        [f"{folder}/*.*[ltu]"],
+        [folder / name for name in ("a.conllu", "b.jsonl", "c.parquet")],
+    ]
+    said = []
+    for number, places in enumerate(named):
+        ran = run(*places, "-o", tmp_path / str(number), "--model", bundle, "--json")
+        assert ran.exit_code == 0, ran.output
+        said.append(json.loads(ran.stdout))
+    assert said[0]["sentences"] == 2 + 1 + 1
+    assert said[0]["roles"] == said[1]["roles"] == said[2]["roles"]
+    assert [one["run"]["input"] for one in said] == ["corpus", "*.*[ltu]", "a.conllu and 2 more"]
+
+
+def test_standard_input_is_json_lines(bundle: Path, tmp_path: Path, words: list[str]) -> None:
+    lines = "".join(json.dumps({"sentence": " ".join(words[i : i + 4])}) + "\n" for i in range(3))
+    options = ["-o", str(tmp_path / "out"), "--model", str(bundle), "--text-column", "sentence", "--json"]
+    ran = CliRunner().invoke(app, ["heads", "-", *options], input=lines)
+    assert ran.exit_code == 0, ran.output
+    said = json.loads(ran.stdout)
+    assert (said["sentences"], said["run"]["input"]) == (3, "standard input")
+    refused = run("-", tmp_path / "none.conllu", "-o", tmp_path / "other", "--model", bundle)
+    assert "read alone" in refused.stderr
+
+
+def test_a_treebank_is_read_from_a_store(treebank: Path, bundle: Path, tmp_path: Path, s3: S3Store) -> None:
+    s3.put("ud/small.conllu", treebank.read_bytes())
+    ran = run("s3://corpus/ud", "-o", tmp_path / "out", "--model", bundle, "--json")
+    assert ran.exit_code == 0, ran.output
+    assert json.loads(ran.stdout)["sentences"] == 2
 
 
 def test_figures_are_those_of_the_predictor(treebank: Path, bundle: Path, predictor: Predictor, tmp_path: Path) -> None:

@@ -323,7 +323,7 @@ def test_what_is_no_scored_file_is_refused(write_scored: WriteScored, tmp_path: 
     with pytest.raises(InputError, match=r"There is no file .*none.parquet"):
         make_report([tmp_path / "none.parquet"])
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match="holds no Parquet file"):
+    with pytest.raises(InputError, match=r"holds no files to read: their names end in \.parquet"):
         make_report([tmp_path / "empty"])
     with pytest.raises(InputError, match=r"lacks the column 'mlm_status'"):
         make_report([write_scored([masked_row([-1.0])], without=("mlm_status",))])

@@ -14,7 +14,15 @@ from maskedge_batch.reports.pairs import PairsReport, PairsRun, measure_pairs
 from maskedge_batch.reports.pairs_rendering import pairs_html, pairs_json, pairs_markdown
 
 RUN = PairsRun(
-    "in.parquet", "out.parquet", PairScoring(), "tiny", "int8", "f" * 64, {"maskedge": "1"}, "2020-01-02T03:04:05", 1.5
+    input="in.parquet",
+    output="out.parquet",
+    scoring=PairScoring(),
+    model="tiny",
+    precision="int8",
+    fingerprint="f" * 64,
+    versions={"maskedge": "1", "numpy": "2.0"},
+    started="2020-01-02T03:04:05",
+    wall_seconds=1.5,
 )
 TYPES: dict[str, Any] = {
     "sentence_good": pa.string(),
@@ -89,6 +97,7 @@ def test_the_forms_say_the_same(rows: list[dict[str, Any]]) -> None:
         for group in report.grouped[0].groups.values():
             assert f"{group.value:.1%}" in page
         assert report.most_wrong[0].good in page
+        assert "maskedge 1, numpy 2.0" in page
 
 
 def test_text_of_the_input_stays_text(rows: list[dict[str, Any]]) -> None:

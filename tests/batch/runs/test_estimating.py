@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,12 @@ import pytest
 from typer.testing import CliRunner
 
 from maskedge_batch.cli.app import app
+from maskedge_batch.errors import StoppedError
+from maskedge_batch.inputs.arguments import named_inputs
 from maskedge_batch.runs.estimating import estimate
 from maskedge_batch.runs.job import Job, score_file
+from maskedge_batch.runs.stopping import StopRequest
+from maskedge_batch.scoring.options import ScoringOptions
 
 WriteInput = Callable[..., Path]
 Rows = list[dict[str, Any]]
@@ -64,3 +69,62 @@ def test_the_command_says_it(write_input: WriteInput, bundle: Path, sentences: R
     else:
         assert "240 in 1 file" in result.stdout
         assert "of it for the longest 1% of the texts" in result.stdout
+
+
+@pytest.fixture
+def job(write_input: WriteInput, bundle: Path, words: list[str]) -> Job:
+    """20 rows in 4 shards."""
+    return Job(write_input({"text": [f"{word} [MASK]" for word in words[:20]]}), model=bundle, shard_rows=5)
+
+
+def stop_half_way(job: Job) -> None:
+    stop = StopRequest()
+    with pytest.raises(StoppedError):
+        score_file(job, lambda done, total: stop.ask() if done >= 15 else None, stop)
+
+
+def contents(directory: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in directory.rglob("*") if path.is_file()}
+
+
+def foreseen(job: Job) -> str | None:
+    """What a dry run says of results that are there, which it leaves as they are."""
+    directory = Path(str(named_inputs(job.input)[0])).parent
+    before = contents(directory)
+    found = estimate(job).results
+    assert contents(directory) == before
+    return found
+
+
+def test_of_results_that_are_there_it_says_what_would_become(job: Job) -> None:
+    assert foreseen(job) is None
+    output = score_file(job).output
+    refused = f"The run would be refused. {output} exists already: --overwrite replaces it, or name another place"
+    assert str(foreseen(job)).startswith(refused)
+    assert foreseen(replace(job, resume=True)) == f"{output} is complete already: nothing would be scored."
+    assert foreseen(replace(job, overwrite=True)) == f"{output} exists already: it would be replaced."
+    other = replace(job, scoring=ScoringOptions(top_k=2), resume=True)
+    assert "would be refused" in str(foreseen(other))
+    assert "--predictions was 5 and is 2" in str(foreseen(other))
+
+
+def test_of_an_unfinished_run_it_says_how_much_is_done(job: Job) -> None:
+    stop_half_way(job)
+    assert foreseen(job) == "The run that was begun before would be gone on with: 2 of 4 shards are done."
+    other = replace(job, scoring=ScoringOptions(top_k=2))
+    assert "has an unfinished run of another job (--predictions was 5 and is 2)" in str(foreseen(other))
+    assert "would be thrown away" in str(foreseen(replace(other, overwrite=True)))
+
+
+def test_of_a_place_that_results_cannot_go_to_it_says_why(job: Job, tmp_path: Path) -> None:
+    assert "There is no directory" in str(foreseen(replace(job, output=tmp_path / "none" / "out.parquet")))
+    assert "is the input itself" in str(foreseen(replace(job, output=named_inputs(job.input)[0])))
+    assert "name one with -o" in str(foreseen(replace(job, input=[*named_inputs(job.input)] * 2)))
+
+
+def test_the_command_says_what_would_become_of_results(job: Job) -> None:
+    output = score_file(job).output
+    options = ["--model", str(job.model), "--shard-rows", "5", "--dry-run"]
+    result = CliRunner().invoke(app, ["score", str(job.input), *options])
+    assert result.exit_code == 0, result.output
+    assert result.stderr.startswith(f"Note: The run would be refused. {output} exists already")
