@@ -1,140 +1,169 @@
-"""Many rows scored in one run, and again in a run that is killed on the way: rows a second, memory, the same bytes.
+"""Many rows scored undisturbed, killed on the way, on a cluster that loses a machine, and from S3 to S3: rows a second,
+memory, and the same bytes each time.
 
-    .venv/bin/python benchmarks/bad_night.py --rows 1000000 [--engine ray --nodes 3]
+    .venv/bin/python benchmarks/bad_night.py --rows 1000000 --out docs/results/bad_night.json
 
-Rows are the example sentences, each with a number of its own, so that none is scored for another. Writes figures as
-JSON and memory over time as a picture.
+Figures are written after each night; a night that has them is not run again, so that nights may be run one by one
+(`--night`). Beside them memory over time is drawn.
 """
 
 import hashlib
 import json
-import subprocess
+import os
 import sys
 import tempfile
-import threading
-import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import matplotlib as mpl
-import pyarrow as pa
-import pyarrow.parquet as pq
 import typer
+from many_rows import score, write_rows
+from ray.cluster_utils import Cluster
+from s3_store import S3Store
+from watching import Incident, Process, Run, own_processes, succeed, watch
 
+from maskedge import Predictor
 from maskedge.bundle.threads import usable_cpus
 
 mpl.use("Agg")
 from matplotlib import pyplot as plt
 
-ROOT = Path(__file__).parents[1]
-EXAMPLES = ROOT / "examples" / "masked_sentences.parquet"
-ROWS_AT_ONCE = 50_000
-SECONDS = 0.5
-"""Between two looks at the memory."""
+KILLS = 2
+MACHINES = 3
+"""Of the cluster, one of which is lost. Each has a CPU and processes of its own."""
+STORE: dict[str, Any] = {"object_store_memory": 80 << 20, "include_dashboard": False}
+WORKER = b"ray::ShardScorer"
+POINTS = 400
+"""Of memory over time that are kept."""
+
+Figures = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What is scored in a night."""
+
+    source: Path
+    output: Path
+    seconds: float
+    """An undisturbed run takes so long; 0 where that is not known yet."""
+
+    def command(self, *options: str) -> list[str]:
+        """Scores the one into the other."""
+        return score(str(self.source), str(self.output), *options)
 
 
 def main(
     rows: Annotated[int, typer.Option(help="Rows to score.")] = 1_000_000,
-    kills: Annotated[int, typer.Option(help="How often the second run is killed.")] = 2,
+    night: Annotated[list[str] | None, typer.Option(help="Of those below; all by default.")] = None,
     scratch: Annotated[Path | None, typer.Option(help="Where the files go; a temporary directory by default.")] = None,
     out: Annotated[Path, typer.Option()] = Path("build/bad_night.json"),
 ) -> None:
-    """Score, kill, compare, and write the figures and the picture."""
-    with tempfile.TemporaryDirectory(dir=scratch) as directory:
-        place = Path(directory)
-        source = write_input(place / "input.parquet", rows)
-        undisturbed = watch(command(source, place / "undisturbed.parquet"))
-        disturbed = [
-            watch(command(source, place / "killed.parquet"), kill_after=undisturbed.seconds * part)
-            for part in (1 / (kills + 1) for _ in range(kills))
-        ]
-        disturbed.append(watch(command(source, place / "killed.parquet")))
-        same = digest(place / "undisturbed.parquet") == digest(place / "killed.parquet")
-        left = sorted(path.name for path in place.iterdir())
-    figures = {
-        "rows": rows,
-        "cpus": usable_cpus(),
-        "seconds": undisturbed.seconds,
-        "rows_per_second": rows / undisturbed.seconds,
-        "peak_megabytes": max(megabytes for _, megabytes in undisturbed.memory),
-        "kills": kills,
-        "seconds_with_kills": sum(run.seconds for run in disturbed),
-        "same_bytes": same,
-        "files_left": left,
+    """Run the nights, compare their files, and write figures and picture."""
+    figures = begun(out, rows)
+    for name in night or NIGHTS:
+        if name not in figures["nights"]:
+            with tempfile.TemporaryDirectory(dir=scratch) as directory:
+                figures["nights"][name] = run_night(name, Path(directory), rows, figures)
+            out.parent.mkdir(parents=True, exist_ok=True)
+            out.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+            draw(figures, out.with_suffix(".png"))
+            print(name, {key: value for key, value in figures["nights"][name].items() if key != "memory"})
+    if len({figures["nights"][name]["sha256"] for name in figures["nights"]}) > 1:
+        sys.exit("the nights' files differ")
+
+
+def begun(out: Path, rows: int) -> Figures:
+    """The figures that are there, if they are of as many rows and of this model; else none of any night."""
+    model = Predictor.load()
+    what = {"rows": rows, "cpus": usable_cpus(), "model": model.name, "fingerprint": model.fingerprint}
+    if out.is_file():
+        figures: Figures = json.loads(out.read_text(encoding="utf-8"))
+        if all(figures.get(name) == value for name, value in what.items()):
+            return figures
+    return {**what, "nights": {}}
+
+
+def run_night(name: str, place: Path, rows: int, figures: Figures) -> Figures:
+    """What a night comes to."""
+    nights = figures["nights"]
+    if name != "undisturbed" and "undisturbed" not in nights:
+        sys.exit(f"run the undisturbed night first: {name} happens in proportion to it")
+    source = write_rows(place / "input.parquet", rows)
+    job = Job(source, place / "scored.parquet", nights.get("undisturbed", {"seconds": 0.0})["seconds"])
+    runs = NIGHTS[name](job)
+    seconds = sum(run.seconds for run in runs)
+    curve = [
+        (at + begin, megabytes) for begin, run in zip(starts(runs), runs, strict=True) for at, megabytes in run.memory
+    ]
+    return {
+        "seconds": seconds,
+        "rows_per_second": rows / seconds,
+        "peak_megabytes": max(run.peak for run in runs),
+        "sha256": digest(job.output),
+        "files_left": sorted(path.name for path in place.iterdir()),
+        "incidents": starts(runs)[1:] if len(runs) > 1 else [],
+        "memory": [[round(at, 1), round(megabytes)] for at, megabytes in curve[:: len(curve) // POINTS + 1]],
     }
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
-    draw(undisturbed, disturbed, out.with_suffix(".png"))
-    print(json.dumps(figures, indent=1))
-    if not same:
-        sys.exit("the killed run's file differs from the undisturbed one's")
 
 
-def command(source: Path, output: Path) -> list[str]:
-    """The command line that scores."""
-    return [sys.executable, "-m", "maskedge_batch", "score", str(source), "-o", str(output), "--quiet"]
+def starts(runs: list[Run]) -> list[float]:
+    """When each began, seconds from the first one's start."""
+    return [sum(run.seconds for run in runs[:number]) for number in range(len(runs))]
 
 
-def write_input(path: Path, rows: int) -> Path:
-    """So many rows, no two of them alike."""
-    examples = [row for row in pq.read_table(EXAMPLES).to_pylist() if row["text"]]
-    parts = (range(start, min(start + ROWS_AT_ONCE, rows)) for start in range(0, rows, ROWS_AT_ONCE))
-    tables = (numbered(examples, numbers) for numbers in parts)
-    first = next(tables)
-    with pq.ParquetWriter(path, first.schema) as file:
-        for table in (first, *tables):
-            file.write_table(table)
-    return path
+def undisturbed(job: Job) -> list[Run]:
+    """A run that is left alone."""
+    return [succeed(watch(job.command()))]
 
 
-def numbered(examples: list[dict[str, Any]], numbers: range) -> pa.Table:
-    """Examples over and over, each with a number behind it."""
-    chosen = [examples[number % len(examples)] for number in numbers]
-    texts = [f"{row['text']} {number}" for number, row in zip(numbers, chosen, strict=True)]
-    return pa.table({"id": list(numbers), "text": texts, "target": [row["target"] for row in chosen]})
+def killed(job: Job) -> list[Run]:
+    """Runs that are killed (SIGKILL) at equal distances, and the one that ends."""
+    incident = Incident(job.seconds / (KILLS + 1), Process.kill)
+    return [*(watch(job.command(), incident) for _ in range(KILLS)), succeed(watch(job.command()))]
 
 
-@dataclass
-class Run:
-    """A process that was watched."""
+def machine_lost(job: Job) -> list[Run]:
+    """A run on a cluster, which loses one of its machines halfway."""
+    with cluster() as (machines, nodes):
+        lose = Incident(job.seconds / 2, lambda process: machines.remove_node(nodes[0], allow_graceful=False))
+        command = job.command("--engine", "ray", "--ray-address", machines.address)
+        return [succeed(watch(command, lose, processes=lambda process: [process.pid, *own_processes(WORKER)]))]
 
-    seconds: float = 0.0
-    memory: list[tuple[float, float]] = field(default_factory=list)
-    """Seconds since its start, resident megabytes."""
 
-
-def watch(arguments: list[str], kill_after: float | None = None) -> Run:
-    """Runs a command to its end, or kills it after so many seconds, and looks at its memory meanwhile."""
-    run, start = Run(), time.monotonic()
-    process = subprocess.Popen(arguments)
-    watcher = threading.Thread(target=lambda: run.memory.extend(resident(process, start)))
-    watcher.start()
+def store_to_store(job: Job) -> list[Run]:
+    """A run from a store into it."""
+    store = S3Store()
+    store.reset()
+    store.put("input.parquet", job.source.read_bytes())
+    command = score("s3://corpus/input.parquet", f"s3://corpus/{job.output.name}")
     try:
-        process.wait(kill_after)
-    except subprocess.TimeoutExpired:
-        process.kill()
-    process.wait()
-    watcher.join()
-    run.seconds = time.monotonic() - start
-    if kill_after is None and process.returncode:
-        sys.exit(f"{' '.join(arguments)} ended with {process.returncode}")
-    return run
+        run = succeed(watch(command, environment=os.environ | store.environment))
+        job.output.write_bytes(store.get(job.output.name))
+    finally:
+        store.stop()
+    return [run]
 
 
-def resident(process: "subprocess.Popen[bytes]", start: float) -> Iterator[tuple[float, float]]:
-    """Yields seconds and megabytes until the process ends."""
-    status = Path("/proc") / str(process.pid) / "status"
-    while process.poll() is None:
-        try:
-            lines = status.read_text().splitlines()
-            kilobytes = next((int(line.split()[1]) for line in lines if line.startswith("VmRSS")), 0)
-        except OSError:
-            return
-        if kilobytes:
-            yield time.monotonic() - start, kilobytes / 1024
-        time.sleep(SECONDS)
+NIGHTS: dict[str, Callable[[Job], list[Run]]] = {
+    "undisturbed": undisturbed,
+    "killed twice": killed,
+    "a cluster loses a machine": machine_lost,
+    "from S3 to S3": store_to_store,
+}
+
+
+@contextmanager
+def cluster() -> Iterator[tuple[Any, list[Any]]]:
+    """A cluster whose head only keeps the books, and its machines."""
+    machines: Any = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **STORE})
+    try:
+        yield machines, [machines.add_node(num_cpus=1, **STORE) for _ in range(MACHINES)]
+    finally:
+        machines.shutdown()
 
 
 def digest(path: Path) -> str:
@@ -143,24 +172,24 @@ def digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def draw(undisturbed: Run, disturbed: list[Run], path: Path) -> None:
-    """Memory over time: the undisturbed run, and below it the killed one's parts one after the other."""
-    figure, (above, below) = plt.subplots(2, 1, figsize=(8, 4.5), sharex=True, sharey=True, layout="constrained")
-    above.plot(*zip(*undisturbed.memory, strict=True), color="#2f6f73")
-    above.set_title("undisturbed", loc="left", fontsize=10)
-    begun = 0.0
-    for number, run in enumerate(disturbed):
-        below.plot([begun + at for at, _ in run.memory], [megabytes for _, megabytes in run.memory], color="#b45309")
-        begun += run.seconds
-        if number < len(disturbed) - 1:
-            below.axvline(begun, color="#1d1c1a", linestyle="--", linewidth=1)
-    below.set_title("killed at the dashed lines, and started again", loc="left", fontsize=10)
-    below.set_xlabel("seconds")
-    for axes in (above, below):
-        axes.set_ylabel("megabytes")
-        axes.set_ylim(bottom=0)
+def draw(figures: Figures, path: Path) -> None:
+    """Each night's memory over time; where it was killed, a dashed line."""
+    nights = figures["nights"]
+    size = (8, 0.8 + 1.5 * len(nights))
+    figure, rows = plt.subplots(
+        len(nights), 1, figsize=size, sharex=True, sharey=True, squeeze=False, layout="constrained"
+    )
+    for (name, night), (axes,) in zip(nights.items(), rows, strict=True):
+        axes.plot(*zip(*night["memory"], strict=True), color="#2f6f73")
+        for at in night["incidents"]:
+            axes.axvline(at, color="#b45309", linestyle="--", linewidth=1)
+        axes.set_title(f"{name}: {night['rows_per_second']:,.0f} rows a second", loc="left", fontsize=10)
+        axes.set_ylabel("MB")
         axes.spines[["top", "right"]].set_visible(False)
+    rows[-1, 0].set_xlabel("seconds")
+    rows[-1, 0].set_ylim(bottom=0)
     figure.savefig(path, dpi=150)
+    plt.close(figure)
 
 
 if __name__ == "__main__":

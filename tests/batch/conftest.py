@@ -110,11 +110,6 @@ def s3_server() -> Iterator[S3Store]:
 def s3(s3_server: S3Store, monkeypatch: pytest.MonkeyPatch) -> S3Store:
     """An S3 server whose bucket `corpus` is empty, and an environment in which `s3://corpus/...` lies there."""
     s3_server.reset()
-    for name, value in {
-        "AWS_ENDPOINT_URL": s3_server.endpoint,
-        "AWS_ACCESS_KEY_ID": "someone",
-        "AWS_SECRET_ACCESS_KEY": "secret",
-        "AWS_REGION": "us-east-1",
-    }.items():
+    for name, value in s3_server.environment.items():
         monkeypatch.setenv(name, value)
     return s3_server

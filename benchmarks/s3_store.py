@@ -1,4 +1,4 @@
-"""A real S3 server on loopback, with a door in front of it that can be told to fail requests."""
+"""A real S3 server on loopback, with a door in front of it that can be told to fail requests, for tests and figures."""
 
 from collections.abc import Callable, Iterable
 from threading import Thread
@@ -24,12 +24,19 @@ class S3Store:
         self._server = make_server("127.0.0.1", 0, self._answer, threaded=True, request_handler=Quiet)
         Thread(target=self._server.serve_forever, daemon=True).start()
         self.endpoint = f"http://127.0.0.1:{self._server.server_port}"
+        self.environment = {
+            "AWS_ENDPOINT_URL": self.endpoint,
+            "AWS_ACCESS_KEY_ID": "someone",
+            "AWS_SECRET_ACCESS_KEY": "secret",
+            "AWS_REGION": "us-east-1",
+        }
+        """The variables with which a program finds it."""
         self._client: Any = boto3.client(
             "s3",
             endpoint_url=self.endpoint,
-            region_name="us-east-1",
-            aws_access_key_id="someone",
-            aws_secret_access_key="secret",
+            region_name=self.environment["AWS_REGION"],
+            aws_access_key_id=self.environment["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=self.environment["AWS_SECRET_ACCESS_KEY"],
         )
 
     def _answer(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
