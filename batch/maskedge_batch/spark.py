@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from maskedge import Predictor
+from maskedge.bundle.engine import EngineChoice
 from maskedge_batch.scoring.batches import score_batches
 from maskedge_batch.scoring.columns import choose_columns, scored_schema
 from maskedge_batch.scoring.options import ScoringOptions
@@ -30,6 +31,7 @@ def score_frame(
     target_column: str | None = None,
     targets: bool = True,
     options: ScoringOptions = ScoringOptions(),  # noqa: B008  frozen
+    runtime: EngineChoice = "auto",
 ) -> "DataFrame":
     """The frame with the columns that `mlm-batch score` adds. As always in Spark, nothing is scored until they are
     asked for; and they are scored again whenever they are, unless the frame is written or cached.
@@ -43,6 +45,7 @@ def score_frame(
         target_column: The column with the masked words; None: "target" where there is one that can hold words.
         targets: False: no column holds masked words.
         options: What is to be found out of each row.
+        runtime: What runs the graph, as in `Job`; `auto` is chosen by each worker, for its own CPU.
 
     Raises:
         InputError: The frame lacks a column, or has one of a score's name.
@@ -54,14 +57,14 @@ def score_frame(
     bundle = None if model is None else os.fspath(model)
 
     def score(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        yield from score_batches(batches, _predictor(bundle, _task_cpus()), columns, options)
+        yield from score_batches(batches, _predictor(bundle, runtime, _task_cpus()), columns, options)
 
     return frame.mapInArrow(score, from_arrow_schema(scored_schema(schema)))
 
 
 @lru_cache(1)
-def _predictor(model: str | None, threads: int) -> Predictor:
-    return Predictor.load(model, threads=threads)
+def _predictor(model: str | None, runtime: EngineChoice, threads: int) -> Predictor:
+    return Predictor.load(model, engine=runtime, threads=threads)
 
 
 def _task_cpus() -> int:

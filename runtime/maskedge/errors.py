@@ -4,6 +4,7 @@ MaskedgeError
 ├── BundleError              a bundle cannot be used
 │   ├── BundleNotFoundError      there is none at the path
 │   └── BundleCorruptError       a file is missing, altered or malformed
+├── EngineError              what runs graphs is not installed, or does not compute what it should
 ├── PageError                a static page cannot be made
 └── TextError (ValueError)   a text cannot be scored; `status` says why
 
@@ -18,6 +19,7 @@ __all__ = [
     "BundleCorruptError",
     "BundleError",
     "BundleNotFoundError",
+    "EngineError",
     "Int8SaturationWarning",
     "MaskedgeError",
     "PageError",
@@ -40,6 +42,10 @@ class BundleNotFoundError(BundleError):
 
 class BundleCorruptError(BundleError):
     """A bundle's file is missing, was altered, or does not say what the format asks for."""
+
+
+class EngineError(MaskedgeError):
+    """An engine cannot run a bundle's graph: it is not installed, cannot read it, or computes something else."""
 
 
 class PageError(MaskedgeError):

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, Unpack
 
 from maskedge.bundle.cpu import cpu_features
-from maskedge.bundle.engine import BeforeBatch, Graph, open_graph
+from maskedge.bundle.engine import BeforeBatch, EngineChoice, EngineName, Graph
+from maskedge.bundle.engine_choice import open_attention_graph, open_graph
 from maskedge.bundle.format import Bundle
 from maskedge.bundle.golden_vectors import Verification, choose_precision, replay
 from maskedge.bundle.hub import find_bundle
@@ -52,6 +53,8 @@ class Predictor:
     """The arguments of calls that do not give their own."""
     pool: Executor | None = None
     """The threads that calls share; None: each starts its own. See `sharing_threads`."""
+    engine: EngineName = "onnxruntime"
+    """What runs the graph."""
 
     @classmethod
     def load(
@@ -60,11 +63,12 @@ class Predictor:
         *,
         revision: str | None = None,
         precision: str | None = None,
+        engine: EngineChoice = "auto",
         threads: int | None = None,
         verify: bool = True,
         before_batch: BeforeBatch | None = None,
     ) -> "Predictor":
-        """Opens a bundle.
+        """The predictor of a bundle, which is opened.
 
         Args:
             path: A bundle's directory, or its id on the Hugging Face Hub, such as `org/name`; the bundled English model
@@ -72,28 +76,29 @@ class Predictor:
             revision: A branch, tag or commit on the Hub.
             precision: One of the bundle's graphs. By default the first, unless this CPU computes that one wrongly (see
                 `maskedge.bundle.golden_vectors`).
+            engine: `onnxruntime` or `openvino`; `auto` is OpenVINO where that is installed, faster on this CPU, and
+                proved by the bundle's golden vectors.
             threads: Batches that run at once; by default as many as the process may use CPUs.
             verify: Whether every file is compared with its hash.
             before_batch: Called before each batch runs, with the number of tokens in it and from several threads at
                 once; to stop a call, it raises.
 
-        Returns:
-            The bundle's predictor.
-
         Raises:
             BundleNotFoundError: There is no such bundle, or no such graph in it.
             BundleCorruptError: A file of the bundle is missing, altered or malformed.
-            ValueError: A revision was given of what is not on the Hub.
+            EngineError: The engine is not installed, or does not compute what the golden vectors say.
+            ValueError: A revision was given of what is not on the Hub, or there is no such engine.
 
         Warns:
             Int8SaturationWarning: This CPU computes the int8 graph wrongly, or a slower graph is used instead.
         """
         bundle = Bundle.open(find_bundle(path, revision), verify=verify)
-        precision, entry = bundle.graph(choose_precision(bundle.manifest.graphs, precision, cpu_features()))
+        precision, _ = bundle.graph(choose_precision(bundle.manifest.graphs, precision, cpu_features()))
         encoder = TextEncoder.of_bundle(bundle)
         decoder = TextDecoder.of_bundle(bundle, encoder.tokenizer)
-        graph = open_graph(bundle.graph_file(entry), before_batch)
-        return cls(bundle, precision, graph, encoder, decoder, threads or usable_cpus(), CallOptions())
+        threads = threads or usable_cpus()
+        graph, engine = open_graph(bundle, precision, engine, threads, before_batch)
+        return cls(bundle, precision, graph, encoder, decoder, threads, CallOptions(), engine=engine)
 
     @property
     def name(self) -> str:
@@ -155,7 +160,8 @@ class Predictor:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """What pickle keeps: where the bundle lies, to open it again in another process. `before_batch` is not kept."""
-        return _reopen, (self.bundle.path, self.precision, self.threads, self.call_defaults)
+        load = partial(Predictor.load, precision=self.precision, engine=self.engine, threads=self.threads)
+        return load, (self.bundle.path,), {"call_defaults": self.call_defaults}
 
     def fill(self, texts: Sequence[str], *, top_k: int = 5, targets: Words | None = None) -> list[Fill]:
         """Fills the masks of texts, several masks of one text independently of each other.
@@ -308,7 +314,7 @@ class Predictor:
     def verify(self) -> Verification:
         """What replaying the graph's golden vectors finds: whether this CPU computes what the exporting machine did."""
         _, entry = self.bundle.graph(self.precision)
-        return replay(self.graph, self.precision, entry.golden, cpu_features())
+        return replay(self.graph, self.precision, entry.golden, cpu_features(), self.engine)
 
     def encode(self, text: str) -> EncodedText:
         """The text as the model reads it.
@@ -382,7 +388,7 @@ class Predictor:
     @cached_property
     def _attention_graph(self) -> Graph:
         """Opened when it is first asked for: it takes the memory of a second graph."""
-        return open_graph(self.bundle.graph_file(self.bundle.attention_graph(self.precision)))
+        return open_attention_graph(self.bundle, self.precision, self.engine, self.threads)
 
     @property
     def _workers(self) -> Workers:
@@ -391,7 +397,3 @@ class Predictor:
     @property
     def _model(self) -> MaskedLM:
         return MaskedLM(self.graph, self.encoder, self.decoder, self.bundle.manifest.vocab_size, self._workers)
-
-
-def _reopen(path: Path, precision: str, threads: int, options: CallOptions) -> Predictor:
-    return replace(Predictor.load(path, precision=precision, threads=threads), call_defaults=options)

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from maskedge import Fill, Predictor, TextError
+from maskedge.bundle.engine import EngineName
 
 BUNDLE = Path(__file__).parents[1] / "tiny_bundle"
 TEXTS = [f"the [MASK] water {'the ' * (number % 7)}{number}" for number in range(40)]
@@ -121,17 +122,17 @@ def test_coroutines_wait_for_a_predictor_without_blocking(tiny: Predictor) -> No
 FORKED = """
 import os, sys
 from maskedge import Predictor
-predictor = Predictor.load(sys.argv[1], threads=2)
+predictor = Predictor.load(sys.argv[1], engine=sys.argv[2], threads=2)
 before = predictor.fill(["the [MASK]", "the [MASK] water"] * 40)
 child = os.fork()
 if child == 0:
-    os._exit(0 if predictor.fill(["the [MASK]", "the [MASK] water"] * 40) == before else 1)
+    sys.exit(0 if predictor.fill(["the [MASK]", "the [MASK] water"] * 40) == before else 1)
 print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
 
 
-def test_a_forked_process_goes_on_with_its_predictor() -> None:
-    script = [sys.executable, "-W", "error", "-c", FORKED, str(BUNDLE)]
+def test_a_forked_process_goes_on_with_its_predictor(engine: EngineName) -> None:
+    script = [sys.executable, "-W", "error", "-c", FORKED, str(BUNDLE), engine]
     ran = subprocess.run(script, capture_output=True, text=True, timeout=60)
     assert (ran.stdout.strip(), ran.stderr) == ("0", "")
 
@@ -141,8 +142,10 @@ def test_a_spawned_process_is_given_a_predictor(tiny: Predictor) -> None:
         assert pool.apply_async(tiny.fill, (TEXTS[:3],)).get(timeout=60) == tiny.fill(TEXTS[:3])
 
 
-def test_a_pickled_predictor_is_the_same(bundle: Path) -> None:
-    predictor = Predictor.load(bundle, precision="fp32", threads=3).with_defaults(top_k=2, targets=["water", "the"])
+def test_a_pickled_predictor_is_the_same(bundle: Path, engine: EngineName) -> None:
+    opened = Predictor.load(bundle, precision="fp32", threads=3, engine=engine)
+    predictor = opened.with_defaults(top_k=2, targets=["water", "the"])
     copy = pickle.loads(pickle.dumps(predictor))
-    assert (copy.precision, copy.threads, copy.call_defaults) == ("fp32", 3, predictor.call_defaults)
+    assert (copy.precision, copy.threads, copy.engine) == ("fp32", 3, engine)
+    assert copy.call_defaults == predictor.call_defaults
     assert copy("the [MASK]") == predictor("the [MASK]")

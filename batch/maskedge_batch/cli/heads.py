@@ -30,6 +30,7 @@ def heads(
     model: options.Model = None,
     revision: options.Revision = None,
     precision: options.Precision = None,
+    runtime: options.Runtime = "auto",
     text_column: options.TextColumn = "text",
     limit: Annotated[int | None, typer.Option(min=1, help="Most sentences to read.", show_default="all")] = None,
     overwrite: options.Overwrite = False,
@@ -42,7 +43,7 @@ def heads(
 
     Example: mlm-batch heads en_ewt-ud-dev.conllu -o heads
     """
-    job = HeadsJob(source, output, model, revision, precision, text_column, limit, overwrite)
+    job = HeadsJob(source, output, model, revision, precision, text_column, limit, overwrite, runtime)
     with ProgressDisplay("reading") as display:
         outcome = report_on_heads(job, display.update, StopRequest.on_signals(), sys.stdin.buffer)
     if json:

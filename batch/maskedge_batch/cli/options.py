@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
+from maskedge.bundle.engine import EngineChoice
 from maskedge.inference.scoring import Method
 from maskedge_batch.runs.job import EngineName, OnError
 
@@ -28,6 +29,7 @@ __all__ = [
     "RayAddress",
     "Resume",
     "Revision",
+    "Runtime",
     "Sample",
     "ScoringMethod",
     "Seed",
@@ -71,6 +73,7 @@ Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit of a m
 Precision = Annotated[
     str | None, typer.Option(help="Which of the bundle's graphs.", show_default="the first that this CPU computes")
 ]
+Runtime = Annotated[EngineChoice, typer.Option(help="What runs the graph; auto is the faster one on this CPU.")]
 ScoringMethod = Annotated[
     Method, typer.Option(help="What is masked while a token of a text without masks is predicted.")
 ]

@@ -32,6 +32,7 @@ def pairs(
     model: options.Model = None,
     revision: options.Revision = None,
     precision: options.Precision = None,
+    runtime: options.Runtime = "auto",
     good: Annotated[str, typer.Option(help="The column with the sentences to prefer.")] = "sentence_good",
     bad: Annotated[str, typer.Option(help="The column with the others.")] = "sentence_bad",
     by: options.By = None,
@@ -51,7 +52,7 @@ def pairs(
     Example: mlm-batch pairs blimp.parquet --by UID
     """
     scoring = PairScoring(good, bad, method, normalize)
-    job = PairsJob(source, output, model, scoring, options.distinct(by), revision, precision, overwrite)
+    job = PairsJob(source, output, model, scoring, options.distinct(by), revision, precision, overwrite, runtime)
     with ProgressDisplay() as display:
         outcome = score_pairs_file(job, display.update, StopRequest.on_signals(), sys.stdin.buffer)
     for note in outcome.notes:

@@ -100,12 +100,14 @@ def _notes(a: ScoredFiles, b: ScoredFiles, unit: str | None) -> Iterator[str]:
 
 
 def _names(a: ScoredFiles, b: ScoredFiles) -> tuple[str, str]:
-    """What tells the two apart: the model; where that is the same, with its precision; else the files."""
+    """What tells the two apart: the model; where that is the same, with its precision or runtime; else the files."""
     one, other = a.provenance, b.provenance
     if one.model != other.model:
         return one.model, other.model
     if one.precision != other.precision:
         return f"{one.model} {one.precision}", f"{other.model} {other.precision}"
+    if one.runtime != other.runtime:
+        return f"{one.model} {one.runtime}", f"{other.model} {other.runtime}"
     return a.paths[0].name, b.paths[0].name
 
 

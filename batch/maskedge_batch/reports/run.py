@@ -25,5 +25,7 @@ class ModelRun(Run):
 
     model: str
     precision: str
+    runtime: str
+    """What ran the graph."""
     fingerprint: str
     """Of the bundle."""

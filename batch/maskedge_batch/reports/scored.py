@@ -38,6 +38,8 @@ class Provenance:
     """The job's, by their names: `text_column`, `target_column`, `top_k` and others."""
     verification: Mapping[str, Any]
     """How the bundle's graph compares with its checkpoint, from its manifest; empty where that is not known."""
+    runtime: str = "onnxruntime"
+    """What ran the graph; earlier versions had no other."""
 
     @property
     def text_column(self) -> str:
@@ -123,6 +125,7 @@ def _provenance(path: Location, schema: pa.Schema) -> Provenance:
             **{name: str(said[name]) for name in ("model", "precision", "fingerprint", "maskedge")},
             options=dict(said["options"]),
             verification=said.get("verification") or {},
+            runtime=str(said.get("runtime", Provenance.runtime)),
         )
         assert provenance.text_column
     except (KeyError, TypeError, ValueError) as error:
@@ -136,7 +139,7 @@ def _provenance(path: Location, schema: pa.Schema) -> Provenance:
 
 
 def _difference(one: Provenance, other: Provenance) -> str:
-    for name in ("model", "precision", "fingerprint", "maskedge", "options", "verification"):
+    for name in ("model", "precision", "runtime", "fingerprint", "maskedge", "options", "verification"):
         values = getattr(one, name), getattr(other, name)
         if name == "options" and values[0] != values[1]:
             return "; ".join(_options(*values))

@@ -6,10 +6,11 @@ import time
 from dataclasses import asdict
 from datetime import UTC, datetime
 from hashlib import sha256
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from maskedge.bundle.cpu import cpu_features
+from maskedge.bundle.engine import EngineName
 from maskedge.bundle.threads import usable_cpus
 from maskedge_batch.inputs.input_set import InputFile, InputSet
 from maskedge_batch.inputs.selection import Selection
@@ -22,8 +23,8 @@ from maskedge_batch.scoring.options import ScoringOptions
 
 __all__ = ["Clock", "environment", "fingerprint", "model_facts", "provenance", "run_facts"]
 
-PACKAGES = ("maskedge", "onnxruntime", "tokenizers", "numpy", "pyarrow")
-"""Other versions of them may compute or write other bytes."""
+PACKAGES = ("maskedge", "tokenizers", "numpy", "pyarrow")
+"""Other versions of them, and of what runs the graph, may compute or write other bytes."""
 
 FILES_NAMED = 100
 """Beyond so many, what is said of the input's files is said of all together."""
@@ -64,6 +65,7 @@ def fingerprint(
             "the model": model.name,
             "the bundle": model.fingerprint,
             "the precision": model.precision,
+            "the runtime": model.runtime,
             "how the bundle was verified": sha256(json.dumps(dict(model.verification)).encode()).hexdigest(),
             "--text-column": columns.text,
             "--target-column": columns.target,
@@ -73,15 +75,15 @@ def fingerprint(
             "--single-piece-targets": str(options.single_piece_targets),
             "--tokens": str(options.tokens),
             "--shard-rows": shard_rows,
-            **environment(),
+            **environment(model.runtime),
         }
     )
 
 
-def environment() -> dict[str, str]:
-    """What of this machine the bytes depend on."""
+def environment(runtime: EngineName) -> dict[str, str]:
+    """What of this machine the bytes depend on where that runs the graph."""
     cpu = cpu_features()
-    return {**_versions(), "the CPU": " ".join((cpu.architecture, *cpu.names))}
+    return {**_versions(runtime), "the CPU": " ".join((cpu.architecture, *cpu.names))}
 
 
 def _identities(inputs: InputSet) -> dict[str, str | int | None]:
@@ -117,6 +119,7 @@ def provenance(columns: Columns, model: Model, options: ScoringOptions) -> bytes
     facts = {
         "model": model.name,
         "precision": model.precision,
+        "runtime": model.runtime,
         "fingerprint": model.fingerprint,
         "verification": dict(model.verification),
         "maskedge": version("maskedge"),
@@ -125,10 +128,10 @@ def provenance(columns: Columns, model: Model, options: ScoringOptions) -> bytes
     return json.dumps(facts, sort_keys=True).encode()
 
 
-def run_facts(name: str, places: Places, clock: Clock, scoring_seconds: float) -> RunFacts:
+def run_facts(name: str, places: Places, model: Model, clock: Clock, scoring_seconds: float) -> RunFacts:
     """What the reports say of the run. `name` is that of its input."""
     return RunFacts(
-        **_told(name, clock),
+        **_told(name, model, clock),
         output=places.output.name,
         scoring_seconds=scoring_seconds,
         machine=f"{usable_cpus()} CPUs, {platform.machine()}, {platform.system()}",
@@ -138,22 +141,31 @@ def run_facts(name: str, places: Places, clock: Clock, scoring_seconds: float) -
 def model_facts(name: str, model: Model, clock: Clock) -> dict[str, Any]:
     """The fields of a `ModelRun`. `name` is that of its input."""
     return {
-        **_told(name, clock),
+        **_told(name, model, clock),
         "model": model.name,
         "precision": model.precision,
+        "runtime": model.runtime,
         "fingerprint": model.fingerprint,
     }
 
 
-def _told(name: str, clock: Clock) -> dict[str, Any]:
+def _told(name: str, model: Model, clock: Clock) -> dict[str, Any]:
     """The fields of a `Run`."""
     return {
         "input": name,
-        "versions": {"python": platform.python_version(), **_versions()},
+        "versions": {"python": platform.python_version(), **_versions(model.runtime)},
         "started": clock.began.isoformat(timespec="seconds"),
         "wall_seconds": clock.seconds,
     }
 
 
-def _versions() -> dict[str, str]:
-    return {name: version(name) for name in PACKAGES}
+def _versions(runtime: EngineName) -> dict[str, str]:
+    return {name: _version(name) for name in (PACKAGES[0], runtime, *PACKAGES[1:])}
+
+
+def _version(package: str) -> str:
+    """On another machine what runs the graph may be missing."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"

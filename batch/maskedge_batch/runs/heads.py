@@ -9,6 +9,7 @@ from typing import BinaryIO
 import pyarrow.parquet as pq
 
 from maskedge import Predictor
+from maskedge.bundle.engine import EngineChoice
 from maskedge_batch.heads.analysis import HeadsAnalysis, analyse_heads
 from maskedge_batch.heads.corpus import Corpus, corpus_files, open_corpus
 from maskedge_batch.heads.rendering import heads_html
@@ -49,6 +50,8 @@ class HeadsJob:
     """Most sentences that are read; None: all."""
     overwrite: bool = False
     """Whether results that are there already are replaced."""
+    runtime: EngineChoice = "auto"
+    """What runs the graph, as of `Job`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,11 +93,12 @@ def report_on_heads(
         WriteError: The results could not be written to the end.
         StoppedError: The job was stopped.
         BundleError: The bundle cannot be loaded, or has no attention graph.
+        EngineError: As `score_file`.
     """
     stop, clock = stop or StopRequest(), Clock()
     arguments = named_inputs(job.input)
     finals = _places(job)
-    model = choose_model(job.model, job.revision, job.precision)
+    model = choose_model(job.model, job.revision, job.precision, job.runtime)
     model.check_attention()
     _refuse_inputs(finals, corpus_files(arguments))
     with open_corpus(arguments, job.text_column, stop.check, standard_input) as corpus:

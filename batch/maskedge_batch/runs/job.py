@@ -8,6 +8,7 @@ from typing import BinaryIO, Literal
 
 import pyarrow as pa
 
+from maskedge.bundle.engine import EngineChoice
 from maskedge_batch.errors import InputError, WorkerError
 from maskedge_batch.inputs.arguments import files_of, input_name, named_inputs
 from maskedge_batch.inputs.input_set import InputSet, SetAside
@@ -76,6 +77,8 @@ class Job:
     """A branch, tag or commit of a model on the Hub."""
     precision: str | None = None
     """One of the bundle's graphs; None: the first that this CPU computes rightly."""
+    runtime: EngineChoice = "auto"
+    """What runs the graph, `onnxruntime` or `openvino`; `auto`: the faster one, as `Predictor.load` says."""
     memory_budget: int = MEMORY_BUDGET
     """Bytes for rows on their way, as `score_batches` says. It changes no result."""
     selection: Selection = field(default_factory=Selection)
@@ -162,6 +165,7 @@ def score_file(
         WorkerError: A cluster's worker failed, or was lost too often.
         StoppedError: The job was stopped.
         BundleError: The model's bundle cannot be loaded.
+        EngineError: What is to run the graph is not installed, or does not compute what it should.
     """
     stop, clock = stop or StopRequest(), Clock()
     arguments = named_inputs(job.input)
@@ -229,7 +233,7 @@ def _engine(job: Job, model: Model, stop: StopRequest, profile: Profile) -> Engi
 
 def model_of(job: Job) -> Model:
     """The job's model. Raises InputError where it is asked for more than it has, and BundleError."""
-    model = choose_model(job.model, job.revision, job.precision)
+    model = choose_model(job.model, job.revision, job.precision, job.runtime)
     top_k = job.scoring.top_k or 0
     if not 0 <= top_k <= model.vocab_size:
         raise InputError(
@@ -290,7 +294,8 @@ class _Run:
             yield from self.engine.run(missing, work, progress)
 
     def _facts(self, totals: Totals) -> RunFacts:
-        facts = run_facts(self.prepared.name, self.places, self.clock, totals.seconds / self.engine.workers)
+        seconds = totals.seconds / self.engine.workers
+        facts = run_facts(self.prepared.name, self.places, self.model, self.clock, seconds)
         return replace(facts, left_out=tuple(_left_out(one) for one in self.prepared.inputs.set_aside))
 
     def _as_it_was(self) -> Report:

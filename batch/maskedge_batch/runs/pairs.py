@@ -10,6 +10,7 @@ from typing import BinaryIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from maskedge.bundle.engine import EngineChoice
 from maskedge_batch.errors import InputError, OutputError
 from maskedge_batch.evaluation.pairs import PairScoring, pairs_schema, score_pairs
 from maskedge_batch.inputs.arguments import files_of, input_name, named_inputs
@@ -51,6 +52,8 @@ class PairsJob:
     """One of the bundle's graphs; None: the first that this CPU computes rightly."""
     overwrite: bool = False
     """Whether results that are there already are replaced."""
+    runtime: EngineChoice = "auto"
+    """What runs the graph, as of `Job`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +97,7 @@ def score_pairs_file(
         WriteError: The results could not be written to the end.
         StoppedError: The job was stopped.
         BundleError: The model's bundle cannot be loaded.
+        EngineError: As `score_file`.
     """
     stop, clock = stop or StopRequest(), Clock()
     arguments = named_inputs(job.input)
@@ -103,7 +107,7 @@ def score_pairs_file(
         _check_columns(source.schema, job)
         notes = source.check_passed_on()
         with staged(*finals) as (scored, *drafts):
-            model = choose_model(job.model, job.revision, job.precision)
+            model = choose_model(job.model, job.revision, job.precision, job.runtime)
             predictor = model.load(before_batch=lambda tokens: stop.check())
             schema = pairs_schema(source.schema, _provenance(job, model))
             pairs = score_pairs(source.batches(), predictor, job.scoring)
@@ -157,6 +161,7 @@ def _provenance(job: PairsJob, model: Model) -> bytes:
     facts = {
         "model": model.name,
         "precision": model.precision,
+        "runtime": model.runtime,
         "fingerprint": model.fingerprint,
         "maskedge": version("maskedge"),
         "options": asdict(job.scoring),

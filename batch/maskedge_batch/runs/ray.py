@@ -61,7 +61,7 @@ class ShardScorer:
 
     def open(self, expected: Mapping[str, str]) -> Refusal | None:
         """Loads the model, if this machine computes and writes the same bytes as the driver's does."""
-        own = environment()
+        own = environment(self._model.runtime)
         differing = [f"{name} is {own[name]}, not {value}" for name, value in expected.items() if own[name] != value]
         if differing:
             return Refusal(WorkerError, f"{socket.gethostname()} is no worker for this run: {'; '.join(differing)}.")
@@ -213,7 +213,7 @@ class _Pool:
         self._stored = ray.put(work)
         self._arguments = (model, threads)
         self._actor: Any = ray.remote(num_cpus=threads, max_restarts=0, max_task_retries=0)(ShardScorer)
-        self._expected = environment()
+        self._expected = environment(model.runtime)
         self._workers: list[_Worker] = []
         for _ in range(actors):
             self._hire()

@@ -1,9 +1,9 @@
-"""Running a bundle's graph: the one place that knows onnxruntime."""
+"""Running a bundle's graph: what every engine does, and the one place that knows onnxruntime."""
 
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -15,15 +15,21 @@ from maskedge.arrays import Int64Array
 
 __all__ = [
     "BeforeBatch",
+    "EngineChoice",
+    "EngineName",
     "Graph",
     "Int64Array",
     "OnnxGraph",
     "Outputs",
     "WatchedGraph",
     "graph_inputs",
-    "open_graph",
     "session_options",
 ]
+
+EngineName = Literal["onnxruntime", "openvino"]
+"""What runs graphs, by the name of its package."""
+EngineChoice = Literal["auto", "onnxruntime", "openvino"]
+"""An engine that is asked for, or `auto`, as `maskedge.bundle.engine_choice` says."""
 
 Outputs = dict[str, npt.NDArray[np.generic]]
 
@@ -104,9 +110,3 @@ class WatchedGraph:
         """The outputs of these names, by name. What the function raises is raised, and the batch does not run."""
         self._before_batch(inputs["input_ids"].size)
         return self._graph.run(outputs, inputs)
-
-
-def open_graph(path: Path, before_batch: BeforeBatch | None = None) -> Graph:
-    """The graph of a file, watched where there is something to call."""
-    graph = OnnxGraph(path)
-    return graph if before_batch is None else WatchedGraph(graph, before_batch)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from maskedge.bundle.cpu import CpuFeatures
-from maskedge.bundle.engine import Graph, graph_inputs
+from maskedge.bundle.engine import EngineName, Graph, graph_inputs
 from maskedge.bundle.format import GoldenVector, GraphEntry
 from maskedge.errors import Int8SaturationWarning
 
@@ -41,6 +41,8 @@ class Verification:
     """The largest difference that rounding explains, nats: `TOLERANCE`."""
     cpu: CpuFeatures
     """What this CPU can multiply 8-bit integers with."""
+    engine: EngineName = "onnxruntime"
+    """What ran the graph."""
 
     @property
     def passed(self) -> bool:
@@ -56,7 +58,13 @@ class Verification:
         return can and not self.passed and (self.cpu.int8_saturates or not self.cpu.known)
 
 
-def replay(graph: Graph, precision: str, golden: tuple[GoldenVector, ...], cpu: CpuFeatures) -> Verification:
+def replay(
+    graph: Graph,
+    precision: str,
+    golden: tuple[GoldenVector, ...],
+    cpu: CpuFeatures,
+    engine: EngineName = "onnxruntime",
+) -> Verification:
     """What running a precision's golden vectors on its graph, one at a time, finds in comparison with the record."""
     found = [_replay_one(graph, vector) for vector in golden]
     return Verification(
@@ -66,6 +74,7 @@ def replay(graph: Graph, precision: str, golden: tuple[GoldenVector, ...], cpu: 
         same_best_tokens=all(same for _, same in found),
         tolerance=tolerance_of(precision),
         cpu=cpu,
+        engine=engine,
     )
 
 

@@ -17,6 +17,7 @@ from typing import Annotated, Any
 
 import typer
 
+from maskedge.bundle.engine import EngineChoice
 from maskedge.bundle.format import Bundle
 from maskedge.bundle.hub import find_bundle
 from maskedge.cli.attention_files import AttentionFile, Format, check_directory, leftovers, write_attention
@@ -27,7 +28,7 @@ from maskedge.cli.messages import complain, fail, message_of, open_console, prin
 from maskedge.cli.prompt import COMMANDS, Dialogue, EndOfDialogue
 from maskedge.cli.result_tables import fill_table, score_table, scores_table
 from maskedge.cli.verification_table import verification_table
-from maskedge.errors import BundleNotFoundError, MaskedgeError, TextError
+from maskedge.errors import BundleNotFoundError, EngineError, MaskedgeError, TextError
 from maskedge.explanation import Explanation, explain
 from maskedge.extras import exit_without_extra
 from maskedge.inference.scoring import Method
@@ -50,6 +51,7 @@ Model = Annotated[
 Precision = Annotated[
     str | None, typer.Option(help="Which of the bundle's graphs to run.", show_default="the bundle's first")
 ]
+Runtime = Annotated[EngineChoice, typer.Option(help="What runs the graph; auto is the faster one on this CPU.")]
 TopK = Annotated[int, typer.Option("--top-k", "-k", min=1, help="Candidates to show for each mask.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object a line, for machines.")]
 
@@ -64,24 +66,35 @@ def main() -> None:
     try:
         app(prog_name="mlm")
     except MaskedgeError as error:
-        fail(error, USAGE_ERROR if isinstance(error, BundleNotFoundError) else FAILURE)
+        fail(error, USAGE_ERROR if isinstance(error, (BundleNotFoundError, EngineError)) else FAILURE)
 
 
 @app.callback(invoke_without_command=True)
-def _prompt(context: typer.Context, model: Model = None, precision: Precision = None, top_k: TopK = 5) -> None:
+def _prompt(
+    context: typer.Context,
+    model: Model = None,
+    precision: Precision = None,
+    runtime: Runtime = "auto",
+    top_k: TopK = 5,
+) -> None:
     """Fill masks, score sentences, and explain predictions on a plain CPU. Without a command: an interactive prompt."""
     if context.invoked_subcommand is None:
-        _converse(Dialogue(lambda path: _load(path, None), _load(model, precision), top_k))
-    elif (model, precision, top_k) != (None, None, 5):
+        _converse(Dialogue(lambda path: _load(path, None, runtime), _load(model, precision, runtime), top_k))
+    elif (model, precision, runtime, top_k) != (None, None, "auto", 5):
         fail(f"options come after the command: mlm {context.invoked_subcommand} ... --model PATH", USAGE_ERROR)
 
 
 @app.command()
 def fill(
-    texts: Texts, model: Model = None, precision: Precision = None, top_k: TopK = 5, as_json: Json = False
+    texts: Texts,
+    model: Model = None,
+    precision: Precision = None,
+    runtime: Runtime = "auto",
+    top_k: TopK = 5,
+    as_json: Json = False,
 ) -> None:
     """Fill the masks of texts, written [MASK] or <mask>."""
-    predictor, console = _load(model, precision), open_console()
+    predictor, console = _load(model, precision, runtime), open_console()
 
     def show(answer: Any) -> None:
         console.print(fill_table(answer, predictor.mask_token), "", sep="\n")
@@ -96,10 +109,11 @@ def score(
     method: Annotated[Method, typer.Option(help="What is masked while a token is asked for.")] = "original",
     model: Model = None,
     precision: Precision = None,
+    runtime: Runtime = "auto",
     as_json: Json = False,
 ) -> None:
     """Score texts without masks: each token's probability given the others, and the text's pseudo-perplexity."""
-    predictor = _load(model, precision)
+    predictor = _load(model, precision, runtime)
     scores: list[SentenceScore] = []
     try:
         _answer_all(texts, lambda text: predictor.score([text], method=method)[0], scores.append, as_json=as_json)
@@ -118,6 +132,7 @@ def explain_text(
     image: Annotated[Path | None, typer.Option(help="Draw the explanation too: a PNG or SVG file.")] = None,
     model: Model = None,
     precision: Precision = None,
+    runtime: Runtime = "auto",
     top_k: TopK = 5,
     as_json: Json = False,
 ) -> None:
@@ -126,7 +141,7 @@ def explain_text(
     A candidate's logit gap is its logit less the best one's, its share its part of the shown candidates' probability.
     """
     save = _picture_saver(image)
-    predictor = _load(model, precision)
+    predictor = _load(model, precision, runtime)
     with _usage_errors():
         explanation = _explain(predictor, _whole_text(text), word, top_k, influence=influence)
     save(explanation)
@@ -151,6 +166,7 @@ def attention(
     ] = [Format.PNG, Format.HTML],  # noqa: B006  Typer copies it
     model: Model = None,
     precision: Precision = None,
+    runtime: Runtime = "auto",
     as_json: Json = False,
 ) -> None:
     """Draw where each attention head looks: a picture a head, a sheet with all of them, and a page to explore.
@@ -161,7 +177,7 @@ def attention(
         _check_matplotlib(f"mlm attention --format {next(kind for kind in formats if kind.is_picture)}")
     with _directory_errors(out):
         check_directory(out)
-    predictor = _load(model, precision)
+    predictor = _load(model, precision, runtime)
     with _usage_errors():
         view = view_attention(predictor.attend(_whole_text(text)), predictor, layer or [], head or [])
     with _directory_errors(out):
@@ -192,9 +208,9 @@ def page(
 
 
 @app.command()
-def info(model: Model = None, as_json: Json = False) -> None:
+def info(model: Model = None, runtime: Runtime = "auto", as_json: Json = False) -> None:
     """Describe a bundle: what it was made of, its graphs and how they were proved, and this machine."""
-    description = describe(_load(model, None))
+    description = describe(_load(model, None, runtime))
     if as_json:
         print_json(description)
     else:
@@ -202,11 +218,11 @@ def info(model: Model = None, as_json: Json = False) -> None:
 
 
 @app.command()
-def verify(model: Model = None, precision: Precision = None, as_json: Json = False) -> None:
+def verify(model: Model = None, precision: Precision = None, runtime: Runtime = "auto", as_json: Json = False) -> None:
     """Replay a bundle's golden vectors: does it give on this CPU what it gave where it was made? Exit code 1 if not."""
-    predictor = _load(model, precision)
+    predictor = _load(model, precision, runtime)
     rest = [name for name in predictor.bundle.manifest.graphs if name != predictor.precision and precision is None]
-    found = [opened.verify() for opened in (predictor, *(_load(model, name) for name in rest))]
+    found = [opened.verify() for opened in (predictor, *(_load(model, name, runtime) for name in rest))]
     if as_json:
         for verification in found:
             print_json(asdict(verification) | {"passed": verification.passed, "saturates": verification.saturates})
@@ -276,8 +292,8 @@ def _state_directory() -> Path:
     return (Path(configured) if configured else Path("~/.local/state").expanduser()) / "maskedge"
 
 
-def _load(model: str | None, precision: str | None) -> Predictor:
-    return Predictor.load(model, precision=precision)
+def _load(model: str | None, precision: str | None, runtime: EngineChoice) -> Predictor:
+    return Predictor.load(model, precision=precision, engine=runtime)
 
 
 def _answer_all(

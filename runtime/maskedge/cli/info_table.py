@@ -46,8 +46,10 @@ class Description:
     graphs: tuple[GraphDescription, ...]
     """The first is the default."""
     cpu: CpuFeatures
+    runtime: str
+    """What runs the graphs on this machine."""
     threads: int
-    """Batches run at once on this machine."""
+    """Batches run at once."""
     versions: Mapping[str, str]
 
 
@@ -68,8 +70,9 @@ def describe(predictor: Predictor) -> Description:
             for precision, graph in manifest.graphs.items()
         ),
         cpu=cpu_features(),
+        runtime=predictor.engine,
         threads=predictor.threads,
-        versions={name: version(name) for name in ("maskedge", "onnxruntime", "tokenizers", "numpy")},
+        versions={name: version(name) for name in ("maskedge", predictor.engine, "tokenizers", "numpy")},
     )
 
 
@@ -121,5 +124,6 @@ def _formatted(value: float | None, form: str) -> str:
 
 def _machine(description: Description) -> Iterator[tuple[str, RenderableType]]:
     yield "this CPU", cpu_line(description.cpu)
+    yield "runtime", description.runtime
     yield "threads", str(description.threads)
     yield "versions", ", ".join(f"{name} {number}" for name, number in description.versions.items())

@@ -14,10 +14,11 @@ __all__ = ["cpu_line", "verification_table"]
 
 def verification_table(name: str, files: int, verifications: Sequence[Verification]) -> RenderableType:
     """A row for each graph, and what the differences mean on this CPU."""
-    table = plain_table("graph", ">golden vectors", ">largest difference", ">allowed", "best tokens", "")
+    table = plain_table("graph", "runtime", ">golden vectors", ">largest difference", ">allowed", "best tokens", "")
     for found in verifications:
         table.add_row(
             found.precision,
+            found.engine,
             str(found.vectors),
             f"{found.max_logprob_difference:.1e} nats",
             f"{found.tolerance:g} nats",

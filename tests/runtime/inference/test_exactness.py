@@ -1,4 +1,5 @@
-"""A text's floats are the same bits whatever it is batched with and however many threads run: every == is exact."""
+"""A text's floats are the same bits whatever it is batched with and however many threads run, in each engine: every ==
+is exact."""
 
 import random
 from collections.abc import Callable
@@ -10,7 +11,7 @@ import pytest
 from tokenizers import Tokenizer
 
 from maskedge import Fill, MaskFill, Predictor, SentenceScore, TargetScore
-from maskedge.bundle.engine import OnnxGraph
+from maskedge.bundle.engine import EngineName, OnnxGraph
 
 Ask = Callable[..., dict[str, Any]]
 DrawTexts = Callable[..., list[str]]
@@ -19,10 +20,15 @@ SEEDS = range(4)
 
 
 @pytest.fixture(scope="module", params=["int8", "fp32", "english"])
-def model(request: pytest.FixtureRequest, bundle: Path) -> Predictor:
+def model(request: pytest.FixtureRequest, bundle: Path, engine: EngineName) -> Predictor:
     if request.param == "english":
-        return Predictor.load(threads=2)
-    return Predictor.load(bundle, precision=request.param, threads=2)
+        return Predictor.load(threads=2, engine=engine)
+    return Predictor.load(bundle, precision=request.param, threads=2, engine=engine)
+
+
+@pytest.fixture(scope="module", params=["int8", "fp32"])
+def predictor(request: pytest.FixtureRequest, bundle: Path, engine: EngineName) -> Predictor:
+    return Predictor.load(bundle, precision=request.param, threads=2, engine=engine)
 
 
 def shuffled(texts: list[str], seed: int) -> list[str]:
@@ -56,12 +62,14 @@ def test_a_full_batch_of_one_length_scores_each_row_as_alone(model: Predictor) -
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("precision", ["int8", "fp32"])
 def test_results_are_independent_of_the_number_of_threads(
-    bundle: Path, draw_texts: DrawTexts, precision: str, seed: int
+    bundle: Path, engine: EngineName, draw_texts: DrawTexts, precision: str, seed: int
 ) -> None:
     masked, whole = draw_texts(seed, masks=(1, 2)), draw_texts(seed, masks=(0,), count=6)
     one, two, four = (
         (predictor.fill(masked), predictor.score(whole))
-        for predictor in (Predictor.load(bundle, precision=precision, threads=threads) for threads in (1, 2, 4))
+        for predictor in (
+            Predictor.load(bundle, precision=precision, threads=threads, engine=engine) for threads in (1, 2, 4)
+        )
     )
     assert one == two == four
 

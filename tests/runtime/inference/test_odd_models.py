@@ -1,14 +1,17 @@
-"""Models whose tokenizer stops, that rule tokens out, or whose sums are no numbers: at every way to ask them."""
+"""Models whose tokenizer stops, that rule tokens out, or whose sums are no numbers: at every way to ask them, in each
+engine."""
 
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 from altered_bundles import ban_tokens, break_position, without_unknown
 
 from maskedge import Fill, MaskFill, Predictor, TextError, TextStatus, explain
+from maskedge.bundle.engine import EngineName
 from maskedge.bundle.format import GoldenVector, Manifest
 from maskedge.bundle.golden_vectors import replay
 from maskedge.inference.metrics import entropy
@@ -33,6 +36,17 @@ SCORING: Ways = {
     "score whole words": lambda model, text: model.score([text], method="whole_word"),
     "score_many": lambda model, text: list(model.score_many([text])),
 }
+
+
+def opened(bundle: Path, engine: EngineName) -> Predictor:
+    """Without the proof by golden vectors, which such a model does not give again."""
+    predictor = Predictor.load(bundle, threads=2, engine="onnxruntime")
+    if engine == "onnxruntime":
+        return predictor
+    from maskedge.bundle.openvino_graph import OpenVinoGraph
+
+    _, entry = predictor.bundle.graph(predictor.precision)
+    return replace(predictor, graph=OpenVinoGraph(predictor.bundle.graph_file(entry), 2))
 
 
 def refused(ask: Callable[[Predictor, str], Any], model: Predictor, text: str) -> TextError:
@@ -90,8 +104,8 @@ def banned(tiny: Predictor) -> int:
 
 
 @pytest.fixture(scope="module")
-def banning(banned: int, tmp_path_factory: pytest.TempPathFactory) -> Predictor:
-    return Predictor.load(ban_tokens(tmp_path_factory.mktemp("banning") / "bundle", banned, 7), threads=2)
+def banning(banned: int, engine: EngineName, tmp_path_factory: pytest.TempPathFactory) -> Predictor:
+    return opened(ban_tokens(tmp_path_factory.mktemp("banning") / "bundle", banned, 7), engine)
 
 
 def test_a_token_that_is_ruled_out_has_no_chance(banning: Predictor, banned: int) -> None:
@@ -142,9 +156,9 @@ def test_an_entropy_of_nothing_is_nothing() -> None:
 
 
 @pytest.fixture(scope="module")
-def broken(tmp_path_factory: pytest.TempPathFactory) -> Predictor:
+def broken(engine: EngineName, tmp_path_factory: pytest.TempPathFactory) -> Predictor:
     """Texts of more than six tokens, special ones counted, are answered with NaN."""
-    return Predictor.load(break_position(tmp_path_factory.mktemp("broken") / "bundle", position=6), threads=2)
+    return opened(break_position(tmp_path_factory.mktemp("broken") / "bundle", position=6), engine)
 
 
 @pytest.mark.parametrize("way", FILLING)
