@@ -61,9 +61,9 @@ def open_attention_graph(bundle: Bundle, precision: str, engine: EngineName, thr
 def preferred(precision: str, cpu: CpuFeatures) -> EngineName:
     """The faster engine for a precision on a CPU, as far as that was measured.
 
-    Graphs of 8-bit integers read 1.6 times as many tokens a second in OpenVINO on an Intel CPU with AMX. On CPUs of AMD
-    without it they read as many for a BERT-base (98.6 rows a second against 97.6), and take 1.7 times the processor's
-    time for the small bundled model.
+    A BERT-base of 8-bit integers reads 1.6 times as many tokens a second in OpenVINO on an Intel CPU with AMX. On a CPU
+    of AMD without it OpenVINO gains nothing (98.6 rows a second against 97.6), and for the small bundled model it takes
+    1.6 times the processor's time (docs/results/engines.json). Nothing was measured on ARM, nor of other precisions.
     """
     return "openvino" if precision in INTEGER and cpu.amx_int8 else "onnxruntime"
 

@@ -14,24 +14,24 @@ __all__ = ["cpu_line", "verification_table"]
 
 def verification_table(name: str, files: int, verifications: Sequence[Verification]) -> RenderableType:
     """A row for each graph, and what the differences mean on this CPU."""
-    table = plain_table("graph", "runtime", ">golden vectors", ">largest difference", ">allowed", "best tokens", "")
+    table = plain_table("graph", ">golden vectors", ">largest difference", ">allowed", "best tokens", "")
     for found in verifications:
         table.add_row(
             found.precision,
-            found.engine,
             str(found.vectors),
             f"{found.max_logprob_difference:.1e} nats",
             f"{found.tolerance:g} nats",
             "the same" if found.same_best_tokens else "others",
             _verdict(found),
         )
-    return Group(labelled(_head(name, files, verifications[0].cpu)), "", table)
+    return Group(labelled(_head(name, files, verifications)), "", table)
 
 
-def _head(name: str, files: int, cpu: CpuFeatures) -> Iterator[tuple[str, RenderableType]]:
+def _head(name: str, files: int, verifications: Sequence[Verification]) -> Iterator[tuple[str, RenderableType]]:
     yield "model", Text(name, style="bold")
     yield "files", f"{files}, each with the SHA-256 of the manifest"
-    yield "this CPU", cpu_line(cpu)
+    yield "this CPU", cpu_line(verifications[0].cpu)
+    yield "runtime", ", ".join(f"{found.precision} in {found.engine}" for found in verifications)
 
 
 def cpu_line(cpu: CpuFeatures) -> str:

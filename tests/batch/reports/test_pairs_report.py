@@ -19,6 +19,7 @@ RUN = PairsRun(
     scoring=PairScoring(),
     model="tiny",
     precision="int8",
+    runtime="onnxruntime",
     fingerprint="f" * 64,
     versions={"maskedge": "1", "numpy": "2.0"},
     started="2020-01-02T03:04:05",

@@ -2,12 +2,14 @@
 
 import json
 import math
+import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -137,6 +139,29 @@ def test_verify_fails_where_the_golden_vectors_are_others(run_mlm: RunMlm, bundl
     assert "1.0e+00 nats" in ran.stdout
 
 
+def test_a_runtime_is_named_and_told_of(run_mlm: RunMlm, parse: Parse) -> None:
+    pytest.importorskip("openvino", reason="the extra openvino is not installed")
+    chosen = ("--runtime", "openvino", "--json")
+    (description,) = parse(run_mlm("info", *chosen).stdout)
+    assert description["runtime"] == "openvino"
+    assert description["versions"]["openvino"] == version("openvino")
+    assert {graph["engine"] for graph in parse(run_mlm("verify", *chosen).stdout)} == {"openvino"}
+    texts = ("the [MASK] water", "--precision", "fp32")
+    (own,), (other,) = (parse(run_mlm("fill", *texts, "--json", *more).stdout) for more in ([], chosen))
+    best = [[guess["token"] for guess in found["masks"][0]["predictions"]] for found in (own, other)]
+    assert best[0] == best[1]
+    assert "openvino" in run_mlm("info", "--runtime", "openvino").stdout
+
+
+def test_a_runtime_that_is_not_there_says_what_to_install(run_mlm: RunMlm, tmp_path: Path) -> None:
+    (tmp_path / "openvino.py").write_text("raise ImportError('no library')")
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    ran = run_mlm("score", "the water", "--runtime", "openvino", PYTHONPATH=path)
+    assert (ran.returncode, ran.stdout) == (2, "")
+    message = "the engine openvino cannot be used (no library): pip install 'maskedge[openvino]'"
+    assert ran.stderr.splitlines() == [f"Error: {message}"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -160,6 +185,8 @@ def test_a_text_that_cannot_be_answered_exits_1(run_mlm: RunMlm, arguments: list
         ["fill", "a [MASK]", "--top-k", "1000000"],
         ["fill", "a [MASK]", "--precision", "int4"],
         ["fill", "a [MASK]", "--model", "/no/such/bundle"],
+        ["fill", "a [MASK]", "--runtime", "tensorrt"],
+        ["--runtime", "onnxruntime", "fill", "a [MASK]"],
         ["score", "a", "--method", "none"],
         ["explain", "the water", "--word", "fire"],
         ["explain", "the [MASK]", "--word", "the"],
