@@ -70,6 +70,7 @@ def differences(predictors: dict[EngineName, Predictor], sentences: list[str], t
     scores = {engine: predictor.score(sentences) for engine, predictor in predictors.items()}
     first, second = (logprobs(scores[engine]) for engine in ENGINES)
     best = [[fill.masks[0].predictions[0].token for fill in predictors[engine].fill(texts)] for engine in ENGINES]
+    same = sum(map(int.__eq__, *best))
     off = np.abs(first - second)
     return {
         "tokens": len(off),
@@ -79,7 +80,7 @@ def differences(predictors: dict[EngineName, Predictor], sentences: list[str], t
         "mean_change": float((second - first).mean()),
         "perplexities": {engine: float(np.exp(-logprobs(scores[engine]).mean())) for engine in ENGINES},
         "masks": len(texts),
-        "same_best_token": float(np.mean(np.equal(*best))),
+        "same_best_token": same / len(texts),
     }
 
 

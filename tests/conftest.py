@@ -2,11 +2,15 @@
 
 import os
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from maskedge.bundle import engine_choice
+from maskedge.bundle.cpu import cpu_features
 
 
 class Trap:
@@ -17,6 +21,14 @@ class Trap:
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[str, ...]]:
         return os.system, (f"touch '{self.sprung}'",)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _auto_is_onnxruntime() -> Iterator[None]:
+    """Whatever the CPU: tests of one engine's bits say nothing of the other's. Those of the choice choose their CPU."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(engine_choice, "cpu_features", lambda: replace(cpu_features(), amx_int8=False))
+        yield
 
 
 @pytest.fixture

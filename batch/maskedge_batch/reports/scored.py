@@ -38,8 +38,8 @@ class Provenance:
     """The job's, by their names: `text_column`, `target_column`, `top_k` and others."""
     verification: Mapping[str, Any]
     """How the bundle's graph compares with its checkpoint, from its manifest; empty where that is not known."""
-    runtime: str = "onnxruntime"
-    """What ran the graph; earlier versions had no other."""
+    runtime: str
+    """What ran the graph."""
 
     @property
     def text_column(self) -> str:
@@ -125,7 +125,7 @@ def _provenance(path: Location, schema: pa.Schema) -> Provenance:
             **{name: str(said[name]) for name in ("model", "precision", "fingerprint", "maskedge")},
             options=dict(said["options"]),
             verification=said.get("verification") or {},
-            runtime=str(said.get("runtime", Provenance.runtime)),
+            runtime=str(said.get("runtime", "onnxruntime")),  # earlier versions had no other
         )
         assert provenance.text_column
     except (KeyError, TypeError, ValueError) as error:

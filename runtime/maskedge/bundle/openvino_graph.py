@@ -6,6 +6,7 @@ import sys
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from threading import Lock
 from weakref import WeakSet
@@ -95,7 +96,7 @@ class _Compiled:
     def __init__(self, path: Path, threads: int) -> None:
         options = OPTIONS | {"NUM_STREAMS": threads, "INFERENCE_NUM_THREADS": threads}
         try:
-            self._model = openvino.Core().compile_model(str(path), "CPU", options)
+            self._model = _core().compile_model(str(path), "CPU", options)
         except RuntimeError as error:
             reason = str(error).strip().splitlines()[-1]
             raise EngineError(f"OpenVINO {openvino.__version__} cannot run {path}: {reason}") from error
@@ -113,6 +114,13 @@ class _Compiled:
             return self._idle.pop()
         except IndexError:
             return self._model.create_infer_request()
+
+
+@cache
+def _core() -> "openvino.Core":
+    """One for all graphs, to the process's end: each gives Python's signals a stack, which ends with it though another
+    may go back to it, and then the next signal ends the process."""
+    return openvino.Core()
 
 
 _opened: "WeakSet[OpenVinoGraph]" = WeakSet()

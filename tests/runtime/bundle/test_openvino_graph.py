@@ -4,12 +4,13 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from maskedge import Predictor
-from maskedge.bundle.engine import OnnxGraph, Outputs, graph_inputs
+from maskedge.bundle.engine import Graph, OnnxGraph, graph_inputs
 
 pytest.importorskip("openvino", reason="the extra openvino is not installed")
 from maskedge.bundle.openvino_graph import OpenVinoGraph
@@ -20,7 +21,7 @@ MASKS = [[2, 5], [1, 9], [3, 4], [8, 7]]
 TARGETS = [[[7, 8, 9], [10, 11, 12]]] * 4
 
 
-def answer(graph: OpenVinoGraph | OnnxGraph, top_k: int) -> Outputs:
+def answer(graph: Graph, top_k: int) -> dict[str, Any]:
     return graph.run(OUTPUTS, graph_inputs(IDS, MASKS, TARGETS, top_k))
 
 
@@ -83,9 +84,32 @@ def test_nobody_is_told_that_it_runs(bundle: Path, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+SIGNALLED = """
+import faulthandler, gc, signal, sys
+faulthandler.enable()
+from maskedge import Predictor
+first, second = (Predictor.load(sys.argv[1], engine="openvino") for _ in range(2))
+second("the [MASK]")
+del first
+gc.collect()
+del second
+gc.collect()
+received = []
+signal.signal(signal.SIGTERM, lambda number, frame: received.append(number))
+signal.raise_signal(signal.SIGTERM)
+print(received)
+"""
+
+
+@pytest.mark.slow
+def test_signals_arrive_when_graphs_have_come_and_gone(bundle: Path) -> None:
+    assert in_a_process(SIGNALLED, bundle) == "[15]"
+
+
 SHAPES = """
 import sys
 from pathlib import Path
+from typing import Any
 import numpy as np
 from maskedge.bundle.engine import graph_inputs
 from maskedge.bundle.format import DEFAULT_BUNDLE

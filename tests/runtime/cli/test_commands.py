@@ -147,7 +147,7 @@ def test_a_runtime_is_named_and_told_of(run_mlm: RunMlm, parse: Parse) -> None:
     assert description["versions"]["openvino"] == version("openvino")
     assert {graph["engine"] for graph in parse(run_mlm("verify", *chosen).stdout)} == {"openvino"}
     texts = ("the [MASK] water", "--precision", "fp32")
-    (own,), (other,) = (parse(run_mlm("fill", *texts, "--json", *more).stdout) for more in ([], chosen))
+    (own,), (other,) = (parse(run_mlm("fill", *texts, *more).stdout) for more in (["--json"], chosen))
     best = [[guess["token"] for guess in found["masks"][0]["predictions"]] for found in (own, other)]
     assert best[0] == best[1]
     assert "openvino" in run_mlm("info", "--runtime", "openvino").stdout
