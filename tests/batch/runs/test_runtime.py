@@ -20,6 +20,7 @@ from maskedge_batch.runs.model import choose_model
 from maskedge_batch.runs.stopping import StopRequest
 
 pytest.importorskip("openvino", reason="the extra openvino is not installed")
+pytestmark = pytest.mark.slow
 
 WriteInput = Callable[..., Path]
 INSTALLED = version("openvino")

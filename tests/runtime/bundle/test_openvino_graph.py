@@ -133,7 +133,7 @@ print(len(shapes), *held)
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="asks Linux how much memory there is")
 def test_memory_does_not_grow_with_the_shapes_that_were_run() -> None:
-    """With OpenVINO's own limit 200 more shapes would take another 70 MB."""
+    """With OpenVINO's own limit the last 201 shapes take another 92 MB, and with ours 17."""
     shapes, after_some, after_all = map(float, in_a_process(SHAPES).split())
     assert shapes > 300
-    assert after_all - after_some < 30
+    assert after_all - after_some < 45
