@@ -7,6 +7,9 @@ from maskedge.bundle.format import GRAPH_INPUTS, GRAPH_OUTPUTS
 
 __all__ = ["add_scoring_outputs", "ask_everywhere"]
 
+ALIGNED = 16
+"""Numbers between whose multiples every row begins alike in memory: 64 bytes, the widest that CPUs read at once."""
+
 
 def add_scoring_outputs(model: ir.Model, vocab_size: int | None = None) -> None:
     """Replace the graph's logits by what the runtime asks for: log-probabilities, ranks, entropy.
@@ -30,7 +33,8 @@ def add_scoring_outputs(model: ir.Model, vocab_size: int | None = None) -> None:
     if vocab_size is not None and vocab_size != logits.shape[-1]:
         logprobs = _first(tape, logprobs, vocab_size, last)
     top_logprobs, top_ids = tape.op_multi_out("TopK", [logprobs, top_k], {"axis": -1}, num_outputs=2)
-    expected = tape.op("ReduceSum", [_p_log_p(tape, logprobs), last], {"keepdims": 0})
+    terms = _aligned(tape, _p_log_p(tape, logprobs), vocab_size or logits.shape[-1], last)
+    expected = tape.op("ReduceSum", [terms, last], {"keepdims": 0})
     targets = tape.op("GatherElements", [logprobs, target_ids], {"axis": -1})
     results = {
         "top_logprobs": top_logprobs,
@@ -65,6 +69,17 @@ def _p_log_p(tape: ir.tape.Tape, logprobs: ir.Value) -> ir.Value:
     """p log p of each token; 0 for one that is ruled out, whose log-probability is -infinity."""
     lowest = tape.initializer(ir.tensor(np.array(np.finfo(np.float32).min), name="lowest"))
     return tape.op("Mul", [tape.op("Exp", [logprobs]), tape.op("Max", [logprobs, lowest])])
+
+
+def _aligned(tape: ir.tape.Tape, terms: ir.Value, count: int | ir.SymbolicDim, last: ir.Value) -> ir.Value:
+    """The terms with zeros behind each row. onnxruntime sums a row in an order that depends on where it begins; rows of
+    30,522 numbers begin differently, and a text's entropy would depend on its place in the batch."""
+    assert isinstance(count, int)
+    if count % ALIGNED == 0:
+        return terms
+    pads = tape.initializer(ir.tensor(np.array([0, -count % ALIGNED]), name="up_to_aligned"))
+    zero = tape.initializer(ir.tensor(np.array(0, np.float32), name="no_more"))
+    return tape.op("Pad", [terms, pads, zero, last])
 
 
 def _first(tape: ir.tape.Tape, logprobs: ir.Value, count: int, last: ir.Value) -> ir.Value:
