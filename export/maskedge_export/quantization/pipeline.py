@@ -15,6 +15,7 @@ from maskedge_export.encoders.encoder import Encoder
 from maskedge_export.evaluation.gate import Gate, Limits
 from maskedge_export.evaluation.masked_tokens import MaskedBatch
 from maskedge_export.graphs.editing import constant_array
+from maskedge_export.graphs.half_precision import halve_exact_constants
 from maskedge_export.graphs.matmuls import matmul_inputs, separate_gemms, token_table, weight_matmuls
 from maskedge_export.graphs.onnx_export import drop_weights, encoder_graph
 from maskedge_export.memory import release_memory
@@ -125,6 +126,8 @@ def quantized_graphs(
         if precision not in graphs:
             progress(f"Rounding the weights of {precision}")
             graphs[precision] = blocks_graph(calibrated, bits=4 if precision == "int4-weights" else 8)
+    for graph in graphs.values():
+        halve_exact_constants(graph)
     return {precision: ir.external_data.load_to_model(graphs[precision]) for precision in wanted}
 
 

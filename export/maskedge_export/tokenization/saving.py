@@ -20,6 +20,7 @@ def save_tokenizer(tokenizer: Any, directory: Path) -> None:
     The class that they name is the one that every version builds of tokenizer.json alone.
     """
     tokenizer.save_pretrained(directory)
+    _without_blanks(directory / "tokenizer.json")
     path = directory / "tokenizer_config.json"
     fields = {
         name: value for name, value in json.loads(path.read_text(encoding="utf-8")).items() if name not in OF_LOADING
@@ -29,3 +30,9 @@ def save_tokenizer(tokenizer: Any, directory: Path) -> None:
     if (prefixed := part_state(tokenizer.backend_tokenizer.pre_tokenizer).get("add_prefix_space")) is not None:
         fields["add_prefix_space"] = prefixed  # transformers 4 would set it to False
     path.write_text(json.dumps(fields, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _without_blanks(path: Path) -> None:
+    """A third of the file is what makes it look nice."""
+    content = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps(content, ensure_ascii=False, separators=(",", ":")), encoding="utf-8")
