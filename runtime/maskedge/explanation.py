@@ -2,15 +2,17 @@
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 
 from maskedge.errors import refuse_nan
 from maskedge.inference.encoding import EncodedText
 from maskedge.predictor import Predictor
 from maskedge.results import Fill, Influence, MaskFill, TokenPrediction
+from maskedge.spelling import mask_spans
 
-__all__ = ["ExplainedCandidate", "ExplainedMask", "ExplainedToken", "Explanation", "explain"]
+__all__ = ["ExplainedCandidate", "ExplainedMask", "ExplainedToken", "Explanation", "explain", "explain_spans"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,18 +117,41 @@ def explain(
         ValueError: The text does not hold the word, or holds a mask beside it, or `top_k` is not from 1 to the
             vocabulary's size.
     """
+    spans = [] if word is None else [_place_of(predictor, text, word)]
+    return explain_spans(predictor, text, spans, top_k=top_k, influence=influence)
+
+
+def explain_spans(
+    predictor: Predictor, text: str, spans: Sequence[tuple[int, int]], *, top_k: int = 5, influence: bool = False
+) -> Explanation:
+    """Explains how a predictor fills in parts of a text, each of which is masked.
+
+    Args:
+        predictor: The predictor to ask.
+        text: A text, with masks of its own or without.
+        spans: For each part to mask the index of its first character and the one after its last, in reading order.
+        top_k: As in `explain`.
+        influence: As in `explain`.
+
+    Returns:
+        Every step of the prediction. The masks' `word` is what stood there.
+
+    Raises:
+        TextError: As `explain`.
+        ValueError: `top_k` is not from 1 to the vocabulary's size, or spans overlap each other or a mask.
+    """
     if top_k < 1:
         raise ValueError(f"top_k is {top_k}; an explanation needs at least 1 candidate")
-    start, stop = (0, 0) if word is None else _place_of(predictor, text, word)
-    stood = text[start:stop]
-    masked = text[:start] + predictor.mask_token + text[stop:] if stood else text
+    masked = _masked(text, spans, predictor.mask_token)
     encoded = predictor.encode(masked)
-    pieces = predictor.encoder.pieces_there(encoded, 0, stood)
-    targets = [[pieces[0] if len(pieces) == 1 else None] * len(encoded.mask_positions)]
-    (fill,) = predictor.fill_encoded([encoded], top_k=top_k, targets=targets)
+    stood = _what_stood(text, spans, predictor.mask_token) if spans else [None] * len(encoded.mask_positions)
+    if len(stood) != len(encoded.mask_positions):
+        raise ValueError(f"the spans {list(spans)} overlap each other, or a mask of the text {text[:60]!r}")
+    targets = [_single_token(predictor, encoded, mask, word) for mask, word in enumerate(stood)]
+    (fill,) = predictor.fill_encoded([encoded], top_k=top_k, targets=[targets])
     refuse_nan("the text", fill.has_nan)
     filled_ids = _filled_ids(encoded, fill)
-    spans = [_span(predictor, filled_ids, mask.position) for mask in fill.masks]
+    spans_filled = [_span(predictor, filled_ids, mask.position) for mask in fill.masks]
     return Explanation(
         model=predictor.name,
         precision=predictor.precision,
@@ -134,11 +159,30 @@ def explain(
         mask_token=predictor.mask_token,
         masked_text=encoded.source,
         tokens=tuple(_tokens(predictor, encoded)),
-        masks=tuple(_mask(predictor, mask, span, stood or None) for mask, span in zip(fill.masks, spans, strict=True)),
+        masks=tuple(map(_mask, repeat(predictor), fill.masks, spans_filled, stood)),
         filled_text=_decode(predictor, filled_ids),
         truncated=fill.truncated,
         influences=tuple(_influences(predictor, masked, fill)) if influence else (),
     )
+
+
+def _masked(text: str, spans: Sequence[tuple[int, int]], mask_token: str) -> str:
+    parts, end = [], 0
+    for start, stop in spans:
+        parts += [text[end:start], mask_token]
+        end = stop
+    return "".join([*parts, text[end:]])
+
+
+def _what_stood(text: str, spans: Sequence[tuple[int, int]], mask_token: str) -> list[str | None]:
+    """For each mask, in reading order, what was masked there; None for a mask of the text's own."""
+    stood = {span: text[slice(*span)] for span in spans}
+    return [stood.get(span) for span in sorted({*spans, *mask_spans(text, mask_token)})]
+
+
+def _single_token(predictor: Predictor, encoded: EncodedText, mask: int, word: str | None) -> int | None:
+    pieces = predictor.encoder.pieces_there(encoded, mask, word) if word else ()
+    return pieces[0] if len(pieces) == 1 else None
 
 
 def _influences(predictor: Predictor, masked: str, fill: Fill) -> Iterator[Influence]:

@@ -240,6 +240,11 @@ class WordInfluence:
     """Log-probability of the predicted token where this word is masked too, nats."""
     change: float
     """How much more probable the token is with the word than without it, nats. Below 0, the word speaks against it."""
+    start: int
+    """The index of its first character in the text that was tokenized: with the model's own mask token, and cut if it
+    was very long."""
+    stop: int
+    """The index after its last character."""
 
 
 @dataclass(frozen=True, slots=True)

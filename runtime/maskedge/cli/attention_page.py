@@ -11,8 +11,8 @@ import numpy as np
 from maskedge.arrays import Float32Array
 from maskedge.cli.attention_colours import DARK, LIGHT, as_hex
 from maskedge.cli.attention_view import AttentionView
-from maskedge.cli.spelling import abridged, mask_spans, visible
 from maskedge.plain_json import script_json
+from maskedge.spelling import abridged, mask_spans, visible
 
 __all__ = ["attention_page", "pack"]
 

@@ -17,7 +17,7 @@ from matplotlib.patches import Rectangle
 from maskedge.cli.attention_colours import LIGHT
 from maskedge.cli.attention_view import AttentionView
 from maskedge.cli.drawing import DPI, INK, LINE, WHITE, metadata_of, shortened, width_of
-from maskedge.cli.spelling import printable, visible
+from maskedge.spelling import printable, visible
 
 __all__ = ["HeadPictures", "Pixels", "draw_sheet", "write_png"]
 

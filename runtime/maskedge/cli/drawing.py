@@ -13,7 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg, RendererAgg
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 
-from maskedge.cli.spelling import printable
+from maskedge.spelling import printable
 
 __all__ = ["DPI", "INK", "LINE", "QUIET", "WHITE", "drawing", "metadata_of", "save_figure", "shortened", "width_of"]
 

@@ -6,8 +6,8 @@ from matplotlib.figure import Figure
 
 from maskedge.cli.canvas import ACCENT, ACCENT_LIGHT, Canvas, Span
 from maskedge.cli.drawing import INK, LINE, QUIET, WHITE, drawing, save_figure, shortened, width_of
-from maskedge.cli.spelling import mask_spans, printable, visible
 from maskedge.explanation import ExplainedCandidate, ExplainedMask, ExplainedToken, Explanation
+from maskedge.spelling import mask_spans, printable, visible
 
 __all__ = ["draw_explanation", "save_picture"]
 

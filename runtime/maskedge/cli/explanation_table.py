@@ -8,10 +8,10 @@ from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
-from maskedge.cli.spelling import visible
 from maskedge.cli.tables import ACCENT, QUIET, bar, entropy, plain_table, sentence
 from maskedge.explanation import ExplainedMask, ExplainedToken, Explanation
 from maskedge.results import Influence
+from maskedge.spelling import visible
 
 __all__ = ["explanation_table"]
 

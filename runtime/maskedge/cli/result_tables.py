@@ -7,10 +7,10 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from maskedge.cli.spelling import visible
 from maskedge.cli.tables import QUIET, bar, entropy, labelled, plain_table, sentence
 from maskedge.inference.metrics import perplexity
 from maskedge.results import Fill, MaskFill, SentenceScore
+from maskedge.spelling import visible
 
 __all__ = ["fill_table", "score_table", "scores_table"]
 

@@ -8,7 +8,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from maskedge.cli.spelling import abridged, mask_spans
+from maskedge.spelling import abridged, mask_spans
 
 __all__ = [
     "ACCENT",

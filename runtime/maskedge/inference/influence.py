@@ -42,17 +42,17 @@ def word_influence(
         token_str=encoder.token_str(token),
         logprob=whole,
         words=tuple(
-            WordInfluence(word, positions, logprob, whole - logprob)
-            for (word, positions), logprob in zip(words, without, strict=True)
+            WordInfluence(text.source[start:stop], positions, logprob, whole - logprob, start, stop)
+            for ((start, stop), positions), logprob in zip(words, without, strict=True)
         ),
     )
 
 
-def _other_words(text: EncodedText, encoder: TextEncoder) -> Iterator[tuple[str, tuple[int, ...]]]:
-    """Each word that was read and is no mask, and its tokens' positions in the encoded text."""
+def _other_words(text: EncodedText, encoder: TextEncoder) -> Iterator[tuple[tuple[int, int], tuple[int, ...]]]:
+    """Where each word that was read and is no mask stands in the text, and its tokens' positions when encoded."""
     shift, masks = len(encoder.prefix) - text.window_start, set(text.mask_positions)
     read = range(len(encoder.prefix), len(text.input_ids) - len(encoder.suffix))
     for word in divide(text.source, encoder.offsets(text)):
         positions = tuple(token + shift for token in word.tokens if token + shift in read)
         if positions and masks.isdisjoint(positions):
-            yield text.source[word.start : word.stop], positions
+            yield (word.start, word.stop), positions

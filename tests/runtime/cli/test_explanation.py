@@ -16,6 +16,7 @@ from tokenizers import Tokenizer
 
 from maskedge import Explanation, Predictor, TextError, explain
 from maskedge.bundle.engine import graph_inputs
+from maskedge.explanation import explain_spans
 
 pytestmark = pytest.mark.slow
 
@@ -111,6 +112,32 @@ def test_the_filled_sentence_holds_the_decoded_word(predictor: Predictor) -> Non
 )
 def test_the_word_is_masked_where_it_stands_alone(predictor: Predictor, text: str, word: str, masked: str) -> None:
     assert explain(predictor, text, word=word).masked_text == masked
+
+
+def test_several_parts_of_a_text_are_masked_each_with_the_word_that_stood_there(
+    predictor: Predictor, tokenizer: Tokenizer
+) -> None:
+    text = "The water [MASK] from the river."
+    spans = [(4, 9), (17, 21)]
+    explanation = explain_spans(predictor, text, spans, top_k=3)
+    assert explanation.text == text
+    assert explanation.masked_text == "The [MASK] [MASK] [MASK] the river."
+    assert [mask.word for mask in explanation.masks] == ["water", None, "from"]
+    (fill,) = predictor.fill([explanation.masked_text], top_k=400)
+    for word, mask, found in zip(("water", None, "from"), explanation.masks, fill.masks, strict=True):
+        ids = tokenizer.encode(word, add_special_tokens=False).ids if word else []
+        ranks = [rank for rank, each in enumerate(found.predictions, start=1) if [each.token] == ids]
+        assert ([] if mask.word_rank is None else [mask.word_rank]) == ranks
+
+
+def test_a_part_that_cuts_through_a_mask_is_refused(predictor: Predictor) -> None:
+    with pytest.raises(ValueError, match="overlap"):
+        explain_spans(predictor, "The [MASK] flows", [(5, 9)])
+
+
+def test_what_it_explains_of_no_parts_is_the_text_as_it_is(predictor: Predictor) -> None:
+    text = "The <mask> flows"
+    assert explain_spans(predictor, text, []) == explain(predictor, text)
 
 
 @pytest.mark.parametrize(("text", "word"), [("a cat", "dog"), ("category", "cat"), ("a cat", ""), ("a [MASK]", "a")])

@@ -42,6 +42,14 @@ def test_each_other_word_is_masked_in_turn(predictor: Predictor, influence: Infl
         assert word.change == influence.logprob - word.logprob
 
 
+def test_a_word_says_where_it_stands_in_the_text_that_was_tokenized(predictor: Predictor) -> None:
+    text = "MASK, the <mask> of\tthe sea: 6 MASK"
+    tokenized = text.replace("<mask>", predictor.mask_token)
+    words = predictor.influence(text).words
+    assert [word.start for word in words] == [0, 4, 6, 17, 20, 24, 27, 29, 31]
+    assert [tokenized[word.start : word.stop] for word in words] == [word.word for word in words]
+
+
 def test_all_pieces_of_a_word_are_masked(predictor: Predictor) -> None:
     influence = predictor.influence("xyzzyx [MASK]")
     (word,) = influence.words
