@@ -48,7 +48,7 @@ test-quick: $(VENV)/dev.stamp ## Run what is worth running after each edit, in l
 	$(VENV)/bin/pytest -m "not slow" --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 test-runtime: $(RUNTIME_VENV)/stamp ## Test the runtime with its base dependencies only
-	$(RUNTIME_VENV)/bin/pytest tests/runtime --ignore=tests/runtime/cli
+	$(RUNTIME_VENV)/bin/pytest tests/runtime --ignore=tests/runtime/cli --ignore=tests/runtime/demo
 
 check: $(VENV)/dev.stamp ## Check format, lint, types, and which room imports which
 	$(VENV)/bin/ruff format --check .

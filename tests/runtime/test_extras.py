@@ -30,6 +30,7 @@ def test_a_missing_module_of_our_own_is_a_defect(module: str) -> None:
     ("command", "package", "missing"),
     [
         ("mlm", "maskedge", "typer"),
+        ("mlm demo", "maskedge", "gradio"),
         ("mlm-batch", "maskedge_batch", "pyarrow"),
         ("mlm-export", "maskedge_export", "typer"),
         ("mlm-export bundle checkpoint --out bundle", "maskedge_export", "torch"),
@@ -40,6 +41,7 @@ def test_each_script_exits_2_and_names_its_extra(command: str, package: str, mis
     code = f"import sys; sys.modules[{missing!r}] = None; from {package}.__main__ import main; main()"
     result = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True)
     assert (result.returncode, result.stdout) == (2, "")
-    assert result.stderr.startswith(f"{command} needs ")
+    assert result.stderr.startswith(command)
+    assert f" needs {missing}, " in result.stderr
     assert "pip install 'maskedge[" in result.stderr
     assert len(result.stderr.splitlines()) == 1

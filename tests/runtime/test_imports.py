@@ -10,7 +10,7 @@ import pytest
 
 import maskedge
 
-HEAVY = ["torch", "transformers", "typer", "rich", "pyarrow", "matplotlib", "onnx", "huggingface_hub"]
+HEAVY = ["torch", "transformers", "typer", "rich", "pyarrow", "matplotlib", "onnx", "huggingface_hub", "gradio"]
 
 
 def test_import_loads_nothing_heavy() -> None:

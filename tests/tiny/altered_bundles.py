@@ -10,7 +10,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, 
 
 from maskedge.bundle.format import MANIFEST_NAME, file_sha256
 
-__all__ = ["ban_tokens", "break_position", "without_unknown", "wordless_tokenizer"]
+__all__ = ["ban_tokens", "break_position", "without_attention", "without_unknown", "wordless_tokenizer"]
 
 BUNDLE = Path(__file__).parents[1] / "tiny_bundle"
 HIDDEN, FLOAT = 32, 4
@@ -23,6 +23,11 @@ def without_unknown(out: Path) -> Path:
     wordless_tokenizer().save(str(bundle / "tokenizer.json"))
     (bundle / "tokenizer_config.json").write_text("{}")
     return _sealed(bundle, mask_token="<mask>")
+
+
+def without_attention(out: Path) -> Path:
+    """It has no graphs of attention, as bundles of earlier versions."""
+    return _sealed(_copy(out), attention={})
 
 
 def wordless_tokenizer() -> Tokenizer:

@@ -18,13 +18,23 @@ from typing import Annotated, Any
 import typer
 
 from maskedge.bundle.engine import EngineChoice
-from maskedge.bundle.format import Bundle
-from maskedge.bundle.hub import find_bundle
 from maskedge.cli.attention_files import AttentionFile, Format, check_directory, leftovers, write_attention
 from maskedge.cli.attention_view import AttentionView, view_attention
+from maskedge.cli.demo import demo
 from maskedge.cli.explanation_table import explanation_table
 from maskedge.cli.info_table import describe, info_table
-from maskedge.cli.messages import complain, fail, message_of, open_console, print_json, say, show_warning
+from maskedge.cli.messages import (
+    FAILURE,
+    USAGE_ERROR,
+    complain,
+    directory_errors,
+    fail,
+    message_of,
+    open_console,
+    print_json,
+    say,
+    show_warning,
+)
 from maskedge.cli.prompt import COMMANDS, Dialogue, EndOfDialogue
 from maskedge.cli.result_tables import fill_table, score_table, scores_table
 from maskedge.cli.verification_table import verification_table
@@ -34,12 +44,10 @@ from maskedge.extras import exit_without_extra
 from maskedge.inference.scoring import Method
 from maskedge.predictor import Predictor
 from maskedge.results import SentenceScore, TextStatus
-from maskedge.static_page import how_to_open, write_static_page
 from maskedge.text_lines import Line, legible
 
 __all__ = ["app", "main"]
 
-FAILURE, USAGE_ERROR = 1, 2
 IMAGE_SUFFIXES = (".png", ".svg")
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -175,12 +183,12 @@ def attention(
     """
     if any(kind.is_picture for kind in formats):
         _check_matplotlib(f"mlm attention --format {next(kind for kind in formats if kind.is_picture)}")
-    with _directory_errors(out):
+    with directory_errors(out):
         check_directory(out)
     predictor = _load(model, precision, runtime)
     with _usage_errors():
         view = view_attention(predictor.attend(_whole_text(text)), predictor, layer or [], head or [])
-    with _directory_errors(out):
+    with directory_errors(out):
         written = _write_attention(view, out, formats, as_json=as_json)
     for note in view.notes:
         say(note)
@@ -190,21 +198,7 @@ def attention(
         say(f"{len(earlier)} file{many if len(earlier) > 1 else one}")
 
 
-@app.command()
-def page(
-    out: Annotated[Path, typer.Argument(metavar="DIR", help="The directory to write into.")],
-    model: Model = None,
-    precision: Precision = None,
-    as_json: Json = False,
-) -> None:
-    """Write a page that fills masks in the browser that opens it, without a server and offline. Takes npm, once."""
-    with _directory_errors(out):
-        written = write_static_page(Bundle.open(find_bundle(model, None)), out, precision=precision)
-    if as_json:
-        print_json(asdict(written) | {"path": str(written.path)})
-    else:
-        sys.stdout.write(f"{written.path}\n")
-    say(how_to_open(written))
+app.command()(demo)
 
 
 @app.command()
@@ -242,17 +236,6 @@ def _write_attention(view: AttentionView, out: Path, formats: list[Format], *, a
         else:
             sys.stdout.write(f"{file.path}\n")
     return written
-
-
-@contextmanager
-def _directory_errors(directory: Path) -> Iterator[None]:
-    """What cannot be written is named with its reason; a directory that holds other files is wrong usage."""
-    try:
-        yield
-    except FileExistsError as error:
-        fail(str(error), USAGE_ERROR)
-    except OSError as error:
-        fail(f"cannot write {error.filename or directory}: {error.strerror}", FAILURE)
 
 
 def _converse(dialogue: Dialogue) -> None:

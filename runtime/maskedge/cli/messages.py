@@ -1,7 +1,10 @@
 """What commands say: answers on standard output, everything else on standard error."""
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any, NoReturn
 
 from rich.console import Console
@@ -9,7 +12,21 @@ from rich.console import Console
 from maskedge.cli.tables import QUIET
 from maskedge.plain_json import plain_json
 
-__all__ = ["complain", "fail", "message_of", "open_console", "print_json", "say", "show_warning"]
+__all__ = [
+    "FAILURE",
+    "USAGE_ERROR",
+    "complain",
+    "directory_errors",
+    "fail",
+    "message_of",
+    "open_console",
+    "print_json",
+    "say",
+    "show_warning",
+]
+
+FAILURE, USAGE_ERROR = 1, 2
+"""Exit codes."""
 
 
 def print_json(answer: Any) -> None:
@@ -48,3 +65,14 @@ def show_warning(message: Warning | str, *_: object, **__: object) -> None:
 def say(message: str) -> None:
     """A remark on standard error."""
     Console(stderr=True).print(message, style=QUIET, markup=False, highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def directory_errors(directory: Path) -> Iterator[None]:
+    """What cannot be written is named with its reason; a directory that holds other files is wrong usage."""
+    try:
+        yield
+    except FileExistsError as error:
+        fail(str(error), USAGE_ERROR)
+    except OSError as error:
+        fail(f"cannot write {error.filename or directory}: {error.strerror}", FAILURE)
