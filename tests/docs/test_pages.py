@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from guides import blocks, commands
 
+from maskedge.demo import limits
 from maskedge_export.quantization.precisions import PRECISIONS
 
 ROOT = Path(__file__).parents[2]
@@ -37,6 +38,20 @@ def test_the_reference_has_every_public_name_once(package: str) -> None:
 def test_the_guide_has_every_precision_in_its_order() -> None:
     page = (DOCS / "guides" / "export.md").read_text(encoding="utf-8")
     assert re.findall(r"^\| `(\w[\w-]*)` \|", page, re.MULTILINE) == list(PRECISIONS)
+
+
+def test_the_demo_s_guide_has_its_limits() -> None:
+    page = (DOCS / "guides" / "demo.md").read_text(encoding="utf-8")
+    assert re.findall(r"^\| ([^|]+?) \| ([^|]+?) \|$", page, re.MULTILINE)[1:] == [
+        ("Text to fill or score", f"{limits.MAX_CHARS:,} characters"),
+        ("Predictions shown for a mask", f"{limits.MAX_TOP_K}"),
+        ("File", f"{limits.MAX_FILE >> 20} MB, of which {limits.MAX_ROWS:,} rows are scored"),
+        ("A file's scoring", f"{limits.MAX_SECONDS} seconds, {limits.MAX_MEMORY >> 30} GiB of memory"),
+        ("All visitors' files", f"{limits.MAX_DISK >> 20} MB"),
+        ("Files that wait to be scored", f"{limits.MAX_FILES_WAITING}"),
+        ("Questions that wait for an answer", f"{limits.MAX_WAITING}"),
+    ]
+    assert f"after {limits.KEPT_SECONDS // 60} minutes" in page
 
 
 @pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"])
