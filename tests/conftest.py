@@ -4,6 +4,7 @@ import os
 import pickle
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 
 from maskedge.bundle import engine_choice
 from maskedge.bundle.cpu import cpu_features
+from maskedge.bundle.engine import EngineName
 
 
 class Trap:
@@ -29,6 +31,22 @@ def _auto_is_onnxruntime() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(engine_choice, "cpu_features", lambda: replace(cpu_features(), amx_int8=False))
         yield
+
+
+@pytest.fixture(scope="session")
+def openvino() -> None:
+    """What needs OpenVINO is skipped without it. It is not imported to see: maskedge keeps it from telling of that."""
+    if find_spec("openvino") is None:
+        pytest.skip("the extra openvino is not installed")
+
+
+@pytest.fixture(scope="session", params=["onnxruntime", "openvino"])
+def engine(request: pytest.FixtureRequest) -> EngineName:
+    """Each of the engines."""
+    name: EngineName = request.param
+    if name == "openvino":
+        request.getfixturevalue("openvino")
+    return name
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 import random
 import shutil
 from collections.abc import Callable, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +11,7 @@ import pytest
 from tokenizers import Tokenizer
 
 from maskedge import Predictor
-from maskedge.bundle.engine import EngineName, graph_inputs
+from maskedge.bundle.engine import graph_inputs
 
 BUNDLE = Path(__file__).parents[1] / "tiny_bundle"
 OUTPUTS = ["top_ids", "top_logprobs", "entropy", "target_logprobs", "target_ranks"]
@@ -33,8 +32,6 @@ WORDS = [
     "zebras",
 ]
 
-NO_OPENVINO = pytest.mark.skipif(find_spec("openvino") is None, reason="the extra openvino is not installed")
-
 Arrays = dict[str, npt.NDArray[np.generic]]
 Ask = Callable[..., Arrays]
 DrawTexts = Callable[..., list[str]]
@@ -49,13 +46,6 @@ def bundle() -> Path:
 def bundle_copy(tmp_path: Path) -> Path:
     """A copy of the tiny bundle that a test may damage."""
     return Path(shutil.copytree(BUNDLE, tmp_path / "bundle"))
-
-
-@pytest.fixture(scope="session", params=["onnxruntime", pytest.param("openvino", marks=NO_OPENVINO)])
-def engine(request: pytest.FixtureRequest) -> EngineName:
-    """Each of the engines."""
-    name: EngineName = request.param
-    return name
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ from maskedge.bundle.format import Bundle
 from maskedge.bundle.golden_vectors import replay
 from maskedge.errors import EngineError
 
-__all__ = ["choose_engine", "open_attention_graph", "open_graph", "preferred"]
+__all__ = ["choose_engine", "load_graph", "open_attention_graph", "open_graph", "preferred"]
 
 logger = logging.getLogger("maskedge.engine")
 
@@ -55,7 +55,21 @@ def open_attention_graph(bundle: Bundle, precision: str, engine: EngineName, thr
         BundleNotFoundError: The bundle has none.
         EngineError: As `open_graph`.
     """
-    return _loaded(bundle.graph_file(bundle.attention_graph(precision)), engine, threads)
+    return load_graph(bundle.graph_file(bundle.attention_graph(precision)), engine, threads)
+
+
+def load_graph(path: Path, engine: EngineName, threads: int) -> Graph:
+    """The graph of a file in an engine, which runs so many calls at once.
+
+    Raises EngineError where the engine is not installed or cannot read the graph.
+    """
+    if engine == "onnxruntime":
+        return OnnxGraph(path)
+    try:
+        from maskedge.bundle.openvino_graph import OpenVinoGraph
+    except ImportError as error:
+        raise EngineError(f"the engine openvino cannot be used ({error}): pip install 'maskedge[openvino]'") from error
+    return OpenVinoGraph(path, threads)
 
 
 def preferred(precision: str, cpu: CpuFeatures) -> EngineName:
@@ -90,20 +104,10 @@ def _opened(bundle: Bundle, precision: str, engine: EngineChoice, threads: int) 
 
 
 def _proved_openvino(bundle: Bundle, precision: str, path: Path, threads: int) -> Graph:
-    graph = _loaded(path, "openvino", threads)
+    graph = load_graph(path, "openvino", threads)
     found = replay(graph, precision, bundle.manifest.graphs[precision].golden, cpu_features(), "openvino")
     if not found.passed:
         off = f"differs by {found.max_logprob_difference:.2g} nats, and {found.tolerance:g} are allowed"
         what = f"the golden vectors of {bundle.manifest.name}'s {precision} graph"
         raise EngineError(f"OpenVINO {version('openvino')} {off}, from {what}; take the engine onnxruntime")
     return graph
-
-
-def _loaded(path: Path, engine: EngineName, threads: int) -> Graph:
-    if engine == "onnxruntime":
-        return OnnxGraph(path)
-    try:
-        from maskedge.bundle.openvino_graph import OpenVinoGraph
-    except ImportError as error:
-        raise EngineError(f"the engine openvino cannot be used ({error}): pip install 'maskedge[openvino]'") from error
-    return OpenVinoGraph(path, threads)

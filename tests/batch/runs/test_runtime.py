@@ -19,11 +19,9 @@ from maskedge_batch.runs.job import Job, score_file
 from maskedge_batch.runs.model import choose_model
 from maskedge_batch.runs.stopping import StopRequest
 
-pytest.importorskip("openvino", reason="the extra openvino is not installed")
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("openvino")]
 
 WriteInput = Callable[..., Path]
-INSTALLED = version("openvino")
 
 
 def provenance(scored: Path, key: bytes = b"maskedge") -> dict[str, Any]:
@@ -45,7 +43,7 @@ def test_scores_tell_what_ran_the_graph(job: Job) -> None:
     outcome = score_file(job)
     assert provenance(outcome.output)["runtime"] == outcome.report.provenance.runtime == "openvino"
     assert outcome.report.run is not None
-    assert outcome.report.run.versions["openvino"] == INSTALLED
+    assert outcome.report.run.versions["openvino"] == version("openvino")
     assert "onnxruntime" not in outcome.report.run.versions
     assert "- runtime: openvino" in outcome.markdown.read_text(encoding="utf-8")
 
@@ -59,7 +57,7 @@ def test_every_command_that_asks_a_model_takes_one(write_input: WriteInput, bund
     assert provenance(tmp_path / "sentences.scored.parquet")["runtime"] == "openvino"
     assert provenance(tmp_path / "sentences.pairs.parquet", b"maskedge_pairs")["runtime"] == "openvino"
     for report in ("sentences.pairs.json", "heads/heads.json"):
-        assert json.loads((tmp_path / report).read_text())["run"]["versions"]["openvino"] == INSTALLED
+        assert json.loads((tmp_path / report).read_text())["run"]["versions"]["openvino"] == version("openvino")
 
 
 def test_a_run_is_gone_on_with_by_the_same_runtime_only(job: Job) -> None:
@@ -88,7 +86,7 @@ def test_auto_is_settled_before_a_cluster_is_asked(bundle: Path) -> None:
 
 
 def test_a_machine_without_the_runtime_is_another_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert facts.environment("openvino")["openvino"] == INSTALLED
+    assert facts.environment("openvino")["openvino"] == version("openvino")
 
     def missing(package: str) -> str:
         if package == "openvino":

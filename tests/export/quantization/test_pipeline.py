@@ -17,7 +17,8 @@ from onnx import numpy_helper
 
 from maskedge import Predictor
 from maskedge.bundle.cpu import features_of
-from maskedge.bundle.engine import OnnxGraph, graph_inputs
+from maskedge.bundle.engine import EngineName, Graph, graph_inputs
+from maskedge.bundle.engine_choice import load_graph
 from maskedge.bundle.format import Bundle
 from maskedge.bundle.golden_vectors import choose_precision
 from maskedge.cli.info_table import describe
@@ -86,8 +87,10 @@ def test_the_runtime_opens_each_and_finds_what_was_recorded(bundle: Path, precis
     assert abs(math.log(same["score"] / best["score"])) < FARTHEST_SCORE[precision]
 
 
-def test_score_is_independent_of_batch_mates(bundle: Path, precision: str, masked_ids: Callable[..., Any]) -> None:
-    graph = OnnxGraph(bundle / "onnx" / f"{precision}.onnx")
+def test_score_is_independent_of_batch_mates(
+    bundle: Path, precision: str, engine: EngineName, masked_ids: Callable[..., Any]
+) -> None:
+    graph = load_graph(bundle / "onnx" / f"{precision}.onnx", engine, threads=1)
     for masks in (1, 2):  # with one mask a row alone is a single row in the last layer too
         ids, positions = (tensor.numpy() for tensor in masked_ids(300, batch=33, length=19, masks=masks))
         alone = run(graph, ids, positions, 1)
@@ -96,8 +99,10 @@ def test_score_is_independent_of_batch_mates(bundle: Path, precision: str, maske
                 assert actual.tobytes() == expected.tobytes(), f"{name} in batches of {size}, {masks} masks"
 
 
-def test_score_is_independent_of_threads(bundle: Path, precision: str, masked_ids: Callable[..., Any]) -> None:
-    graph = OnnxGraph(bundle / "onnx" / f"{precision}.onnx")
+def test_score_is_independent_of_threads(
+    bundle: Path, precision: str, engine: EngineName, masked_ids: Callable[..., Any]
+) -> None:
+    graph = load_graph(bundle / "onnx" / f"{precision}.onnx", engine, threads=2)
     ids, positions = (tensor.numpy() for tensor in masked_ids(300, batch=8, length=23))
     expected = [output.tobytes() for output in run(graph, ids, positions, 8)]
     with ThreadPoolExecutor(4) as pool:
@@ -105,7 +110,7 @@ def test_score_is_independent_of_threads(bundle: Path, precision: str, masked_id
     assert all([output.tobytes() for output in answer] == expected for answer in answers)
 
 
-def run(graph: OnnxGraph, ids: Any, positions: Any, size: int) -> list[np.ndarray]:
+def run(graph: Graph, ids: Any, positions: Any, size: int) -> list[np.ndarray]:
     """The outputs of all rows, computed `size` at a time."""
     results = [
         graph.run(OUTPUTS, graph_inputs(ids[at], positions[at], positions[at][:, :, np.newaxis], top_k=50))

@@ -22,9 +22,8 @@ UNKNOWN = features_of("AMD64", [])
 
 
 @pytest.fixture
-def amx(monkeypatch: pytest.MonkeyPatch) -> None:
+def amx(openvino: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """A CPU on which OpenVINO is the faster one."""
-    pytest.importorskip("openvino", reason="the extra openvino is not installed")
     monkeypatch.setattr(engine_choice, "cpu_features", lambda: SAPPHIRE_RAPIDS)
 
 
@@ -79,8 +78,8 @@ def test_auto_takes_onnxruntime_where_nothing_could_prove_openvino(bundle_copy: 
     assert Predictor.load(bundle_copy, precision="int8").engine == "onnxruntime"
 
 
+@pytest.mark.usefixtures("openvino")
 def test_an_engine_whose_answers_are_others_is_refused_with_how_far_off(bundle_copy: Path) -> None:
-    pytest.importorskip("openvino", reason="the extra openvino is not installed")
     shift_golden_vectors(bundle_copy, 0.5)
     said = r"OpenVINO \S+ differs by 0\.5 nats, and 0\.2 are allowed, from the golden vectors of tiny's int8 graph"
     with pytest.raises(EngineError, match=said):
@@ -95,8 +94,8 @@ def test_an_engine_that_is_not_installed_says_what_to_install(bundle: Path, monk
         Predictor.load(bundle, engine="openvino")
 
 
+@pytest.mark.usefixtures("openvino")
 def test_a_graph_that_openvino_cannot_read_is_named(bundle_copy: Path) -> None:
-    pytest.importorskip("openvino", reason="the extra openvino is not installed")
     (bundle_copy / "onnx" / "fp32.onnx").write_bytes(b"no graph")
     with pytest.raises(EngineError, match=r"OpenVINO \S+ cannot run .*fp32\.onnx: \S"):
         Predictor.load(bundle_copy, precision="fp32", engine="openvino", verify=False)

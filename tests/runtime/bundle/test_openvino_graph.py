@@ -11,9 +11,9 @@ import pytest
 
 from maskedge import Predictor
 from maskedge.bundle.engine import Graph, OnnxGraph, graph_inputs
+from maskedge.bundle.engine_choice import load_graph
 
-pytest.importorskip("openvino", reason="the extra openvino is not installed")
-from maskedge.bundle.openvino_graph import OpenVinoGraph
+pytestmark = pytest.mark.usefixtures("openvino")
 
 OUTPUTS = ["top_logprobs", "top_ids", "entropy", "target_logprobs", "target_ranks"]
 IDS = np.random.default_rng(7).integers(5, 400, (4, 11))
@@ -26,12 +26,12 @@ def answer(graph: Graph, top_k: int) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def graph(bundle: Path) -> OpenVinoGraph:
-    return OpenVinoGraph(bundle / "onnx" / "fp32.onnx", threads=1)
+def graph(bundle: Path, openvino: None) -> Graph:
+    return load_graph(bundle / "onnx" / "fp32.onnx", "openvino", threads=1)
 
 
 @pytest.mark.parametrize("top_k", [5, 0, 1, 400])
-def test_it_says_what_onnxruntime_says(graph: OpenVinoGraph, bundle: Path, top_k: int) -> None:
+def test_it_says_what_onnxruntime_says(graph: Graph, bundle: Path, top_k: int) -> None:
     found, expected = answer(graph, top_k), answer(OnnxGraph(bundle / "onnx" / "fp32.onnx"), top_k)
     assert list(found) == list(expected) == OUTPUTS
     for name in OUTPUTS:
@@ -42,7 +42,7 @@ def test_it_says_what_onnxruntime_says(graph: OpenVinoGraph, bundle: Path, top_k
     np.testing.assert_allclose(found["target_ranks"], expected["target_ranks"], atol=1)
 
 
-def test_an_answer_stays_as_it_was_when_others_are_made(graph: OpenVinoGraph) -> None:
+def test_an_answer_stays_as_it_was_when_others_are_made(graph: Graph) -> None:
     first = answer(graph, 5)
     kept = {name: values.copy() for name, values in first.items()}
     graph.run(OUTPUTS, graph_inputs(IDS[::-1], MASKS, TARGETS, 5))

@@ -139,8 +139,8 @@ def test_verify_fails_where_the_golden_vectors_are_others(run_mlm: RunMlm, bundl
     assert "1.0e+00 nats" in ran.stdout
 
 
+@pytest.mark.usefixtures("openvino")
 def test_a_runtime_is_named_and_told_of(run_mlm: RunMlm, parse: Parse) -> None:
-    pytest.importorskip("openvino", reason="the extra openvino is not installed")
     chosen = ("--runtime", "openvino", "--json")
     (description,) = parse(run_mlm("info", *chosen).stdout)
     assert description["runtime"] == "openvino"

@@ -12,6 +12,7 @@ from altered_bundles import ban_tokens, break_position, without_unknown
 
 from maskedge import Fill, MaskFill, Predictor, TextError, TextStatus, explain
 from maskedge.bundle.engine import EngineName
+from maskedge.bundle.engine_choice import load_graph
 from maskedge.bundle.format import GoldenVector, Manifest
 from maskedge.bundle.golden_vectors import replay
 from maskedge.inference.metrics import entropy
@@ -41,12 +42,8 @@ SCORING: Ways = {
 def opened(bundle: Path, engine: EngineName) -> Predictor:
     """Without the proof by golden vectors, which such a model does not give again."""
     predictor = Predictor.load(bundle, threads=2, engine="onnxruntime")
-    if engine == "onnxruntime":
-        return predictor
-    from maskedge.bundle.openvino_graph import OpenVinoGraph
-
     _, entry = predictor.bundle.graph(predictor.precision)
-    return replace(predictor, graph=OpenVinoGraph(predictor.bundle.graph_file(entry), 2))
+    return replace(predictor, graph=load_graph(predictor.bundle.graph_file(entry), engine, 2))
 
 
 def refused(ask: Callable[[Predictor, str], Any], model: Predictor, text: str) -> TextError:
