@@ -12,12 +12,16 @@ from maskedge.bundle.format import Bundle
 from maskedge.bundle.golden_vectors import replay
 from maskedge.errors import EngineError
 
-__all__ = ["choose_engine", "load_graph", "open_attention_graph", "open_graph", "preferred"]
+__all__ = ["EXACT", "choose_engine", "load_graph", "open_attention_graph", "open_graph", "preferred"]
 
 logger = logging.getLogger("maskedge.engine")
 
 INTEGER = ("int8", "int8-avx2")
 """The precisions whose products are of 8-bit integers, weights and activations."""
+
+EXACT = (*INTEGER, "fp32")
+"""The precisions in which OpenVINO gives a row the same bits whatever it is batched with. With weights in blocks
+(`int8-weights`, `int4-weights`) 2026.4 gave a row alone other bits than among other rows."""
 
 
 def open_graph(
@@ -34,7 +38,7 @@ def open_graph(
         before_batch: Called before each run of the graph.
 
     Raises:
-        EngineError: The engine that was asked for is not installed, cannot read the graph, or computes something else.
+        EngineError: The engine that was asked for is not installed, cannot run the graph, or computes something else.
         ValueError: There is no such engine.
     """
     graph, name = _opened(bundle, precision, engine, threads)
@@ -104,6 +108,9 @@ def _opened(bundle: Bundle, precision: str, engine: EngineChoice, threads: int) 
 
 
 def _proved_openvino(bundle: Bundle, precision: str, path: Path, threads: int) -> Graph:
+    if precision not in EXACT:
+        why = f"in a graph of {precision} it gives a text other bits alone than among others; take onnxruntime"
+        raise EngineError(f"OpenVINO runs {', '.join(EXACT)}: {why}")
     graph = load_graph(path, "openvino", threads)
     found = replay(graph, precision, bundle.manifest.graphs[precision].golden, cpu_features(), "openvino")
     if not found.passed:

@@ -18,7 +18,7 @@ from onnx import numpy_helper
 from maskedge import Predictor
 from maskedge.bundle.cpu import features_of
 from maskedge.bundle.engine import EngineName, Graph, graph_inputs
-from maskedge.bundle.engine_choice import load_graph
+from maskedge.bundle.engine_choice import EXACT, load_graph
 from maskedge.bundle.format import Bundle
 from maskedge.bundle.golden_vectors import choose_precision
 from maskedge.cli.info_table import describe
@@ -90,6 +90,8 @@ def test_the_runtime_opens_each_and_finds_what_was_recorded(bundle: Path, precis
 def test_score_is_independent_of_batch_mates(
     bundle: Path, precision: str, engine: EngineName, masked_ids: Callable[..., Any]
 ) -> None:
+    if engine == "openvino" and precision not in EXACT:
+        pytest.skip("OpenVINO is refused: its bits depend on the batch")
     graph = load_graph(bundle / "onnx" / f"{precision}.onnx", engine, threads=1)
     for masks in (1, 2):  # with one mask a row alone is a single row in the last layer too
         ids, positions = (tensor.numpy() for tensor in masked_ids(300, batch=33, length=19, masks=masks))

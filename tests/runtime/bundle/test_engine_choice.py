@@ -87,6 +87,16 @@ def test_an_engine_whose_answers_are_others_is_refused_with_how_far_off(bundle_c
     assert Predictor.load(bundle_copy, precision="fp32", engine="openvino").engine == "openvino"
 
 
+def test_openvino_is_refused_where_a_text_s_bits_would_depend_on_its_batch(bundle_copy: Path) -> None:
+    path = bundle_copy / "maskedge.json"
+    manifest = json.loads(path.read_text(encoding="utf-8"))
+    manifest["graphs"]["int8-weights"] = manifest["graphs"].pop("fp32")
+    path.write_text(json.dumps(manifest), encoding="utf-8")
+    with pytest.raises(EngineError, match=r"OpenVINO runs int8, int8-avx2, fp32: in a graph of int8-weights it gives"):
+        Predictor.load(bundle_copy, precision="int8-weights", engine="openvino")
+    assert Predictor.load(bundle_copy, precision="int8-weights").engine == "onnxruntime"
+
+
 def test_an_engine_that_is_not_installed_says_what_to_install(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "openvino", None)
     monkeypatch.delitem(sys.modules, "maskedge.bundle.openvino_graph", raising=False)
