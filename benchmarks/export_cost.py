@@ -45,18 +45,26 @@ def main(
     print(json.dumps(figures, indent=1))
 
 
-def save_checkpoint(directory: Path) -> int:
-    """A BERT-base with random weights; returns the size of its fp32 weights, bytes."""
+def save_checkpoint(directory: Path, *, layers: int = 12, vocabulary: Path | None = None) -> int:
+    """A BERT-base with random weights; returns the size of its fp32 weights, bytes.
+
+    Its vocabulary is that of a `vocab.txt`, or the example sentences'.
+    """
     torch.manual_seed(0)
+    tokenizer = BertWordPieceTokenizer.from_file(str(vocabulary)) if vocabulary else trained_tokenizer()
+    names = {f"{name}_token": f"[{name.upper()}]" for name in ("mask", "pad", "unk", "cls", "sep")}
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer._tokenizer, **names).save_pretrained(directory)
+    BertForMaskedLM(BertConfig(num_hidden_layers=layers)).save_pretrained(directory)
+    return (directory / "model.safetensors").stat().st_size
+
+
+def trained_tokenizer() -> BertWordPieceTokenizer:
+    """Of the example sentences' pieces, and as many other entries as BERT-base has."""
     trained = BertWordPieceTokenizer()
     trained.train([str(SENTENCES)], vocab_size=2000, show_progress=False)
     known = trained.get_vocab()
     others = {f"entry{number}": number for number in range(len(known), BertConfig().vocab_size)}
-    tokenizer = BertWordPieceTokenizer(vocab=known | others)
-    names = {f"{name}_token": f"[{name.upper()}]" for name in ("mask", "pad", "unk", "cls", "sep")}
-    PreTrainedTokenizerFast(tokenizer_object=tokenizer._tokenizer, **names).save_pretrained(directory)
-    BertForMaskedLM(BertConfig()).save_pretrained(directory)
-    return (directory / "model.safetensors").stat().st_size
+    return BertWordPieceTokenizer(vocab=known | others)
 
 
 def export(scratch: Path, precision: str) -> dict[str, Any]:

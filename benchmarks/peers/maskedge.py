@@ -1,0 +1,106 @@
+"""maskedge: the graphs of a checkpoint's bundle, in every engine that `Predictor.load` offers.
+
+docs/guides/embed.md: `fill` takes many texts at once. `Predictor(list)` is the call that stands for the pipeline's.
+
+`prepare` is run in the development environment, which exports; all else in one with the runtime only.
+"""
+
+import typing
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from peers.program import FILL, SCORE, Contender, Model, Variants
+
+__all__ = ["load", "prepare", "variants"]
+
+EXPORTED = "int8-avx2,int8,fp32"
+"""The graphs that are compared; the first is the default."""
+BUNDLED_MODEL = "default"
+"""The model whose int8 graphs the package ships, made with more calibration text: only its fp32 is exported."""
+ENGINES = {"onnxruntime": "", "openvino": ", OpenVINO"}
+"""The engines that there may be, and what the table calls them."""
+CALL = ", Predictor(list)"
+
+
+class Offer(NamedTuple):
+    """How a predictor is loaded and asked."""
+
+    bundle: Path | None
+    """None is the one that the package ships."""
+    graph: str
+    engine: str
+    called: bool = False
+    """Whether the predictor itself is called, as the pipeline is, and not `fill`."""
+
+
+def prepare(model: Model) -> None:
+    """Export a bundle."""
+    from maskedge_export.bundles.export import ExportOptions, export_bundle
+
+    bundle = model.directory / "bundle"
+    if bundle.is_dir():
+        return
+    if model.name == BUNDLED_MODEL:
+        options = ExportOptions("fp32", gate=False)
+    else:
+        options = ExportOptions(EXPORTED, calibration=(model.calibration,), gate=False)
+    export_bundle(str(model.checkpoint), bundle, options)
+
+
+def variants(model: Model) -> Variants:
+    """All offers, the call among sentences only."""
+    return {name: ("sentences",) if offer.called else (*FILL, *SCORE) for name, offer in offers(model).items()}
+
+
+def offers(model: Model) -> dict[str, Offer]:
+    """Each graph in each engine, and the call of the graph that is the default, by the table's names."""
+    found = list(graphs(model).items())
+    plain = {f"{graph}{ENGINES[name]}": Offer(bundle, graph, name) for graph, bundle in found for name in engines()}
+    default, bundle = found[0]
+    return plain | {f"{default}{CALL}": Offer(bundle, default, engines()[0], called=True)}
+
+
+def graphs(model: Model) -> dict[str, Path | None]:
+    """The names of graphs, the default first, and the bundle that has each."""
+    from maskedge import Predictor
+    from maskedge.bundle.format import Bundle
+
+    own = model.directory / "bundle"
+    shipped = list(Predictor.load().bundle.manifest.graphs) if model.name == BUNDLED_MODEL else []
+    exported = dict.fromkeys(Bundle.open(own).manifest.graphs, own)
+    return dict.fromkeys(shipped) | {graph: path for graph, path in exported.items() if graph not in shipped}
+
+
+def engines() -> list[str]:
+    """Those that `Predictor.load` knows and this environment has, the default first."""
+    from maskedge import Predictor
+
+    known = typing.get_args(typing.get_type_hints(Predictor.load).get("engine")) or tuple(ENGINES)[:1]
+    return [name for name in ENGINES if name in known and find_spec(name)]
+
+
+def load(model: Model, variant: str) -> Contender:
+    """A predictor."""
+    from maskedge import Predictor
+
+    offer = offers(model)[variant]
+    options: dict[str, Any] = {"engine": offer.engine} if len(engines()) > 1 else {}
+    return Ours(Predictor.load(offer.bundle, precision=offer.graph, threads=model.threads, **options), offer.called)
+
+
+class Ours:
+    """A predictor."""
+
+    def __init__(self, predictor: Any, called: bool) -> None:
+        self.predictor, self.called = predictor, called
+
+    def fill(self, texts: list[str]) -> list[int]:
+        """The best token at the mask of each text."""
+        if self.called:
+            return [answers[0]["token"] for answers in self.predictor(texts)]
+        return [fill.masks[0].predictions[0].token for fill in self.predictor.fill(texts)]
+
+    def score(self, texts: list[str]) -> list[float]:
+        """The pseudo-log-likelihood of each text, nats."""
+        return [score.pll for score in self.predictor.score(texts)]
