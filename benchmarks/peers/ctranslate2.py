@@ -9,8 +9,12 @@ from collections.abc import Callable
 
 from peers.batches import Batch, Float32Array, SortedBatches
 from peers.program import FILL, Contender, LeftOutError, Model, Variants
+from peers.transformers_4 import readable_checkpoint
 
 __all__ = ["load", "prepare", "variants"]
+
+CONVERTED = ("bert", "distilbert", "roberta", "xlm-roberta")
+"""Types of models."""
 
 
 def prepare(model: Model) -> None:
@@ -19,9 +23,11 @@ def prepare(model: Model) -> None:
 
     if (model.directory / "encoder").is_dir():
         return
-    if model.config["model_type"] not in ("bert", "distilbert", "roberta", "xlm-roberta"):
+    if model.config["model_type"] not in CONVERTED:
         raise LeftOutError(f"CTranslate2 does not convert {model.config['model_type']}")
-    TransformersConverter(str(model.checkpoint)).convert(str(model.directory / "encoder"), quantization="int8")
+    TransformersConverter(str(readable_checkpoint(model))).convert(
+        str(model.directory / "encoder"), quantization="int8"
+    )
 
 
 def variants(model: Model) -> Variants:

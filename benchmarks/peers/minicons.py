@@ -7,12 +7,14 @@ pseudo-log-likelihood of Salazar et al. 2020 by `PLL_metric="original"`.
 from typing import Any
 
 from peers.program import SCORE, Contender, Model, Variants
+from peers.transformers_4 import readable_checkpoint
 
 __all__ = ["load", "prepare", "variants"]
 
 
 def prepare(model: Model) -> None:
-    """Nothing is made: minicons loads checkpoints with transformers."""
+    """Make a checkpoint that its transformers reads."""
+    readable_checkpoint(model)
 
 
 def variants(model: Model) -> Variants:
@@ -33,7 +35,7 @@ class Scorer:
         from minicons import scorer
 
         torch.set_num_threads(model.threads)
-        self.scorer: Any = scorer.MaskedLMScorer(str(model.checkpoint), "cpu")
+        self.scorer: Any = scorer.MaskedLMScorer(str(model.directory / "checkpoint"), "cpu")
 
     def fill(self, texts: list[str]) -> list[int]:
         """minicons fills no masks."""

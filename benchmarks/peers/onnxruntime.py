@@ -5,17 +5,17 @@ transformer optimization tool first, then `quantize_dynamic`; weights of 8 bits 
 torch.onnx.export in the environment that Optimum needs: the tool knows the attention of transformers 4, not of 5.
 """
 
+import tempfile
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from peers.batches import Batch, Float32Array, SortedBatches
-from peers.optimum import refuse_new_rotary
 from peers.program import FILL, Contender, Model, Variants
+from peers.transformers_4 import refuse_new_rotary
 
 __all__ = ["load", "prepare", "variants"]
 
-EXPORTED = "exported.onnx"
 FILES = {
     "int8, dynamic, head at the mask": "int8.onnx",
     "int8, dynamic, fused, head at the mask": "fused-int8.onnx",
@@ -28,11 +28,12 @@ def prepare(model: Model) -> None:
     plain, fused = (model.directory / name for name in FILES.values())
     if fused.is_file():
         return
-    exported = model.directory / EXPORTED
-    export(model, exported)
-    quantize(exported, plain)
-    fuse(model, exported, model.directory / "fused.onnx")
-    quantize(model.directory / "fused.onnx", fused)
+    with tempfile.TemporaryDirectory() as scratch:
+        exported, optimized = (Path(scratch) / name for name in ("exported.onnx", "fused.onnx"))
+        export(model, exported)
+        fuse(model, exported, optimized)
+        quantize(exported, plain)
+        quantize(optimized, fused)
 
 
 def export(model: Model, path: Path) -> None:
@@ -65,9 +66,11 @@ def fuse(model: Model, source: Path, path: Path) -> None:
 
 def quantize(source: Path, path: Path) -> None:
     """Weights by channel; ranges of activations as they come."""
+    import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    quantize_dynamic(source, path, per_channel=True, weight_type=QuantType.QInt8)
+    unknown = {"DefaultTensorType": onnx.TensorProto.FLOAT}  # what fused nodes return
+    quantize_dynamic(source, path, per_channel=True, weight_type=QuantType.QInt8, extra_options=unknown)
 
 
 def variants(model: Model) -> Variants:

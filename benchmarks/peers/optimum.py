@@ -9,9 +9,10 @@ from functools import partial
 from typing import Any
 
 from peers.batches import Batch, Float32Array, SortedBatches
-from peers.program import FILL, Contender, LeftOutError, Model, Variants
+from peers.program import FILL, Contender, Model, Variants
+from peers.transformers_4 import refuse_new_rotary
 
-__all__ = ["load", "prepare", "refuse_new_rotary", "variants"]
+__all__ = ["load", "prepare", "variants"]
 
 FILES = {"fp32": "model.onnx", "int8, dynamic": "model_quantized.onnx"}
 
@@ -26,12 +27,6 @@ def prepare(model: Model) -> None:
     ORTModelForMaskedLM.from_pretrained(model.checkpoint, export=True).save_pretrained(model.directory)
     quantizer = ORTQuantizer.from_pretrained(model.directory, file_name=FILES["fp32"])
     quantizer.quantize(save_dir=model.directory, quantization_config=configuration())
-
-
-def refuse_new_rotary(model: Model) -> None:
-    """transformers 4 does not know where transformers 5 writes the base of rotary embeddings, and takes another."""
-    if "rope_parameters" in model.config:
-        raise LeftOutError("transformers 4, which Optimum needs, misreads the rotary embeddings of this checkpoint")
 
 
 def configuration() -> Any:
