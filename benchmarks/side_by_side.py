@@ -131,8 +131,6 @@ class Comparison:
         shares = sum(each.share for each in workloads) + COLD_SHARE * (COLD in kinds)
         for workload in workloads:
             race.run(workload, seconds * workload.share / shares)
-            if workload.kind == "sentences":
-                race.measure_memory()
             self.write(race.journal)
         if COLD in kinds:
             race.run_cold(rows.first)

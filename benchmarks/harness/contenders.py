@@ -10,7 +10,7 @@ from typing import Any
 
 from harness.environments import BUILD, OURS, ROOT, Environment, NotInstallableError, environment
 from harness.processes import ContenderError, ContenderProcess, cores
-from peers.program import Model
+from peers.contender import Model
 
 __all__ = ["PEERS", "PIPELINE", "REFERENCE", "Entry", "Peer", "ComparedModel", "entries"]
 
@@ -18,6 +18,8 @@ REFERENCE = "transformers, sorted batches, fp32"
 """Says what is right."""
 PIPELINE = "transformers, pipeline, fp32"
 """What most use, and the others are so many times faster than."""
+SHARED = ("networks.py", "transformers_4.py")
+"""Modules of benchmarks/peers that make what others load."""
 EXPORTER = (ROOT / "export", ROOT / "runtime")
 """What makes a bundle: more than runs it, and in the interpreter of this program."""
 
@@ -118,9 +120,9 @@ def entries(model: ComparedModel, peers: Sequence[Peer], left_out: dict[str, str
 
 def directory_of(model: ComparedModel, peer: Peer, found: Environment) -> Path:
     """Where a contender keeps what it makes of a model, as long as model, versions and its own program stay."""
-    sources = [ROOT / "benchmarks" / "peers" / f"{peer.module}.py"]
-    sources += sorted((ROOT / "export").rglob("*.py")) if peer.module == OURS else []
-    programs = b"".join(path.read_bytes() for path in sources)
+    folder = ROOT / "benchmarks" / "peers"
+    shared = (ROOT / "export").rglob("*.py") if peer.module == OURS else [folder / name for name in SHARED]
+    programs = b"".join(path.read_bytes() for path in [folder / f"{peer.module}.py", *sorted(shared)])
     key = hashlib.sha256(f"{model.digest()} {found.digest}".encode() + programs).hexdigest()
     return BUILD / "prepared" / f"{model.name}-{peer.module}-{key[:12]}"
 

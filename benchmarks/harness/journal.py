@@ -28,7 +28,7 @@ class Journal:
     """A file of measurements, which belong to one machine, one set of rows and one state of this project."""
 
     def __init__(self, path: Path, identity: Mapping[str, Any], *, fresh: bool = False) -> None:
-        """Goes on with the file if it has the same identity, and begins it anew otherwise. What failed is tried again."""
+        """Goes on with the file if it has the same identity, and else begins it anew. What failed is tried again."""
         self.path = path
         self.measurements: list[Measurement] = []
         lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() and not fresh else []

@@ -23,7 +23,7 @@ class ContenderError(Exception):
 
 
 class ContenderProcess:
-    """One process of `peers.program`, on the cores of this one.
+    """One process of benchmarks/peers, on the cores of this one.
 
     `started` is when it was started, in the seconds of time.perf_counter.
     """
@@ -37,7 +37,7 @@ class ContenderProcess:
         with self.log.open("w", encoding="utf-8") as errors:
             self.started = time.perf_counter()
             self.process = subprocess.Popen(
-                [python, "-P", "-m", "peers.program", peer],
+                [python, "-P", "-m", "peers", peer],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,

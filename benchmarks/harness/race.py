@@ -12,7 +12,7 @@ from harness.processes import ContenderError, ContenderProcess, memory_free
 from harness.workloads import Workload
 from rich.console import Console
 
-__all__ = ["COLD", "COLD_SHARE", "MEMORY", "Race"]
+__all__ = ["COLD", "COLD_SHARE", "Race"]
 
 MOST_ROUNDS = 9
 """That count."""
@@ -20,12 +20,10 @@ COLD = "cold"
 """The workload of a new process for each answer."""
 COLD_SHARE = 0.15
 """Of a model's time, about."""
-MEMORY = "memory"
-"""The most memory that a process has had after the sentences."""
 PATIENCE = 60.0
 """Seconds of a first cold start after which there is no second."""
-LEAST_MEMORY = 2 * 2**30
-"""Bytes that are free before another process is started."""
+LEAST_MEMORY = 3 * 2**30
+"""Bytes that are free before another process is started; others are ended until they are."""
 
 
 @dataclass
@@ -68,24 +66,35 @@ class Race:
         found: dict[str, Any] = {}
         failed = ""
         try:
-            found = self.opened(entry).ask(workload.do, texts=list(workload.texts))
+            found = self.answer(entry, workload, number)
         except ContenderError as error:
             failed = str(error)
             self.say(f"{entry.name}: {failed}")
         self.journal.add(Measurement(self.model, entry.name, workload.name, number, found, failed))
 
+    def answer(self, entry: Entry, workload: Workload, number: int) -> dict[str, Any]:
+        """What the entry's process answers, and the most memory that it has had. Raises ContenderError."""
+        is_new = entry.name not in self.processes
+        process = self.opened(entry)
+        texts = list(workload.texts)
+        if is_new and number > 0:  # an earlier run's process warmed up, or one that was ended for its memory
+            process.ask(workload.do, texts=texts)
+        return {**process.ask(workload.do, texts=texts), "peak_bytes": process.peak_bytes()}
+
     def opened(self, entry: Entry) -> ContenderProcess:
-        """The entry's process, started at its first turn. Raises ContenderError."""
+        """The entry's process, started where it is not there. Raises ContenderError."""
         if entry.name in self.broken:
             raise ContenderError(self.broken[entry.name])
-        if entry.name not in self.processes:
-            self.processes[entry.name] = self.start(entry)
-        return self.processes[entry.name]
+        process = self.processes.pop(entry.name, None)
+        if process is None or process.process.poll() is not None:
+            process = self.start(entry)
+        self.processes[entry.name] = process
+        return process
 
     def start(self, entry: Entry) -> ContenderProcess:
         """A process that has loaded the model. Raises ContenderError."""
-        if memory_free() < LEAST_MEMORY:
-            raise ContenderError("too little memory is left beside the others")
+        while self.processes and memory_free() < LEAST_MEMORY:
+            self.processes.popitem()[1].close()  # it has just had its turn: the others' come sooner
         process = entry.start()
         try:
             entry.load(process)
@@ -94,14 +103,6 @@ class Race:
             process.close()
             raise
         return process
-
-    def measure_memory(self) -> None:
-        """The peak of each process so far."""
-        for entry in self.entries:
-            running = entry.name in self.processes and self.processes[entry.name].process.poll() is None
-            if running and not self.journal.has(self.model, MEMORY, entry.name, 0):
-                found = {"bytes": self.processes[entry.name].peak_bytes()}
-                self.journal.add(Measurement(self.model, entry.name, MEMORY, 0, found))
 
     def run_cold(self, text: str) -> None:
         """Processes from their start to their first answer, in rounds too."""

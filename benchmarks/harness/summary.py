@@ -7,7 +7,7 @@ from typing import Any
 
 from harness.contenders import PIPELINE, REFERENCE
 from harness.journal import Journal, Measurement
-from harness.race import COLD, MEMORY
+from harness.race import COLD
 from harness.workloads import Rows, Workload
 
 __all__ = ["Metrics", "model_figures"]
@@ -24,8 +24,9 @@ def model_figures(journal: Journal, model: str, rows: Rows) -> Metrics:
             entries.setdefault(name, {})[workload.name] = found
     for name, seconds in cold_starts(journal.of(model, COLD)).items():
         entries.setdefault(name, {})["cold_seconds"] = seconds
-    for each in journal.of(model, MEMORY):
-        entries.setdefault(each.entry, {})["peak_megabytes"] = each.found["bytes"] / 1e6
+    for each in journal.of(model, "sentences"):
+        if not each.failed:
+            entries[each.entry]["peak_megabytes"] = each.found["peak_bytes"] / 1e6
     return {"workloads": workloads, "entries": entries, "failed": failures(journal, model)}
 
 

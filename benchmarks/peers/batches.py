@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from peers.program import Model
+from peers.contender import Model
 from tokenizers import Tokenizer
 
 __all__ = ["Batch", "SortedBatches", "best_tokens", "example_ids", "masked_copies"]

@@ -8,7 +8,7 @@
 from collections.abc import Callable
 
 from peers.batches import Batch, Float32Array, SortedBatches
-from peers.program import FILL, Contender, LeftOutError, Model, Variants
+from peers.contender import FILL, Contender, LeftOutError, Model, Variants
 from peers.transformers_4 import readable_checkpoint
 
 __all__ = ["load", "prepare", "variants"]
@@ -47,7 +47,7 @@ class Encoder:
         import torch
         from peers.networks import head_of, network
 
-        self.model, self.head = model, head_of(network(model))
+        self.model, self.head = model, head_of(network(model.checkpoint))
         torch.set_num_threads(1)
         self.made: dict[int, SortedBatches] = {}
 

@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from peers.program import FILL, SCORE, Contender, Model, Variants
+from peers.contender import FILL, SCORE, Contender, Model, Variants
 
 __all__ = ["load", "prepare", "variants"]
 

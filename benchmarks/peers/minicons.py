@@ -6,7 +6,7 @@ pseudo-log-likelihood of Salazar et al. 2020 by `PLL_metric="original"`.
 
 from typing import Any
 
-from peers.program import SCORE, Contender, Model, Variants
+from peers.contender import SCORE, Contender, Model, Variants
 from peers.transformers_4 import readable_checkpoint
 
 __all__ = ["load", "prepare", "variants"]

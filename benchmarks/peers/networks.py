@@ -1,18 +1,19 @@
 """transformers' networks as modules that contenders run, trace or export."""
 
+from pathlib import Path
 from typing import Any
 
 import torch
 from peers.batches import Batch, Float32Array, example_ids
-from peers.program import LeftOutError, Model
+from peers.contender import LeftOutError, Model
 from transformers import AutoModelForMaskedLM
 
 __all__ = ["AllLogits", "MaskLogits", "head_of", "inputs_of", "network", "traced_inputs"]
 
 
-def network(model: Model, dtype: torch.dtype = torch.float32, **options: Any) -> Any:
+def network(checkpoint: Path, dtype: torch.dtype = torch.float32, **options: Any) -> Any:
     """The checkpoint's network, for inference."""
-    return AutoModelForMaskedLM.from_pretrained(model.checkpoint, dtype=dtype, **options).eval()
+    return AutoModelForMaskedLM.from_pretrained(checkpoint, dtype=dtype, **options).eval()
 
 
 def head_of(network: Any) -> torch.nn.Module:

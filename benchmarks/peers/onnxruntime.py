@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from peers.batches import Batch, Float32Array, SortedBatches
-from peers.program import FILL, Contender, Model, Variants
-from peers.transformers_4 import refuse_new_rotary
+from peers.contender import FILL, Contender, Model, Variants
+from peers.transformers_4 import readable_checkpoint
 
 __all__ = ["load", "prepare", "variants"]
 
@@ -24,7 +24,6 @@ FILES = {
 
 def prepare(model: Model) -> None:
     """Export, fuse, quantize."""
-    refuse_new_rotary(model)
     plain, fused = (model.directory / name for name in FILES.values())
     if fused.is_file():
         return
@@ -45,7 +44,7 @@ def export(model: Model, path: Path) -> None:
     rows, lengths = {0: "rows"}, {0: "rows", 1: "length"}
     axes = {"input_ids": lengths, "attention_mask": lengths, "positions": rows, "logits": rows}
     torch.onnx.export(
-        MaskLogits(network(model, attn_implementation="eager")),
+        MaskLogits(network(readable_checkpoint(model), attn_implementation="eager")),
         tuple(inputs.values()),
         str(path),
         input_names=list(inputs),

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from peers.batches import Batch, Float32Array, Int64Array, SortedBatches
-from peers.program import FILL, Contender, Model, Variants
+from peers.contender import FILL, Contender, Model, Variants
 
 __all__ = ["load", "prepare", "variants"]
 
@@ -58,7 +58,7 @@ def converted_network(model: Model, suffix: str) -> Any:
     inputs = traced_inputs(model)
     if not suffix:
         del inputs["positions"]
-    made = (MaskLogits if suffix else AllLogits)(network(model))
+    made = (MaskLogits if suffix else AllLogits)(network(model.checkpoint))
     shapes = [(name, [-1] * value.dim(), openvino.Type.i64) for name, value in inputs.items()]
     converted = openvino.convert_model(made, example_input=inputs, input=[(shape, kind) for _, shape, kind in shapes])
     for port, name in zip(converted.inputs, inputs, strict=True):

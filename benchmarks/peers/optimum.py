@@ -9,8 +9,8 @@ from functools import partial
 from typing import Any
 
 from peers.batches import Batch, Float32Array, SortedBatches
-from peers.program import FILL, Contender, Model, Variants
-from peers.transformers_4 import refuse_new_rotary
+from peers.contender import FILL, Contender, Model, Variants
+from peers.transformers_4 import readable_checkpoint
 
 __all__ = ["load", "prepare", "variants"]
 
@@ -19,12 +19,11 @@ FILES = {"fp32": "model.onnx", "int8, dynamic": "model_quantized.onnx"}
 
 def prepare(model: Model) -> None:
     """Export, and quantize what was exported."""
-    refuse_new_rotary(model)
     from optimum.onnxruntime import ORTModelForMaskedLM, ORTQuantizer
 
     if (model.directory / "model_quantized.onnx").is_file():
         return
-    ORTModelForMaskedLM.from_pretrained(model.checkpoint, export=True).save_pretrained(model.directory)
+    ORTModelForMaskedLM.from_pretrained(readable_checkpoint(model), export=True).save_pretrained(model.directory)
     quantizer = ORTQuantizer.from_pretrained(model.directory, file_name=FILES["fp32"])
     quantizer.quantize(save_dir=model.directory, quantization_config=configuration())
 

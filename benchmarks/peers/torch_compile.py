@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from peers.batches import Batch, Float32Array, SortedBatches
-from peers.program import FILL, Contender, LeftOutError, Model, Variants
+from peers.contender import FILL, Contender, LeftOutError, Model, Variants
 
 __all__ = ["load", "prepare", "variants"]
 
@@ -51,7 +51,9 @@ def quantized(model: Model) -> Any:
     quantizer.set_global(x86.get_default_x86_inductor_quantization_config(is_dynamic=True))
     inputs = tuple(traced_inputs(model).values())
     with torch.no_grad():
-        exported = torch.export.export(MaskLogits(network(model)), inputs, dynamic_shapes=shapes, strict=True)
+        exported = torch.export.export(
+            MaskLogits(network(model.checkpoint)), inputs, dynamic_shapes=shapes, strict=True
+        )
         prepared = prepare_pt2e(exported.module(), quantizer)
         prepared(*inputs)
         return convert_pt2e(prepared)

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from peers.batches import Batch, Float32Array, SortedBatches
-from peers.program import FILL, SCORE, Contender, Model, Variants
+from peers.contender import FILL, SCORE, Contender, Model, Variants
 
 __all__ = ["load", "prepare", "variants"]
 
@@ -36,7 +36,7 @@ def load(model: Model, variant: str) -> Contender:
         return Pipeline(model)
     from peers.networks import network
 
-    return SortedBatches(model, partial(logits, network(model, getattr(torch, DTYPES[variant]))))
+    return SortedBatches(model, partial(logits, network(model.checkpoint, getattr(torch, DTYPES[variant]))))
 
 
 class Pipeline:

@@ -1,32 +1,45 @@
-"""Checkpoints of transformers 5 for contenders that need transformers 4."""
+"""Checkpoints of transformers 5, for contenders that need transformers 4."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from peers.program import LeftOutError, Model
+from peers.contender import LeftOutError, Model
 
-__all__ = ["readable_checkpoint", "refuse_new_rotary"]
-
-
-def refuse_new_rotary(model: Model) -> None:
-    """Raises LeftOutError where transformers 4 would read the base of rotary embeddings elsewhere, and find another."""
-    if "rope_parameters" in model.config:
-        raise LeftOutError("it needs transformers 4, which misreads the rotary embeddings of this checkpoint")
+__all__ = ["readable_checkpoint"]
 
 
 def readable_checkpoint(model: Model) -> Path:
-    """The checkpoint, its tokenizer's class called as transformers 4 calls it; made where it is not there yet.
+    """The checkpoint with its configurations in transformers 4's words; made where it is not there yet.
 
     Raises LeftOutError.
     """
-    refuse_new_rotary(model)
     directory = model.directory / "checkpoint"
     directory.mkdir(exist_ok=True)
+    tokenizer = json.loads((model.checkpoint / "tokenizer_config.json").read_text(encoding="utf-8"))
+    written = {
+        "config.json": model.config | rotary(model.config),
+        "tokenizer_config.json": tokenizer | {"tokenizer_class": "PreTrainedTokenizerFast"},
+    }
     for file in model.checkpoint.iterdir():
-        if not (directory / file.name).exists():
-            (directory / file.name).symlink_to(file.resolve())
-    config = json.loads((model.checkpoint / "tokenizer_config.json").read_text(encoding="utf-8"))
-    (directory / "tokenizer_config.json").unlink()
-    renamed = json.dumps(config | {"tokenizer_class": "PreTrainedTokenizerFast"})
-    (directory / "tokenizer_config.json").write_text(renamed, encoding="utf-8")
+        path = directory / file.name
+        if file.name in written:
+            path.write_text(json.dumps(written[file.name]), encoding="utf-8")
+        elif not path.exists():
+            path.symlink_to(file.resolve())
     return directory
+
+
+def rotary(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What transformers 5 writes as `rope_parameters` by kinds of layers."""
+    if "rope_parameters" not in config:
+        return {}
+    if config["model_type"] != "modernbert" or set(config["layer_types"]) != {"full_attention"}:
+        raise LeftOutError("it needs transformers 4, which reads the rotary embeddings of this checkpoint otherwise")
+    bases = {kind: parameters["rope_theta"] for kind, parameters in config["rope_parameters"].items()}
+    return {
+        "global_rope_theta": bases["full_attention"],
+        "local_rope_theta": bases["sliding_attention"],
+        "global_attn_every_n_layers": 1,
+    }

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from peers.batches import SortedBatches
-from peers.program import FILL, Contender, LeftOutError, Model, Variants
+from peers.contender import FILL, Contender, LeftOutError, Model, Variants
 from peers.torch_compile import logits
 
 __all__ = ["load", "prepare", "variants"]
@@ -45,6 +45,6 @@ def quantized(model: Model) -> Any:
     from torchao.quantization import Int8DynamicActivationInt8WeightConfig, quantize_
     from torchao.quantization.quant_primitives import MappingType
 
-    made = MaskLogits(network(model, torch.bfloat16))
+    made = MaskLogits(network(model.checkpoint, torch.bfloat16))
     quantize_(made, Int8DynamicActivationInt8WeightConfig(version=2, act_mapping_type=MappingType.SYMMETRIC))
     return made

@@ -1,10 +1,6 @@
 """A contender's process: answers requests, one JSON object a line, until its standard input ends.
 
-    python -P -m peers.program openvino
-
-The contenders are the other modules of this folder. Each has `prepare`, `variants` and `load`, and this program times
-what `load` returns. It is run by the interpreter of the contender's own environment, so it needs the standard library
-only.
+    python -P -m peers openvino
 
 Requests, and what their answers hold in `ok` (or why there is none, in `error`):
 
@@ -20,74 +16,11 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from importlib import import_module
-from pathlib import Path
-from typing import Any, Protocol, TextIO
+from typing import Any, TextIO
 
-__all__ = ["FILL", "SCORE", "Contender", "LeftOutError", "Model", "Variants"]
-
-FILL = ("sentences", "lengths", "one", "cold")
-"""The workloads of what fills masks, in batches and one text at a time."""
-SCORE = ("pll",)
-"""The workload of what scores sentences."""
-
-Variants = Mapping[str, Sequence[str]]
-"""The ways that a contender offers to run a model, by the name that the table has, and the workloads of each."""
-
-
-class LeftOutError(Exception):
-    """A contender cannot run a model or this machine, and says why."""
-
-
-@dataclass(frozen=True, slots=True)
-class Model:
-    """What a contender is given to run."""
-
-    name: str
-    checkpoint: Path
-    """In Hugging Face's format."""
-    directory: Path
-    """Where the contender keeps what it made of the checkpoint."""
-    calibration: Path
-    """Sentences to calibrate with, one a line; none of them is measured."""
-    threads: int
-    """How many the contender may use."""
-
-    @classmethod
-    def from_json(cls, fields: Mapping[str, Any]) -> "Model":
-        """The model of a request."""
-        paths = {name: Path(fields[name]) for name in ("checkpoint", "directory", "calibration")}
-        return cls(fields["name"], threads=fields["threads"], **paths)
-
-    @property
-    def config(self) -> dict[str, Any]:
-        """The checkpoint's configuration."""
-        config: dict[str, Any] = json.loads((self.checkpoint / "config.json").read_text(encoding="utf-8"))
-        return config
-
-    @property
-    def mask_token(self) -> str:
-        """As texts spell it."""
-        given = json.loads((self.checkpoint / "tokenizer_config.json").read_text(encoding="utf-8"))["mask_token"]
-        return str(given["content"] if isinstance(given, dict) else given)
-
-    def calibration_texts(self, count: int) -> list[str]:
-        """The first so many sentences."""
-        return self.calibration.read_text(encoding="utf-8").splitlines()[:count]
-
-
-class Contender(Protocol):
-    """A model that is open: fills masks, or scores sentences, or both."""
-
-    def fill(self, texts: list[str]) -> list[int]:
-        """The id of the best token at the mask of each text; five are found, with their probabilities."""
-        ...
-
-    def score(self, texts: list[str]) -> list[float]:
-        """The pseudo-log-likelihood of each text, nats."""
-        ...
+from peers.contender import Contender, LeftOutError, Model, Variants
 
 
 def main() -> None:
