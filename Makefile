@@ -2,16 +2,16 @@
 PYTHON ?= python3
 VENV := .venv
 RUNTIME_VENV := .venv-runtime
-OPTIMUM_VENV := build/optimum
-OPTIMUM := optimum-onnx==0.1.0 optimum==2.1.0 transformers==4.57.6 huggingface_hub==0.36.2 tokenizers==0.22.2
+OPTIMUM_VENV := build/peers/optimum
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check --quiet
 RUNTIME_PIP := $(RUNTIME_VENV)/bin/python -m pip --disable-pip-version-check --quiet
 CHECKPOINT := checkpoints/english-small
+BENCH ?=
 MASKED ?= examples/masked_sentences.parquet
 CALIBRATION ?= examples/sentences.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help install score export train benchmark docs test test-quick test-runtime check fix clean
+.PHONY: help install score export train bench benchmark docs test test-quick test-runtime check fix clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,6 +36,9 @@ train: $(VENV)/dev.stamp ## Train on one sentence, export and quantize the model
 
 benchmark: $(VENV)/dev.stamp ## Race against transformers on MASKED, a Parquet file of masked sentences
 	$(VENV)/bin/python benchmarks/against_transformers.py $(MASKED)
+
+bench: $(VENV)/dev.stamp ## Measure maskedge beside its peers, in about an hour; BENCH takes options, such as --peer openvino
+	$(VENV)/bin/python benchmarks/side_by_side.py $(BENCH)
 
 docs: $(VENV)/docs.stamp ## Build the documentation into build/site, and check its links
 	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict
@@ -89,9 +92,6 @@ $(RUNTIME_VENV)/stamp: pyproject.toml constraints.txt
 	@touch $@
 
 # Optimum asks for older packages than ours: an environment with those, which finds all others in $(VENV).
-$(OPTIMUM_VENV)/stamp: Makefile $(VENV)/dev.stamp
-	$(PYTHON) -m venv --clear $(OPTIMUM_VENV)
-	cd $(VENV)/lib/python*/site-packages && pwd > $(CURDIR)/build/development.pth
-	mv build/development.pth $(OPTIMUM_VENV)/lib/python*/site-packages/
-	$(OPTIMUM_VENV)/bin/python -m pip --disable-pip-version-check --quiet install --no-warn-conflicts $(OPTIMUM)
+$(OPTIMUM_VENV)/stamp: benchmarks/peers/constraints/optimum.txt $(VENV)/dev.stamp
+	$(VENV)/bin/python benchmarks/harness/environments.py optimum
 	@touch $@

@@ -1,5 +1,6 @@
 """The comparison as a picture: sentences a second, one sentence's time, and tokens a second by length."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +25,11 @@ def draw(figures: Metrics, path: Path) -> None:
     figure = Figure(figsize=(11, 3 + 0.42 * len(entries)), layout="constrained")
     parts: Any = figure.subfigures(2, 1, height_ratios=(1.3, 1))
     left, right = parts[0].subplots(1, 2, width_ratios=(1.2, 1))
-    draw_bars(left, column(entries, "sentences", "rows_per_second"), "sentences a second, one mask each")
-    draw_bars(right, column(entries, "one", "median_milliseconds"), "one sentence, ms (whisker: 99th percentile)")
-    draw_whiskers(right, entries)
+    draw_bars(left, column(entries, "sentences", "rows_per_second"), "sentences a second")
+    latencies = dict(reversed(column(entries, "one", "median_milliseconds").items()))
+    draw_bars(right, latencies, "one sentence, ms (line: to p99)")
+    for place, (entry, median) in enumerate(latencies.items()):
+        right.plot([median, entries[entry]["one"]["p99_milliseconds"]], [place - 0.3] * 2, color="black", lw=1)
     draw_lengths(parts[1].subplots(), entries)
     processor = figures["machine"]["processor"]
     figure.suptitle(f"{name}, {figures['machine']['cores']} cores, {processor}", x=0.01, ha="left", fontsize=11)
@@ -49,25 +52,30 @@ def draw_bars(axes: Any, values: dict[str, float], title: str) -> None:
     axes.set_title(title, loc="left", fontsize=10)
 
 
-def draw_whiskers(axes: Any, entries: Metrics) -> None:
-    """From the median to the 99th percentile."""
-    for place, (name, median) in enumerate(column(entries, "one", "median_milliseconds").items()):
-        axes.plot([median, entries[name]["one"]["p99_milliseconds"]], [place - 0.3] * 2, color="black", lw=1)
-
-
 def draw_lengths(axes: Any, entries: Metrics) -> None:
     """A line each; ours have colour."""
+    ends = {}
     for name, row in entries.items():
-        points = [
-            (length, row[f"lengths/{length}"]["tokens_per_second"]) for length in LENGTHS if f"lengths/{length}" in row
-        ]
-        if points:
+        rates = {length: row[key]["tokens_per_second"] for length in LENGTHS if (key := f"lengths/{length}") in row}
+        if rates:
             ours = name.startswith("maskedge")
             style = {"color": OURS if ours else PEER, "lw": 2 if ours else 1, "marker": "o", "ms": 3}
-            axes.plot(*zip(*points, strict=True), **style)
-            axes.annotate(name, points[-1], xytext=(6, -3), textcoords="offset points", fontsize=7)
+            axes.plot(list(rates), list(rates.values()), **style)
+            ends[name] = max(rates), rates[max(rates)]
     axes.set(xscale="log", yscale="log", xlabel="tokens of a text", xlim=(14, 2600))
     axes.set_xticks(LENGTHS, [str(length) for length in LENGTHS])
     axes.minorticks_off()
     axes.grid(alpha=0.3)
     axes.set_title("tokens a second", loc="left", fontsize=10)
+    label_ends(axes, ends)
+
+
+def label_ends(axes: Any, ends: dict[str, tuple[int, float]]) -> None:
+    """Names beside the ends of lines, moved up until none lies on another."""
+    low, high = (math.log(limit) for limit in axes.get_ylim())
+    gap, least = (high - low) / 26, low
+    for name, (length, rate) in sorted(ends.items(), key=lambda item: item[1][1]):
+        least = max(math.log(rate), least + gap)
+        arrow = {"arrowstyle": "-", "lw": 0.4, "color": PEER, "relpos": (0, 0.5)}
+        place = {"xytext": (1.25 * max(LENGTHS), math.exp(least)), "fontsize": 7, "va": "center", "arrowprops": arrow}
+        axes.annotate(name, (length, rate), **place)

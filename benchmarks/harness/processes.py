@@ -1,5 +1,6 @@
 """The contenders' processes: asked in turn, and stopped in between, so that an idle one takes no time from another."""
 
+import contextlib
 import json
 import os
 import signal
@@ -68,7 +69,9 @@ class ContenderProcess:
 
     def end(self) -> str:
         """How it ended, of itself."""
-        return f"its process ended with {self.process.wait()}; {self.log} may say why"
+        code = self.process.wait()
+        self.close()
+        return f"its process ended with {code}; {self.log} may say why"
 
     def peak_bytes(self) -> int:
         """The most memory that the process ever had."""
@@ -81,7 +84,8 @@ class ContenderProcess:
         self.process.wait()
         for pipe in (self.process.stdin, self.process.stdout):
             assert pipe is not None
-            pipe.close()
+            with contextlib.suppress(BrokenPipeError):  # what it was asked as it ended
+                pipe.close()
 
 
 def cores() -> int:

@@ -14,6 +14,20 @@ __all__ = ["Metrics", "model_figures"]
 
 Metrics = dict[str, Any]
 
+CALL = ", Predictor(list)"
+"""Ends the names of entries that call the predictor as the pipeline is called."""
+OPPONENTS = {
+    "sentences, the pipeline": ("sentences", PIPELINE),
+    "sentences, transformers bf16 in sorted batches": ("sentences", "transformers, sorted batches, bf16"),
+    "sentences, Optimum int8": ("sentences", "Optimum, int8"),
+    "sentences, the fastest peer": ("sentences", ""),
+    "one sentence, the pipeline": ("one", PIPELINE),
+    "first answer, the pipeline": (COLD, PIPELINE),
+    "pseudo-log-likelihood, minicons": ("pll", "minicons"),
+    "pseudo-log-likelihood, the fastest peer": ("pll", ""),
+}
+"""Workloads, and what is in the names of those that maskedge is compared with."""
+
 
 def model_figures(journal: Journal, model: str, rows: Rows) -> Metrics:
     """The rows of each workload, and by entry what was found of each."""
@@ -27,7 +41,52 @@ def model_figures(journal: Journal, model: str, rows: Rows) -> Metrics:
     for each in journal.of(model, "sentences"):
         if not each.failed:
             entries[each.entry]["peak_megabytes"] = each.found["peak_bytes"] / 1e6
-    return {"workloads": workloads, "entries": entries, "failed": failures(journal, model)}
+    return {
+        "workloads": workloads,
+        "entries": entries,
+        "failed": failures(journal, model),
+        "times_faster": times_faster(entries),
+        "share_of_fill": shares_of_fill(entries),
+    }
+
+
+def times_faster(entries: Mapping[str, Metrics]) -> dict[str, float]:
+    """How many times faster maskedge's best graph is than what a user would otherwise pick."""
+    ours = [name for name in entries if is_ours(name)]
+    found = {}
+    for label, (workload, picked) in OPPONENTS.items():
+        theirs = [name for name in entries if not is_ours(name) and picked in name]
+        fast, slow = (max((rate(entries[name], workload) for name in some), default=0) for some in (ours, theirs))
+        if fast and slow:
+            found[label] = fast / slow
+    return found
+
+
+def shares_of_fill(entries: Mapping[str, Metrics]) -> dict[str, float]:
+    """The tokens that the network reads a second in other calls, as a share of those in `fill` with the same graph."""
+    found = {}
+    for name, row in entries.items():
+        graph = name.removesuffix(CALL)
+        fill = rate(entries.get(graph, {}), "sentences")
+        if is_ours(name) and fill:
+            found |= {name: rate(row, "sentences") / fill} if graph != name else {}
+            found |= {f"{name}, PLL": rate(row, "pll") / fill} if "pll" in row else {}
+    return found
+
+
+def is_ours(name: str) -> bool:
+    """Whether an entry is maskedge's."""
+    return name.startswith("maskedge")
+
+
+def rate(row: Mapping[str, Any], workload: str) -> float:
+    """Of what is the better the larger it is; 0 where nothing was measured."""
+    if workload == COLD:
+        return 1 / row["cold_seconds"] if "cold_seconds" in row else 0.0
+    if workload not in row:
+        return 0.0
+    measured: Metrics = row[workload]
+    return float(measured.get("read_tokens_per_second") or 1 / measured["median_milliseconds"])
 
 
 def failures(journal: Journal, model: str) -> dict[str, dict[str, str]]:
@@ -64,6 +123,7 @@ def throughput(turns: Sequence[Mapping[str, Any]], workload: Workload) -> Metric
         "rounds": len(seconds),
         "rows_per_second": len(workload.texts) / median,
         "tokens_per_second": workload.tokens / median,
+        "read_tokens_per_second": workload.read / median,
         "range_of_rows_per_second": [len(workload.texts) / each for each in (seconds[-1], seconds[0])],
     }
 

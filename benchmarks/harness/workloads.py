@@ -65,6 +65,8 @@ class Workload:
     texts: tuple[str, ...]
     tokens: int
     """Of all texts together, or those that are scored."""
+    read: int
+    """Tokens that the network has to read: of a text that is scored, as many copies as it has tokens."""
     share: float
     """Of the time that a model has."""
 
@@ -100,9 +102,9 @@ def make_rows(sentences: Sequence[str], model: ComparedModel, sizes: Sizes) -> R
     many, single = masked[: sizes.sentences], masked[sizes.sentences :]
     scored = sentences[sizes.sentences + sizes.one : sizes.measured]
     found = (
-        Workload("sentences", "sentences", "fill", tuple(many), count(tokenizer, many), 0.3),
-        Workload("one", "one", "fill_each", tuple(single), count(tokenizer, single), 0.1),
-        Workload("pll", "pll", "score", tuple(scored), count(tokenizer, scored) - 2 * len(scored), 0.2),
+        Workload("sentences", "sentences", "fill", tuple(many), *counts(tokenizer, many), 0.3),
+        Workload("one", "one", "fill_each", tuple(single), *counts(tokenizer, single), 0.1),
+        Workload("pll", "pll", "score", tuple(scored), *scored_counts(tokenizer, scored), 0.2),
         *length_workloads(tokenizer, sentences, mask, sizes),
     )
     return Rows(found, single[0])
@@ -112,6 +114,17 @@ def mask_word(sentence: str, mask: str) -> str:
     """The sentence with one of its words masked, drawn by the sentence itself."""
     word = random.Random(sentence).choice(list(WORD.finditer(sentence)))
     return f"{sentence[: word.start()]}{mask}{sentence[word.end() :]}"
+
+
+def counts(tokenizer: Tokenizer, texts: Sequence[str]) -> tuple[int, int]:
+    """Tokens of texts that are filled, and those to read."""
+    return count(tokenizer, texts), count(tokenizer, texts)
+
+
+def scored_counts(tokenizer: Tokenizer, texts: Sequence[str]) -> tuple[int, int]:
+    """Tokens of texts that are scored, all but the first and the last, and those to read."""
+    lengths = [len(encoding.ids) for encoding in tokenizer.encode_batch(list(texts))]
+    return sum(length - 2 for length in lengths), sum(length * (length - 2) for length in lengths)
 
 
 def count(tokenizer: Tokenizer, texts: Sequence[str]) -> int:
@@ -124,7 +137,7 @@ def length_workloads(tokenizer: Tokenizer, sentences: Sequence[str], mask: str, 
     words = iter(" ".join(sentences).split() * 4)
     for length in LENGTHS:
         texts = tuple(text_of(tokenizer, words, mask, length) for _ in range(max(2, sizes.tokens // length)))
-        yield Workload(f"lengths/{length}", "lengths", "fill", texts, count(tokenizer, texts), 0.05)
+        yield Workload(f"lengths/{length}", "lengths", "fill", texts, *counts(tokenizer, texts), 0.05)
 
 
 def text_of(tokenizer: Tokenizer, words: Iterator[str], mask: str, length: int) -> str:

@@ -12,8 +12,10 @@ Requests, and what their answers hold in `ok` (or why there is none, in `error`)
 - `{"do": "score", "texts": [...]}`          -> {"seconds", "scores"}: the pseudo-log-likelihood of each text, nats
 """
 
+import ctypes
 import json
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -22,9 +24,13 @@ from typing import Any, TextIO
 
 from peers.contender import Contender, LeftOutError, Model, Variants
 
+PR_SET_PDEATHSIG = 1
+
 
 def main() -> None:
     """Answer until the input ends. Whatever libraries print goes to standard error."""
+    if sys.platform == "linux":  # a process that is stopped would not see that its parent has ended
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     program = Program(import_module(f"peers.{sys.argv[1]}"))

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
 FEW = 70
 """Texts, of which an export wants 64."""
-OPTIMUM = ROOT / "build" / "optimum" / "bin" / "python"
+OPTIMUM = ROOT / "build" / "peers" / "optimum" / "bin" / "python"
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,7 @@ def test_the_programs_in_javascript_run(followed: Path) -> None:
     assert (followed / "bundles" / "my-bundle" / "onnx" / "model_quantized.onnx").is_file()
 
 
-@pytest.mark.skipif(not OPTIMUM.is_file(), reason="no Optimum in build/optimum: make test puts it there")
+@pytest.mark.skipif(not OPTIMUM.is_file(), reason="no Optimum in build/peers/optimum: make test puts it there")
 def test_the_program_with_optimum_runs(followed: Path) -> None:
     ran = subprocess.run(
         [OPTIMUM, "with_optimum.py"],

@@ -1,6 +1,6 @@
 """Optimum loads a bundle's standard graphs, in an environment of its own, since it asks for an older transformers.
 
-`make test` makes that environment in build/optimum.
+`make test` makes that environment in build/peers/optimum.
 """
 
 import json
@@ -15,7 +15,7 @@ import transformers
 
 from maskedge_export.bundles.export import ExportOptions, export_bundle
 
-PYTHON = Path(__file__).parents[3] / "build" / "optimum" / "bin" / "python"
+PYTHON = Path(__file__).parents[3] / "build" / "peers" / "optimum" / "bin" / "python"
 SCRIPT = """
 import json, sys
 from optimum.onnxruntime import ORTModelForMaskedLM
@@ -33,7 +33,7 @@ TEXTS = ["The {} flows.", "A novel is longer than a short {}, as everybody knows
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(not PYTHON.is_file(), reason="no Optimum in build/optimum: make test puts it there"),
+    pytest.mark.skipif(not PYTHON.is_file(), reason="no Optimum in build/peers/optimum: make test puts it there"),
 ]
 
 

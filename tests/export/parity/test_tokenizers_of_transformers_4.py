@@ -1,6 +1,6 @@
 """Text is read as transformers 4 reads it, which older checkpoints were trained with, before an export and after it.
 
-`make test` makes an environment with it in build/optimum.
+`make test` makes an environment with it in build/peers/optimum.
 """
 
 import json
@@ -30,7 +30,7 @@ from maskedge_export.tokenization.loading import load_tokenizer
 from maskedge_export.tokenization.probe import probe_texts
 from maskedge_export.tokenization.saving import save_tokenizer
 
-PYTHON = Path(__file__).parents[3] / "build" / "optimum" / "bin" / "python"
+PYTHON = Path(__file__).parents[3] / "build" / "peers" / "optimum" / "bin" / "python"
 SCRIPT = """
 import json, sys
 from transformers import AutoTokenizer
@@ -38,7 +38,7 @@ asked = json.loads(sys.stdin.read())
 print(json.dumps([AutoTokenizer.from_pretrained(path)(texts)["input_ids"] for path, texts in asked]))
 """
 
-pytestmark = pytest.mark.skipif(not PYTHON.is_file(), reason="no transformers 4 in build/optimum: make test does that")
+pytestmark = pytest.mark.skipif(not PYTHON.is_file(), reason="no transformers 4 in build/peers/optimum: make test does that")
 
 
 @dataclass(frozen=True, slots=True)
