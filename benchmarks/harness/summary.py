@@ -64,7 +64,7 @@ def times_faster(entries: Mapping[str, Metrics]) -> dict[str, float]:
 
 def shares_of_fill(entries: Mapping[str, Metrics]) -> dict[str, float]:
     """The tokens that the network reads a second in other calls, as a share of those in `fill` with the same graph."""
-    found = {}
+    found: dict[str, float] = {}
     for name, row in entries.items():
         graph = name.removesuffix(CALL)
         fill = rate(entries.get(graph, {}), "sentences")

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from peers.contender import Model
 from tokenizers import Tokenizer
 
-__all__ = ["Batch", "SortedBatches", "best_tokens", "example_ids", "masked_copies"]
+__all__ = ["Batch", "SortedBatches", "best_tokens", "example_ids", "masked_copies", "tokenizer_and_mask"]
 
 ROWS = 32
 """Of a batch, at most."""
@@ -46,9 +46,7 @@ class SortedBatches:
 
     def __init__(self, model: Model, logits: Logits, *, at_once: int = 1) -> None:
         """`at_once` batches are given to the function at a time, from as many threads."""
-        self.tokenizer = Tokenizer.from_file(str(model.checkpoint / "tokenizer.json"))
-        self.tokenizer.no_padding()
-        self.mask = self.tokenizer.token_to_id(model.mask_token)
+        self.tokenizer, self.mask = tokenizer_and_mask(model)
         self.pad = model.config.get("pad_token_id") or 0
         self.logits, self.at_once = logits, at_once
         self.pool = ThreadPoolExecutor(at_once)
@@ -88,6 +86,15 @@ class SortedBatches:
             input_ids[number, : len(row)] = row
             attention_mask[number, : len(row)] = 1
         return Batch(input_ids, attention_mask, (input_ids == self.mask).argmax(axis=1))
+
+
+def tokenizer_and_mask(model: Model) -> tuple[Tokenizer, int]:
+    """The checkpoint's tokenizer, and its mask's id."""
+    tokenizer = Tokenizer.from_file(str(model.checkpoint / "tokenizer.json"))
+    tokenizer.no_padding()
+    mask = tokenizer.token_to_id(model.mask_token)
+    assert mask is not None
+    return tokenizer, mask
 
 
 def best_tokens(logits: Float32Array) -> tuple[Int64Array, Float32Array]:

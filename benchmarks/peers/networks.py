@@ -19,7 +19,7 @@ def network(checkpoint: Path, dtype: torch.dtype = torch.float32, **options: Any
 def head_of(network: Any) -> torch.nn.Module:
     """The module between the encoder's hidden states and the logits."""
     if hasattr(network, "cls"):
-        return network.cls  # type: ignore[no-any-return]  # BERT and what is like it
+        return network.cls  # BERT and what is like it
     if hasattr(network, "head") and hasattr(network, "decoder"):
         return torch.nn.Sequential(network.head, network.decoder)  # ModernBERT
     raise LeftOutError(f"the head of {type(network).__name__} is not known here")
@@ -34,7 +34,7 @@ class AllLogits(torch.nn.Module):
 
     def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
         """[rows, length] twice -> [rows, length, vocabulary]."""
-        return self.network(input_ids=input_ids, attention_mask=attention_mask).logits  # type: ignore[no-any-return]
+        return self.network(input_ids=input_ids, attention_mask=attention_mask).logits
 
 
 class MaskLogits(torch.nn.Module):
@@ -48,7 +48,7 @@ class MaskLogits(torch.nn.Module):
         """[rows, length] twice, [rows] -> [rows, vocabulary]."""
         hidden = self.encoder(input_ids=input_ids, attention_mask=attention_mask)[0]
         at = positions.reshape(-1, 1, 1).expand(-1, 1, hidden.shape[-1])
-        return self.head(hidden.gather(1, at)[:, 0])  # type: ignore[no-any-return]
+        return self.head(hidden.gather(1, at)[:, 0])
 
 
 def inputs_of(batch: Batch) -> dict[str, torch.Tensor]:

@@ -11,7 +11,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from peers.batches import Batch, Float32Array, Int64Array, SortedBatches
+from peers.batches import Batch, Float32Array, Int64Array, SortedBatches, tokenizer_and_mask
 from peers.contender import FILL, Contender, Model, Variants
 
 __all__ = ["load", "prepare", "variants"]
@@ -70,8 +70,7 @@ def calibration_inputs(model: Model, network: Any) -> list[dict[str, Int64Array]
     """Sentences, one a batch, each with its middle token masked."""
     import numpy as np
 
-    tokenizer, samples = SortedBatches(model, lambda batch: batch.input_ids).tokenizer, []
-    mask = tokenizer.token_to_id(model.mask_token)
+    (tokenizer, mask), samples = tokenizer_and_mask(model), []
     for encoding in tokenizer.encode_batch(model.calibration_texts(SAMPLES)):
         ids = np.array([encoding.ids[: model.config["max_position_embeddings"]]], np.int64)
         ids[0, ids.shape[1] // 2] = mask

@@ -144,7 +144,12 @@ def test_where_memory_is_short_processes_end_and_warm_up_again(
 ) -> None:
     asked: list[str] = []
     ask = ContenderProcess.ask
-    monkeypatch.setattr(ContenderProcess, "ask", lambda self, do, **more: (asked.append(do), ask(self, do, **more))[1])
+
+    def noting(process: ContenderProcess, do: str, **more: Any) -> Any:
+        asked.append(do)
+        return ask(process, do, **more)
+
+    monkeypatch.setattr(ContenderProcess, "ask", noting)
     monkeypatch.setattr("harness.race.memory_free", lambda: 0)
     race.run(SENTENCES, 0)
     assert len(race.processes) == 1
