@@ -38,7 +38,6 @@ BERT_BASE, DEFAULT = "bert-base", "default"
 WEIGHTS = {BERT_BASE: 0.75, DEFAULT: 0.25}
 """Of the time that is left for measuring."""
 WORKLOADS = ("sentences", "one", "pll", "lengths", COLD)
-ROWS = 256
 FIGURES = "side_by_side"
 
 console = Console()
@@ -54,14 +53,14 @@ def main(
     checkpoint: Annotated[Path | None, typer.Option(help=f"A BERT in {BERT_BASE}'s place.")] = None,
     bundle: Annotated[Path | None, typer.Option(help=f"A bundle of {BERT_BASE}, else one is exported.")] = None,
     layers: Annotated[int, typer.Option(help=f"Of {BERT_BASE}: few, to try things out.")] = 12,
-    rows: Annotated[int, typer.Option(help="Sentences; the other rows in proportion.")] = ROWS,
+    rows: Annotated[int, typer.Option(help="Sentences; the other rows in proportion.")] = Sizes().sentences,
     fresh: Annotated[bool, typer.Option(help="Forget what an earlier run measured.")] = False,
     out: Annotated[Path, typer.Option(help="Directory of figures and picture.")] = ROOT / "docs" / "results",
 ) -> None:
     """Measure, and write figures and picture."""
     deadline = time.monotonic() + 60 * minutes
     sentences = sentences_of(text or [next(path for path in TEXTS if path.is_file())])
-    sizes = Sizes().scaled(rows / ROWS).within(len(sentences))
+    sizes = Sizes().scaled(rows / Sizes().sentences).within(len(sentences))
     calibration = write_lines(BUILD / "calibration.txt", sentences[sizes.measured :][: sizes.calibration])
     checkpoints = {BERT_BASE: checkpoint or random_bert(layers), DEFAULT: CHECKPOINT}
     comparison = Comparison(out, deadline, [each for each in PEERS if each.module in (peer or [each.module])])

@@ -12,6 +12,7 @@ import sys
 import sysconfig
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 
@@ -96,7 +97,8 @@ def run(command: list[str], name: str) -> None:
         raise NotInstallableError(f"{name} cannot be installed: {lines[0].removeprefix('ERROR: ')}")
 
 
-def installed_bytes(found: Environment, roots: Iterable[str]) -> int:
+@cache
+def installed_bytes(found: Environment, roots: tuple[str, ...]) -> int:
     """The size of packages with all that they need, as pip's records list their files."""
     return sum(size(distribution) for distribution in needed(found, roots))
 

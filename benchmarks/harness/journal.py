@@ -28,13 +28,15 @@ class Journal:
     """A file of measurements, which belong to one machine, one set of rows and one state of this project."""
 
     def __init__(self, path: Path, identity: Mapping[str, Any], *, fresh: bool = False) -> None:
-        """Goes on with the file if it has the same identity, and else begins it anew. What failed is tried again."""
+        """Goes on with the file if it has the same identity, and else puts it aside. What failed is tried again."""
         self.path = path
         self.measurements: list[Measurement] = []
         lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() and not fresh else []
         if lines and json.loads(lines[0]) == identity:
             earlier = (Measurement(**json.loads(line)) for line in whole(lines[1:]))
             self.measurements = [measurement for measurement in earlier if not measurement.failed]
+        elif path.is_file():
+            path.replace(path.with_name(f"{path.name}.before"))
         path.parent.mkdir(parents=True, exist_ok=True)
         kept = [json.dumps(asdict(measurement)) for measurement in self.measurements]
         path.write_text("\n".join([json.dumps(identity), *kept]) + "\n", encoding="utf-8")

@@ -29,12 +29,12 @@ FILLER = "the"
 class Sizes:
     """How many rows of each kind."""
 
-    sentences: int = 256
+    sentences: int = 200
     one: int = 40
     pll: int = 12
-    tokens: int = 2048
+    tokens: int = 1024
     """Of the texts of each length together."""
-    calibration: int = 600
+    calibration: int = 320
     """Sentences that are not measured."""
 
     @property

@@ -99,4 +99,4 @@ def test_every_version_of_a_contender_is_exact() -> None:
 def test_what_is_needed_is_counted_with_what_that_needs() -> None:
     here = Environment(Path(), (development_packages(),), "")
     assert {found.name.lower() for found in needed(here, ["jinja2"])} == {"jinja2", "markupsafe"}
-    assert installed_bytes(here, ["jinja2"]) > installed_bytes(here, ["markupsafe"]) > 10_000
+    assert installed_bytes(here, ("jinja2",)) > installed_bytes(here, ("markupsafe",)) > 10_000

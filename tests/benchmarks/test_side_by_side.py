@@ -127,9 +127,11 @@ def test_a_run_that_was_killed_goes_on_where_it_was(race: Race, journal: Journal
     ]
 
 
-def test_measurements_of_another_machine_are_not_mixed_in(race: Race, journal: Journal) -> None:
+def test_measurements_of_another_machine_are_put_aside(race: Race, journal: Journal) -> None:
     race.run(SENTENCES, 0)
+    whole = journal.path.read_text(encoding="utf-8")
     assert Journal(journal.path, {"machine": "another"}).measurements == []
+    assert journal.path.with_name(f"{journal.path.name}.before").read_text(encoding="utf-8") == whole
 
 
 def test_what_failed_is_tried_again_by_the_next_run(tmp_path: Path) -> None:
