@@ -82,7 +82,7 @@ def nodes(graph: Path) -> Counts:
 
 def runs_and_tokens(workload: str) -> Counts:
     """Of the graph, for two threads."""
-    predictor = Predictor.load(TINY, threads=2)
+    predictor = Predictor.load(TINY, engine="onnxruntime", threads=2)
     graph = CountingGraph(predictor.graph)
     WORKLOADS[workload](replace(predictor, graph=graph))
     return {"runs": len(graph.tokens), "tokens": sum(graph.tokens)}
@@ -90,7 +90,7 @@ def runs_and_tokens(workload: str) -> Counts:
 
 def python_calls(workload: str) -> int:
     """Calls of Python's functions in one thread, of a predictor that has done the same before."""
-    predictor, calls = Predictor.load(TINY, threads=1), 0
+    predictor, calls = Predictor.load(TINY, engine="onnxruntime", threads=1), 0
     WORKLOADS[workload](predictor)
 
     def note(frame: FrameType, event: str, argument: object) -> None:
