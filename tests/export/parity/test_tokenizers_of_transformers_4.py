@@ -38,7 +38,7 @@ asked = json.loads(sys.stdin.read())
 print(json.dumps([AutoTokenizer.from_pretrained(path)(texts)["input_ids"] for path, texts in asked]))
 """
 
-pytestmark = pytest.mark.skipif(not PYTHON.is_file(), reason="no transformers 4 in build/peers/optimum: make test does that")
+pytestmark = pytest.mark.skipif(not PYTHON.is_file(), reason="no build/peers/optimum: make test makes it")
 
 
 @dataclass(frozen=True, slots=True)
