@@ -14,7 +14,7 @@ from harness.environments import Environment
 from harness.journal import Journal, Measurement
 from harness.processes import ContenderError, ContenderProcess
 from harness.race import COLD, Race
-from harness.summary import latencies, model_figures, shares_of_fill, times_faster
+from harness.summary import latencies, model_figures, picked, shares_of_fill, times_faster
 from harness.workloads import Rows, Workload
 from rich.console import Console
 
@@ -216,6 +216,7 @@ def test_ratios_take_the_best_of_either_side() -> None:
         "pseudo-log-likelihood, minicons": 10.0,
         "pseudo-log-likelihood, the fastest peer": 10.0,
     }
+    assert picked(entries) == {"default": "maskedge, int8", "fastest_peer": "OpenVINO, int8"}
     assert shares_of_fill(entries) == {"maskedge, int8, PLL": 0.8, "maskedge, int8, Predictor(list)": 0.9}
 
 
