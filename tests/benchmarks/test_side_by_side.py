@@ -177,6 +177,7 @@ def test_figures_are_medians_without_the_round_that_warms_up(journal: Journal) -
         journal.add(measured(reference, number, seconds=seconds, tokens=[1, 2, 3]))
         journal.add(measured("other", number, seconds=seconds / 2, tokens=[1, 2, 4]))
     figures = model_figures(journal, "tiny", Rows((SENTENCES,), "a"))
+    assert list(figures["entries"]) == ["other", reference]  # the fastest first
     other = figures["entries"]["other"]["sentences"]
     assert other["rows_per_second"] == 3 / 1.0
     assert other["tokens_per_second"] == 30 / 1.0
