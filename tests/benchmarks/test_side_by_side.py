@@ -2,7 +2,9 @@
 
 import json
 import os
+import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -84,6 +86,32 @@ def test_what_libraries_print_is_no_answer(process: ContenderProcess) -> None:
 def test_a_process_that_waits_is_stopped(process: ContenderProcess) -> None:
     process.ask("fill", texts=["abc"])
     assert state(process) == "T"
+
+
+def test_a_process_that_waits_ends_with_the_one_that_asks() -> None:
+    script = f"""
+import os, signal, sys
+from pathlib import Path
+sys.path.insert(0, {str(ROOT / "benchmarks")!r})
+from harness.processes import ContenderError, ContenderProcess
+process = ContenderProcess("stand_in", Path(sys.executable), "ends", (Path({str(STAND_INS)!r}),))
+try:
+    process.ask("fill", texts=["nothing is loaded"])
+except ContenderError:
+    print(process.process.pid, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    pid = int(subprocess.run([sys.executable, "-c", script], stdout=subprocess.PIPE, check=False).stdout)
+    deadline = time.monotonic() + 20
+    while runs(pid) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not runs(pid)
+
+
+def runs(pid: int) -> bool:
+    """Whether a process is there, and no zombie."""
+    status = Path(f"/proc/{pid}/stat")
+    return status.exists() and status.read_text(encoding="utf-8").rpartition(")")[2].split()[0] != "Z"
 
 
 def test_a_contender_that_fails_says_why_and_goes_on(process: ContenderProcess) -> None:
