@@ -65,7 +65,7 @@ def test_a_worker_opens_the_bundle_once(spark: Any, rows: list[dict[str, Any]], 
 
     def opened(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         rows = sum(batch.num_rows for batch in batches)
-        _predictor(path, 1)
+        _predictor(path, "auto", 1)
         yield pa.record_batch({"rows": [rows], "process": [os.getpid()], "opened": [_predictor.cache_info().misses]})
 
     found = frame.mapInArrow(opened, "rows long, process long, opened long").collect()
