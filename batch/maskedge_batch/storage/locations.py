@@ -107,16 +107,22 @@ class Location:
 
     def identity(self) -> str:
         """What changes when the file's content does: its bytes, with its store's ETag or the time it was changed."""
+        if isinstance(self.filesystem, fs.S3FileSystem):
+            with self._found() as opened:  # one request tells both
+                told: Any = opened.metadata()  # its stubs say that names are bytes
+                size, tag = opened.size(), told.get("ETag")
+            if tag:
+                return f"{size} bytes, ETag {tag.decode()}"
         found = self.info()
         if found.size is None:
             raise FileNotFoundError(f"There is no file {self}.")
-        if isinstance(self.filesystem, fs.S3FileSystem):
-            with self.stream() as opened:
-                told: Any = opened.metadata()  # its stubs say that names are bytes
-                tag = told.get("ETag")
-            if tag:
-                return f"{found.size} bytes, ETag {tag.decode()}"
         return f"{found.size} bytes, changed {found.mtime_ns}"
+
+    def _found(self) -> pa.NativeFile:
+        try:
+            return self.open()
+        except FileNotFoundError:
+            raise FileNotFoundError(f"There is no file {self}.") from None
 
     def files(self, *, recursive: bool = True) -> "list[Location]":
         """The files in the directory, by name; of a directory that is not there, none."""

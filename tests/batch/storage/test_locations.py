@@ -66,6 +66,14 @@ def test_what_does_not_exist_is_said(place: Location) -> None:
     assert (place / "nowhere").files() == []
 
 
+def test_a_store_is_asked_once_for_a_file_s_identity(s3: S3Store) -> None:
+    s3.put("a.txt", b"text")
+    file = locate("s3://corpus/a.txt")
+    s3.requests.clear()
+    assert file.identity().startswith("4 bytes, ETag ")
+    assert [method for method, _ in s3.requests] == ["HEAD"]
+
+
 def test_identity_changes_with_the_content_and_not_otherwise(tmp_path: Path, s3: S3Store) -> None:
     for file in (locate(tmp_path / "x"), locate("s3://corpus/x")):
         publish_bytes(file, b"1")
