@@ -22,7 +22,7 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any, TextIO
 
-from peers.contender import Contender, LeftOutError, Model, Variants
+from peers.contender import LeftOutError, Model, Variants
 
 PR_SET_PDEATHSIG = 1
 
@@ -59,7 +59,7 @@ class Program:
 
     def __init__(self, peer: Any) -> None:
         self.peer = peer
-        self.contender: Contender | None = None
+        self.contender: Any = None
 
     def prepare(self, model: dict[str, Any]) -> None:
         """Make what the contender loads."""
@@ -91,7 +91,7 @@ class Program:
         return {"seconds": seconds, "scores": scores}
 
     @property
-    def opened(self) -> Contender:
+    def opened(self) -> Any:
         """The contender that `load` opened."""
         assert self.contender is not None, "nothing is loaded"
         return self.contender

@@ -61,13 +61,21 @@ class Model:
         return self.calibration.read_text(encoding="utf-8").splitlines()[:count]
 
 
-class Contender(Protocol):
-    """A model that is open: fills masks, or scores sentences, or both."""
+class FillsMasks(Protocol):
+    """A model that is open, and fills masks."""
 
     def fill(self, texts: list[str]) -> list[int]:
         """The id of the best token at the mask of each text; five are found, with their probabilities."""
         ...
 
+
+class ScoresSentences(Protocol):
+    """A model that is open, and scores sentences."""
+
     def score(self, texts: list[str]) -> list[float]:
         """The pseudo-log-likelihood of each text, nats."""
         ...
+
+
+Contender = FillsMasks | ScoresSentences
+"""What `load` gives: what its variant is asked for is in its workloads."""

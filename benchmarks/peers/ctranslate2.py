@@ -55,10 +55,6 @@ class Encoder:
         """The best token at the mask of each text."""
         return self.batches(self.model.threads if len(texts) > 1 else 1).fill(texts)
 
-    def score(self, texts: list[str]) -> list[float]:
-        """It could; that workload compares with those who made it their business."""
-        raise NotImplementedError
-
     def batches(self, at_once: int) -> SortedBatches:
         """An encoder that runs so many batches at once, made when it is first asked for."""
         if at_once not in self.made:

@@ -37,10 +37,6 @@ class Scorer:
         torch.set_num_threads(model.threads)
         self.scorer: Any = scorer.MaskedLMScorer(str(model.directory / "checkpoint"), "cpu")
 
-    def fill(self, texts: list[str]) -> list[int]:
-        """minicons fills no masks."""
-        raise NotImplementedError
-
     def score(self, texts: list[str]) -> list[float]:
         """The pseudo-log-likelihood of each text, nats."""
         scores = self.scorer.sequence_score(texts, reduction=lambda x: x.sum(0).item(), PLL_metric="original")

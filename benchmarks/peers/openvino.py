@@ -112,10 +112,6 @@ class Compiled:
         """The best token at the mask of each text."""
         return self.batches("THROUGHPUT" if len(texts) > 1 else "LATENCY").fill(texts)
 
-    def score(self, texts: list[str]) -> list[float]:
-        """It could; that workload compares with those who made it their business."""
-        raise NotImplementedError
-
     def batches(self, hint: str) -> SortedBatches:
         """The network compiled with a hint, when it is first asked for."""
         if hint not in self.hinted:

@@ -55,10 +55,6 @@ class Pipeline:
         """As a user asks who has one text."""
         return [self.pipeline(text)[0]["token"]]
 
-    def score(self, texts: list[str]) -> list[float]:
-        """The pipeline scores nothing."""
-        raise NotImplementedError
-
 
 def logits(network: Any, batch: Batch) -> Float32Array:
     """Those at the masks, of the network's at all tokens."""

@@ -113,3 +113,16 @@ def s3(s3_server: S3Store, monkeypatch: pytest.MonkeyPatch) -> S3Store:
     for name, value in s3_server.environment.items():
         monkeypatch.setenv(name, value)
     return s3_server
+
+
+@pytest.fixture
+def hub(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str | None]]:
+    """A Hub on which every name is the tiny bundle's: the names and revisions that it is asked for."""
+    asked: list[tuple[str, str | None]] = []
+
+    def download(name: str, revision: str | None) -> Path:
+        asked.append((name, revision))
+        return bundle
+
+    monkeypatch.setattr("maskedge.bundle.hub.download_bundle", download)
+    return asked

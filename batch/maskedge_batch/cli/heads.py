@@ -43,7 +43,17 @@ def heads(
 
     Example: mlm-batch heads en_ewt-ud-dev.conllu -o heads
     """
-    job = HeadsJob(source, output, model, revision, precision, text_column, limit, overwrite, runtime)
+    job = HeadsJob(
+        source,
+        output,
+        model,
+        revision=revision,
+        precision=precision,
+        runtime=runtime,
+        text_column=text_column,
+        limit=limit,
+        overwrite=overwrite,
+    )
     with ProgressDisplay("reading") as display:
         outcome = report_on_heads(job, display.update, StopRequest.on_signals(), sys.stdin.buffer)
     if json:

@@ -52,7 +52,17 @@ def pairs(
     Example: mlm-batch pairs blimp.parquet --by UID
     """
     scoring = PairScoring(good, bad, method, normalize)
-    job = PairsJob(source, output, model, scoring, options.distinct(by), revision, precision, overwrite, runtime)
+    job = PairsJob(
+        source,
+        output,
+        model,
+        scoring,
+        options.distinct(by),
+        revision=revision,
+        precision=precision,
+        runtime=runtime,
+        overwrite=overwrite,
+    )
     with ProgressDisplay() as display:
         outcome = score_pairs_file(job, display.update, StopRequest.on_signals(), sys.stdin.buffer)
     for note in outcome.notes:

@@ -46,6 +46,50 @@ PAPER, CARD, TEXT, QUIET, LINE = (
 """Each in the light and in the dark."""
 STRONG, WASH, ON_STRONG = ("#2456c9", "#93b2fb"), ("#eaf0fd", "#232c40"), ("#ffffff", "#10131a")
 
+COLOURED = {
+    "body_background_fill": PAPER,
+    "background_fill_primary": CARD,
+    "background_fill_secondary": PAPER,
+    "body_text_color": TEXT,
+    "body_text_color_subdued": QUIET,
+    "block_background_fill": CARD,
+    "block_border_color": LINE,
+    "block_label_text_color": QUIET,
+    "block_title_text_color": QUIET,
+    "block_info_text_color": QUIET,
+    "border_color_primary": LINE,
+    "border_color_accent": STRONG,
+    "color_accent_soft": WASH,
+    "link_text_color": STRONG,
+    "link_text_color_active": STRONG,
+    "link_text_color_hover": STRONG,
+    "link_text_color_visited": STRONG,
+    "input_background_fill": CARD,
+    "input_background_fill_focus": CARD,
+    "input_border_color": LINE,
+    "input_border_color_focus": STRONG,
+    "input_placeholder_color": QUIET,
+    "button_primary_background_fill": STRONG,
+    "button_primary_background_fill_hover": STRONG,
+    "button_primary_text_color": ON_STRONG,
+    "button_secondary_background_fill": CARD,
+    "button_secondary_background_fill_hover": WASH,
+    "button_secondary_border_color": LINE,
+    "button_secondary_border_color_hover": STRONG,
+    "button_secondary_text_color": TEXT,
+    "checkbox_background_color_selected": STRONG,
+    "checkbox_border_color_focus": STRONG,
+    "checkbox_border_color_selected": STRONG,
+    "checkbox_label_background_fill": CARD,
+    "checkbox_label_background_fill_hover": WASH,
+    "checkbox_label_background_fill_selected": WASH,
+    "checkbox_label_border_color": LINE,
+    "checkbox_label_border_color_selected": STRONG,
+    "checkbox_label_text_color": TEXT,
+    "checkbox_label_text_color_selected": TEXT,
+}
+"""What Gradio lets be coloured, by its names."""
+
 
 def theme() -> gr.themes.Base:
     """Gradio's plainest theme in these colours."""
@@ -57,50 +101,8 @@ def theme() -> gr.themes.Base:
         font_mono=("ui-monospace", "Consolas", "monospace"),
         radius_size=gr.themes.sizes.radius_lg,
     )
-    coloured = {
-        "body_background_fill": PAPER,
-        "background_fill_primary": CARD,
-        "background_fill_secondary": PAPER,
-        "body_text_color": TEXT,
-        "body_text_color_subdued": QUIET,
-        "block_background_fill": CARD,
-        "block_border_color": LINE,
-        "block_label_text_color": QUIET,
-        "block_title_text_color": QUIET,
-        "block_info_text_color": QUIET,
-        "border_color_primary": LINE,
-        "border_color_accent": STRONG,
-        "color_accent_soft": WASH,
-        "link_text_color": STRONG,
-        "link_text_color_active": STRONG,
-        "link_text_color_hover": STRONG,
-        "link_text_color_visited": STRONG,
-        "input_background_fill": CARD,
-        "input_background_fill_focus": CARD,
-        "input_border_color": LINE,
-        "input_border_color_focus": STRONG,
-        "input_placeholder_color": QUIET,
-        "button_primary_background_fill": STRONG,
-        "button_primary_background_fill_hover": STRONG,
-        "button_primary_text_color": ON_STRONG,
-        "button_secondary_background_fill": CARD,
-        "button_secondary_background_fill_hover": WASH,
-        "button_secondary_border_color": LINE,
-        "button_secondary_border_color_hover": STRONG,
-        "button_secondary_text_color": TEXT,
-        "checkbox_background_color_selected": STRONG,
-        "checkbox_border_color_focus": STRONG,
-        "checkbox_border_color_selected": STRONG,
-        "checkbox_label_background_fill": CARD,
-        "checkbox_label_background_fill_hover": WASH,
-        "checkbox_label_background_fill_selected": WASH,
-        "checkbox_label_border_color": LINE,
-        "checkbox_label_border_color_selected": STRONG,
-        "checkbox_label_text_color": TEXT,
-        "checkbox_label_text_color_selected": TEXT,
-    }
     both = {
-        f"{name}{end}": shade for name, pair in coloured.items() for end, shade in zip(("", "_dark"), pair, strict=True)
+        f"{name}{end}": shade for name, pair in COLOURED.items() for end, shade in zip(("", "_dark"), pair, strict=True)
     }
     return plain.set(
         **both,

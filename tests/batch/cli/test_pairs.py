@@ -58,19 +58,10 @@ def test_what_there_is_not_is_refused(arguments: list[str], source: Path, bundle
     assert "Traceback" not in ran.stderr
 
 
-def test_a_model_of_the_hub_is_named_by_its_id_and_revision(
-    source: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked = []
-
-    def download(name: str, revision: str | None) -> Path:
-        asked.append((name, revision))
-        return bundle
-
-    monkeypatch.setattr("maskedge.bundle.hub.download_bundle", download)
+def test_a_model_of_the_hub_is_named_by_its_id_and_revision(source: Path, hub: list[tuple[str, str | None]]) -> None:
     ran = pairs("org/tiny", source, "--revision", "v2", "--precision", "fp32", "--json")
     assert ran.exit_code == 0, ran.output
-    assert asked == [("org/tiny", "v2")]
+    assert hub == [("org/tiny", "v2")]
     run = json.loads(ran.stdout)["run"]
     assert (run["model"], run["precision"]) == ("tiny", "fp32")
 

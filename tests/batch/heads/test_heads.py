@@ -237,18 +237,11 @@ def test_a_store_is_no_place_for_the_results(treebank: Path, bundle: Path) -> No
 
 
 def test_a_model_of_the_hub_is_named_by_its_id_and_revision(
-    treebank: Path, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    treebank: Path, hub: list[tuple[str, str | None]], tmp_path: Path
 ) -> None:
-    asked = []
-
-    def download(name: str, revision: str | None) -> Path:
-        asked.append((name, revision))
-        return bundle
-
-    monkeypatch.setattr("maskedge.bundle.hub.download_bundle", download)
     ran = run(treebank, "-o", tmp_path / "out", "--model", "org/tiny", "--revision", "v2", "--json")
     assert ran.exit_code == 0, ran.output
-    assert asked == [("org/tiny", "v2")]
+    assert hub == [("org/tiny", "v2")]
     assert json.loads(ran.stdout)["run"]["model"] == "tiny"
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from watching import own_processes
 
 from maskedge_batch.errors import DamagedError, InputError, StoppedError, WorkerError
 from maskedge_batch.inputs.input_set import InputSet
@@ -65,14 +66,7 @@ def home(job: Job) -> Path:
 
 def workers() -> list[int]:
     """The processes of this run that score, or may."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            if path.read_bytes().startswith(b"ray::ShardScorer"):
-                found.append(int(path.parent.name))
-        except OSError:  # it has ended meanwhile
-            continue
-    return found
+    return list(own_processes(b"ray::ShardScorer"))
 
 
 @pytest.mark.parametrize("output", ["out.parquet", "out/"])

@@ -140,7 +140,7 @@ def test_a_text_with_it_has_no_likelihood(banning: Predictor) -> None:
 
 @pytest.mark.parametrize("way", FILLING)
 def test_every_way_to_ask_has_an_answer(banning: Predictor, way: str) -> None:
-    FILLING[way](banning, "the [MASK]")
+    assert FILLING[way](banning, "the [MASK]")
 
 
 def test_an_entropy_of_nothing_is_nothing() -> None:
