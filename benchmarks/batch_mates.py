@@ -29,12 +29,13 @@ from rich.console import Console
 from rich.table import Table
 
 from maskedge import Predictor
+from maskedge.bundle.engine import EngineName
 
 CHECKPOINT = ROOT / "checkpoints" / "english-small"
 EXAMPLES = ROOT / "examples" / "sentences.txt"
 SCORING = ("transformers", "minicons", "optimum", "onnxruntime")
 """The peers that score sentences; those that only name a mask's best token have no score to compare."""
-ENGINES = {"onnxruntime": "", "openvino": ", OpenVINO"}
+ENGINES: dict[EngineName, str] = {"onnxruntime": "", "openvino": ", OpenVINO"}
 """maskedge's, and what the tables call them."""
 
 Score = Callable[[list[str]], list[float]]
@@ -108,9 +109,8 @@ def scorer(entry: Entry) -> Iterator[Score]:
 
 def predictors() -> dict[str, Predictor]:
     """The bundled model in each engine that is installed."""
-    installed = [engine for engine in ENGINES if find_spec(engine)]
-    opened = {ENGINES[engine]: Predictor.load(engine=engine) for engine in installed}  # type: ignore[arg-type]
-    return {f"maskedge, {predictor.precision}{engine}": predictor for engine, predictor in opened.items()}
+    opened = [(Predictor.load(engine=engine), suffix) for engine, suffix in ENGINES.items() if find_spec(engine)]
+    return {f"maskedge, {predictor.precision}{suffix}": predictor for predictor, suffix in opened}
 
 
 def transformers_pipeline(batch: int) -> Any:

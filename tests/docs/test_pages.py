@@ -18,7 +18,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 def test_every_page_of_results_is_made_of_its_figures() -> None:
     made = runpy.run_path(str(ROOT / "benchmarks" / "pages.py"))["pages"]()
-    places = [*(DOCS / "results").glob("*.md"), DOCS / "scale.md"]
+    places = [*(DOCS / "results").glob("*.md"), DOCS / "scale.md", DOCS / "choose.md"]
     written = {path.name: path.read_text(encoding="utf-8") for path in places}
     assert {name: page for name, page in written.items() if name != "index.md"} == made
 
