@@ -25,7 +25,7 @@ from maskedge.inference.multi_piece_targets import word_pieces
 from maskedge.inference.pipeline_arguments import CallArguments, CallOptions, read_arguments
 from maskedge.inference.pipeline_call import FillMask
 from maskedge.inference.scoring import Method, check_method
-from maskedge.inference.streaming import READ_AHEAD, answer_in_order, check_stream
+from maskedge.inference.streaming import READ_AHEAD, READ_AHEAD_SCORES, answer_in_order, check_stream
 from maskedge.inference.targets import Words
 from maskedge.inference.workers import Workers
 from maskedge.results import Attention, Fill, Influence, JointFill, SentenceScore
@@ -189,7 +189,7 @@ class Predictor:
             texts: As in `fill`.
             top_k: As in `fill`.
             targets: As in `fill`.
-            read_ahead: Most texts that are read at a time, at least 1.
+            read_ahead: Most texts that are read at a time, at least 1; fewer are where they are long or slow in coming.
 
         Returns:
             An iterator over one result for each text, in order.
@@ -199,7 +199,8 @@ class Predictor:
             ValueError: As `fill`, or for a `read_ahead` below 1.
         """
         check_stream(texts, read_ahead)
-        return answer_in_order(texts, self._model.filler(top_k, targets), read_ahead=read_ahead)
+        fill = self._model.filler(top_k, targets)
+        return answer_in_order(texts, fill, read_ahead=read_ahead, predictions=top_k)
 
     def fill_jointly(
         self, texts: Sequence[str], *, top_k: int = 5, order: Order = "left_to_right", beams: int | None = None
@@ -243,14 +244,14 @@ class Predictor:
         return self._model.score_texts(texts, method=method)
 
     def score_many(
-        self, texts: Iterable[str], *, method: Method = "original", read_ahead: int = READ_AHEAD
+        self, texts: Iterable[str], *, method: Method = "original", read_ahead: int = READ_AHEAD_SCORES
     ) -> Iterator[SentenceScore]:
         """Scores any number of texts while they are read, as `score` does.
 
         Args:
             texts: As in `score`.
             method: As in `score`.
-            read_ahead: Most texts that are read at a time, at least 1.
+            read_ahead: As in `fill_many`.
 
         Returns:
             An iterator over one result for each text, in order.

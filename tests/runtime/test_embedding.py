@@ -7,13 +7,16 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
 import pytest
 
 from maskedge import Fill, Predictor, TextError
-from maskedge.bundle.engine import EngineName
+from maskedge.bundle.engine import EngineName, WatchedGraph
+from maskedge.inference import streaming
+from maskedge.inference.streaming import READ_AHEAD, READ_AHEAD_SECONDS, READ_AHEAD_SIZE
 
 BUNDLE = Path(__file__).parents[1] / "tiny_bundle"
 TEXTS = [f"the [MASK] water {'the ' * (number % 7)}{number}" for number in range(40)]
@@ -22,13 +25,14 @@ TEXTS = [f"the [MASK] water {'the ' * (number % 7)}{number}" for number in range
 class Source:
     """An endless iterator that counts what is read of it."""
 
-    def __init__(self) -> None:
+    def __init__(self, rest: str = "") -> None:
         self.read = 0
+        self.rest = rest
 
     def __iter__(self) -> Iterator[str]:
         while True:
             self.read += 1
-            yield f"the [MASK] {self.read}"
+            yield f"the [MASK] {self.read}{self.rest}"
 
 
 # Streams
@@ -50,6 +54,36 @@ def test_no_more_is_read_than_allowed(tiny: Predictor, read_ahead: int) -> None:
     for taken in range(1, 10):
         assert next(results).text == f"the [MASK] {taken}"
         assert taken <= source.read < taken + read_ahead
+
+
+def test_a_stream_of_long_texts_or_of_long_answers_holds_fewer(tiny: Predictor) -> None:
+    rest = " water" * 3000
+    long = Source(rest)
+    next(tiny.fill_many(long))
+    assert READ_AHEAD_SIZE <= long.read * len(rest) <= READ_AHEAD_SIZE + 2 * len(rest)
+    ranked, top_k = Source(), tiny.bundle.manifest.vocab_size
+    next(tiny.fill_many(ranked, top_k=top_k))
+    assert ranked.read < READ_AHEAD_SIZE / top_k + 1 < READ_AHEAD
+
+
+def test_texts_of_a_slow_source_are_answered_soon(tiny: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = Source()
+    monkeypatch.setattr(streaming, "monotonic", lambda: source.read * READ_AHEAD_SECONDS / 3)
+    results = tiny.fill_many(source)
+    for taken in range(1, 10):
+        assert next(results).text == f"the [MASK] {taken}"
+        assert taken <= source.read <= taken + 3
+
+
+def test_texts_before_an_error_are_filled_in_batches(tiny: Predictor) -> None:
+    runs: list[int] = []
+    watched = replace(tiny, graph=WatchedGraph(tiny.graph, runs.append))
+    texts = ["the [MASK] water"] * 600
+    results = watched.fill_many([*texts, "no mask", *texts])
+    assert list(islice(results, 600)) == tiny.fill(texts)
+    with pytest.raises(TextError, match="text 600: No mask_token"):
+        next(results)
+    assert len(runs) < 30
 
 
 def test_an_error_comes_after_the_results_before_it(tiny: Predictor) -> None:

@@ -47,6 +47,8 @@ WORKLOADS: dict[str, Callable[[Predictor], object]] = {
     "stream": lambda predictor: list(predictor.fill_many(MASKED)),
     "one": lambda predictor: predictor.fill(MASKED[:1]),
     "score": lambda predictor: predictor.score(SENTENCES[:40]),
+    "score_stream": lambda predictor: list(predictor.score_many(SENTENCES[:80])),
+    "score_one": lambda predictor: predictor.score(SENTENCES[:1]),
 }
 
 
@@ -118,6 +120,11 @@ def test_the_shipped_graphs_have_the_nodes_that_they_had() -> None:
 @pytest.mark.parametrize("workload", WORKLOADS)
 def test_a_workload_takes_as_many_runs_of_the_graph_as_it_took(workload: str) -> None:
     assert runs_and_tokens(workload) == recorded()["graph"][workload], ANEW
+
+
+def test_calls_and_streams_take_the_runs_that_fill_takes() -> None:
+    fill = runs_and_tokens("fill")
+    assert [runs_and_tokens("call"), runs_and_tokens("stream")] == [fill, fill]
 
 
 def test_no_token_is_padded_or_computed_twice() -> None:

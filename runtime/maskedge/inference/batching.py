@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from operator import itemgetter
 from typing import TypeVar
 
 import numpy as np
@@ -98,7 +99,7 @@ def answer_each(
         top_k: How many of the most probable tokens each mask gets.
         workers: Run the batches.
     """
-    batches = list(_batches(queries, _token_budget(queries, workers.threads), _mask_budget(top_k)))
+    batches = _batches(queries, _token_budget(queries, workers.threads), _mask_budget(top_k))
 
     def run(batch: list[int]) -> list[Made]:
         result = graph.run(outputs, _inputs([queries[index] for index in batch], mask_id, top_k))
@@ -134,9 +135,10 @@ def _read_ahead(queries: Iterable[Query], tokens: int) -> Iterator[list[Query]]:
 
 
 def _token_budget(queries: Sequence[Query], threads: int) -> int:
-    """Most tokens in a batch: TOKENS_PER_BATCH, or fewer where threads would be left without a batch."""
+    """Tokens to put in a batch: so many that each thread gets as many batches, none of more than TOKENS_PER_BATCH."""
     tokens = sum(len(query.input_ids) for query in queries)
-    return min(TOKENS_PER_BATCH, -(-tokens // threads))
+    batches = max(1, -(-tokens // (threads * TOKENS_PER_BATCH)))  # of each thread
+    return -(-tokens // (threads * batches))
 
 
 def _mask_budget(top_k: int) -> int:
@@ -144,15 +146,17 @@ def _mask_budget(top_k: int) -> int:
     return min(MASKS_PER_BATCH, RANKED_PER_BATCH // max(1, top_k))
 
 
-def _batches(queries: Sequence[Query], token_budget: int, mask_budget: int) -> Iterator[list[int]]:
-    """Indices of the queries of each batch, the longest texts first so that the threads finish together."""
+def _batches(queries: Sequence[Query], token_budget: int, mask_budget: int) -> list[list[int]]:
+    """Indices of the queries of each batch, the most tokens first so that the threads finish together."""
     groups: defaultdict[tuple[int, int], list[int]] = defaultdict(list)
     for index, query in enumerate(queries):  # what has equal lengths and masks is stacked without padding
         groups[len(query.input_ids), len(query.mask_positions)].append(index)
+    batches: list[tuple[int, list[int]]] = []  # tokens, indices
     for (length, masks), group in sorted(groups.items(), reverse=True):
-        size = max(1, min(token_budget // length, mask_budget // masks))
-        for start in range(0, len(group), size):
-            yield group[start : start + size]
+        size = max(1, min(TOKENS_PER_BATCH // length, -(-token_budget // length), mask_budget // masks))
+        parts = (group[start : start + size] for start in range(0, len(group), size))
+        batches += ((length * len(part), part) for part in parts)
+    return [indices for _, indices in sorted(batches, key=itemgetter(0), reverse=True)]
 
 
 def _inputs(queries: list[Query], mask_id: int, top_k: int) -> dict[str, Int64Array]:

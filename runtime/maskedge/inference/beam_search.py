@@ -140,7 +140,7 @@ def _joint_fill(text: EncodedText, hypothesis: Hypothesis, decoder: TextDecoder)
     return JointFill(
         text=text.text,
         tokens=tokens,
-        token_strs=tuple(decoder.text([token]) for token in tokens),
+        token_strs=tuple(map(decoder.token_str, tokens)),
         logprob=hypothesis.logprob,
         order=hypothesis.order,
         sequence=decoder.sequence(ids.tolist(), skip_special_tokens=True),

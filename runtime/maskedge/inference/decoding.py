@@ -33,6 +33,7 @@ class TextDecoder:
         self.tokenizer = tokenizer
         pad = config.get("pad_token") or ""  # its content, or an object that holds it
         self.pad_id: int | None = tokenizer.token_to_id(pad["content"] if isinstance(pad, dict) else pad)
+        self._token_strs: dict[int, str] = {}
         # transformers refuses to clean up after a BPE tokenizer, whose spaces are its own
         self.cleans = bool(config.get("clean_up_tokenization_spaces")) and type(tokenizer.model).__name__ != "BPE"
 
@@ -49,6 +50,13 @@ class TextDecoder:
             for spaced, clean in CLEAN_UP:
                 text = text.replace(spaced, clean)
         return text
+
+    def token_str(self, token: int) -> str:
+        """One token decoded alone, as `text` does."""
+        known = self._token_strs.get(token)
+        if known is None:  # as in `TextEncoder.token_str`, which cleans nothing up
+            known = self._token_strs[token] = self.text([token])
+        return known
 
     def sequence(self, ids: list[int], *, skip_special_tokens: bool) -> str:
         """The text of a filled sentence, without padding."""

@@ -107,7 +107,7 @@ class FillMask:
                     {
                         "score": math.exp(logprob),
                         "token": token,
-                        "token_str": self.model.decoder.text([token]),
+                        "token_str": self.model.decoder.token_str(token),
                         "sequence": sequence((token,)),
                     }
                     | _cut(text)

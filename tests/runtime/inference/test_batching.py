@@ -3,6 +3,7 @@
 import random
 import weakref
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from threading import Lock
 
 import numpy as np
@@ -118,10 +119,24 @@ def test_a_little_work_is_shared_by_all_threads(threads: int) -> None:
     assert [len(call["input_ids"]) for call in calls] == [8 // threads] * threads
 
 
-def test_the_longest_texts_go_first() -> None:
+def test_the_largest_batches_go_first() -> None:
     _, calls = ask(draw_queries(1, 200), threads=1)
-    lengths = [call["input_ids"].shape[1] for call in calls]
-    assert lengths == sorted(lengths, reverse=True)
+    sizes = [call["input_ids"].size for call in calls]
+    assert sizes == sorted(sizes, reverse=True)
+
+
+@pytest.mark.parametrize("lengths", [(25,), (57,), (64, 64), (20, 31, 44, 57), tuple(range(10, 70, 5))])
+@pytest.mark.parametrize("threads", [2, 3, 4])
+def test_threads_that_score_sentences_finish_together(lengths: tuple[int, ...], threads: int) -> None:
+    """Each thread takes the next batch when it is done with one. A sentence has a copy for each of its tokens."""
+    queries = [Query(np.arange(1000, 1000 + length), (at,), (0,)) for length in lengths for at in range(1, length - 1)]
+    graph, busy = RecordingGraph(), [0] * threads
+    with ThreadPoolExecutor(1) as in_turn:
+        workers = Workers(threads, in_turn)
+        answer_queries(graph, queries, mask_id=MASK_ID, outputs=["number"], top_k=0, workers=workers)
+    for call in graph.calls:
+        busy[busy.index(min(busy))] += call["input_ids"].size
+    assert max(busy) <= 1.12 * sum(busy) / threads
 
 
 def test_queries_are_not_written_to() -> None:
