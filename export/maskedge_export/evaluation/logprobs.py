@@ -1,8 +1,6 @@
 """Log-probabilities of masked batches: by a PyTorch model, a bundle's graph, an Optimum graph, or kept on disk."""
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -14,11 +12,11 @@ from torch import Tensor
 
 from maskedge.arrays import Float64Array, Int64Array
 from maskedge.bundle.engine import Graph, graph_inputs, session_options
-from maskedge.bundle.threads import usable_cpus
 from maskedge_export.encoders.checkpoint import Checkpoint
 from maskedge_export.errors import UnsupportedModelError, one_line
 from maskedge_export.evaluation.masked_tokens import MaskedBatch
 from maskedge_export.graphs.optimum import token_types
+from maskedge_export.in_order import in_order
 
 __all__ = [
     "Logprobs",
@@ -33,26 +31,10 @@ __all__ = [
 Logprobs = Callable[[Iterable[MaskedBatch]], Iterator[Float64Array]]
 """Batches -> the log-probabilities of each [batch, vocabulary], nats, in their order, at the one mask of each row."""
 
-MOST_THREADS = 4
-"""Batches that are computed at a time at most: log-probabilities over a large vocabulary fill the memory."""
-
 
 def threaded(logprobs_of_one: Callable[[MaskedBatch], Float64Array]) -> Logprobs:
     """Log-probabilities of many batches by a function of one, which is called in several threads at once."""
-    threads = min(usable_cpus(), MOST_THREADS)
-
-    def logprobs(batches: Iterable[MaskedBatch]) -> Iterator[Float64Array]:
-        # A queue of one more than there are threads keeps them all busy, and results come out in the batches' order.
-        upcoming: deque[Future[Float64Array]] = deque()
-        with ThreadPoolExecutor(threads) as pool:
-            for batch in batches:
-                upcoming.append(pool.submit(logprobs_of_one, batch))
-                if len(upcoming) > threads:
-                    yield upcoming.popleft().result()
-            while upcoming:
-                yield upcoming.popleft().result()
-
-    return logprobs
+    return lambda batches: in_order(logprobs_of_one, batches)
 
 
 def graph_logprobs(graph: Graph, vocab_size: int) -> Logprobs:

@@ -21,6 +21,11 @@ __all__ = ["MaskedBatch", "calibration_record", "masked_batches", "verification_
 
 WHOLE_TEXT_EVERY = 16
 """One text in so many is taken whole, the others by a sentence: so long inputs are seen too."""
+WHOLE_TEXT_TOKENS = 16_384
+"""Of whole texts in all; those that follow are taken by a sentence. On long documents, whole texts would take most of
+an export's time."""
+SENTENCE_TOKENS = 64
+"""Most of a sentence, which is cut there: texts without sentence ends are no longer than others'."""
 TOKENS_PER_BATCH = 256
 """So few that what a large model makes of a batch takes little memory."""
 SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
@@ -49,7 +54,8 @@ def verification_batches(texts: Sequence[str], encoder: TextEncoder) -> list[Mas
 def masked_batches(texts: Sequence[str], encoder: TextEncoder, copies: int = 1) -> list[MaskedBatch]:
     """One sentence of each text with one of its tokens masked, drawn with a fixed seed, in batches of one length.
 
-    Every WHOLE_TEXT_EVERY-th text is taken whole, cut to the model's length. A token that stands for what the
+    Every WHOLE_TEXT_EVERY-th text is taken whole, cut to the model's length, up to WHOLE_TEXT_TOKENS of them; of a
+    sentence SENTENCE_TOKENS are taken. A token that stands for what the
     vocabulary lacks is never masked: no model is trained to predict it. Raises CalibrationTextError where not one text
     can be used.
 
@@ -60,10 +66,14 @@ def masked_batches(texts: Sequence[str], encoder: TextEncoder, copies: int = 1) 
     """
     rng, is_unknown = random.Random(SEED), cache(encoder.is_unknown)
     rows: defaultdict[int, list[tuple[list[int], int, int, int]]] = defaultdict(list)
+    whole_tokens = 0
     for index, text in enumerate(texts):
-        ids = _token_ids(text if index % WHOLE_TEXT_EVERY == 0 else rng.choice(SENTENCE_END.split(text)), encoder)
+        whole = index % WHOLE_TEXT_EVERY == 0 and whole_tokens < WHOLE_TEXT_TOKENS
+        ids = _token_ids(text, encoder) if whole else _sentence_ids(rng.choice(SENTENCE_END.split(text)), encoder)
         known = [position for position, token in enumerate(ids) if not is_unknown(token)]
-        for masked in rng.sample(known, min(copies, len(known))):
+        drawn = rng.sample(known, min(copies, len(known)))
+        whole_tokens += whole * len(ids) * len(drawn)
+        for masked in drawn:
             row = [*encoder.prefix, *ids, *encoder.suffix]
             position = len(encoder.prefix) + masked
             row[position] = encoder.mask_id
@@ -94,6 +104,10 @@ def _token_ids(text: str, encoder: TextEncoder) -> list[int]:
     except TextError:
         return []
     return [] if encoder.mask_id in ids else list(ids[: encoder.room])
+
+
+def _sentence_ids(sentence: str, encoder: TextEncoder) -> list[int]:
+    return _token_ids(sentence, encoder)[:SENTENCE_TOKENS]
 
 
 def _batches(rows: list[tuple[list[int], int, int, int]], length: int) -> Iterator[MaskedBatch]:

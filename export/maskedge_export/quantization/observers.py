@@ -11,6 +11,7 @@ import onnxruntime
 from maskedge.arrays import Float32Array
 from maskedge.bundle.engine import session_options
 from maskedge_export.evaluation.masked_tokens import MaskedBatch
+from maskedge_export.in_order import in_order
 
 __all__ = ["ActivationObserver", "Range", "run_observers", "wants_per_token_scales"]
 
@@ -88,8 +89,10 @@ class ActivationObserver:
         self.low, self.high = min(self.low, float(flat.min())), max(self.high, float(flat.max()))
         self.rows.append(flat[rng.permutation(len(flat))[:SAMPLED_ROWS]])
         self.count += len(flat)
-        hessian = flat.T @ flat
-        self.stored_hessian = hessian if self.hessian is None else self.hessian + hessian
+        if isinstance(self.stored_hessian, np.ndarray):
+            self.stored_hessian += flat.T @ flat  # in place: a new one each time would cost as much as the product
+        else:
+            self.stored_hessian = flat.T @ flat
 
     @cached_property
     def mse_range(self) -> Range:
@@ -108,13 +111,17 @@ def run_observers(graph: Path, names: Iterable[str], batches: Iterable[MaskedBat
         names: The activations.
         batches: Calibration text.
     """
-    # one thread: sums in one order, so that an export gives the same bytes on every machine
+    # Each run in one thread, and batches added up in their order: an export gives the same bytes on every machine.
     session = onnxruntime.InferenceSession(str(graph), session_options(), providers=["CPUExecutionProvider"])
     observers = {name: ActivationObserver() for name in names}
     rng = np.random.default_rng(0)
-    for batch in batches:
+
+    def run(batch: MaskedBatch) -> list[Float32Array]:
         inputs = {"input_ids": batch.input_ids, "mask_positions": batch.mask_positions}
-        for observer, values in zip(observers.values(), session.run(list(observers), inputs), strict=True):
+        return list(session.run(list(observers), inputs))
+
+    for found in in_order(run, batches):
+        for observer, values in zip(observers.values(), found, strict=True):
             observer.add(values, rng)
     return observers
 

@@ -1,5 +1,6 @@
 """A checkpoint -> its quantized graphs: smooth, observe, round, refine; one graph for each precision."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -47,8 +48,9 @@ __all__ = ["Calibrated", "blocks_graph", "calibrate", "observe_activations", "qu
 BATCH_STRIDE = 4
 """One batch in so many shows which channels are outliers and what errors of the embedding do; ranges need them all."""
 
-HESSIAN_BYTES = 64 * 2**20
-"""Most memory, in bytes, of the Hessians of activations that are observed together."""
+HESSIAN_SHARE = 0.5
+"""Share of the weights' size that the Hessians of activations may take that are observed together: more would add to
+the most memory that an export takes, less would run the graph over the text more often."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +183,7 @@ def observe_activations(
 ) -> dict[str, ActivationObserver]:
     """Observers of all activations that the graph multiplies with weights, by name.
 
-    As many are observed at once as HESSIAN_BYTES has room for, so a large model runs over the batches several times.
+    As many are observed at once as HESSIAN_SHARE has room for: the graph runs over the batches some three times.
 
     Args:
         model: The fp32 graph.
@@ -202,16 +204,17 @@ def observe_activations(
 
 
 def _observed_together(model: ir.Model) -> list[list[str]]:
-    """Groups of the activations' names, in the graph's order: the Hessians of each fit into HESSIAN_BYTES, or it is one
-    activation alone."""
-    widths = {matmul.input: matmul.shape[0] for matmul in weight_matmuls(model)}
+    """Groups of the activations' names, in the graph's order: the Hessians of each fit into HESSIAN_SHARE of the
+    weights, or it is one activation alone."""
+    matmuls = weight_matmuls(model)
+    widths = {matmul.input: matmul.shape[0] for matmul in matmuls}
     groups: list[list[str]] = [[]]
-    room = HESSIAN_BYTES
+    room = most = HESSIAN_SHARE * sum(4 * math.prod(matmul.shape) for matmul in matmuls)
     for name, width in widths.items():
         size = 4 * width**2
         if size > room and groups[-1]:
             groups.append([])
-            room = HESSIAN_BYTES
+            room = most
         groups[-1].append(name)
         room -= size
     return groups

@@ -19,6 +19,7 @@ from maskedge_export.evaluation.logprobs import Logprobs, cached_logprobs, graph
 from maskedge_export.evaluation.masked_tokens import MaskedBatch
 from maskedge_export.graphs.matmuls import weight_matmuls
 from maskedge_export.graphs.scoring_outputs import add_scoring_outputs
+from maskedge_export.in_order import in_order
 from maskedge_export.memory import release_memory
 from maskedge_export.quantization.qdq import Plan, quantize
 
@@ -142,10 +143,10 @@ def measure_sensitivity(model: ir.Model, plan: Plan, divergence: Callable[[Plan]
         divergence: Of a plan's graph from the reference, nats.
     """
     coarse, work = divergence(plan), _work(model)
-    found = {}
-    for name, share in work.items():  # each on its own: a graph is made and run for every activation
-        finer = replace(plan, two_term=plan.two_term | {name})
-        found[name] = Sensitivity(coarse - divergence(finer), share)
+    # Each on its own: a graph is made and run for every activation, one being made while another runs.
+    finer = (replace(plan, two_term=plan.two_term | {name}) for name in work)
+    gains = zip(work.items(), in_order(divergence, finer), strict=True)
+    found = {name: Sensitivity(coarse - close, share) for (name, share), close in gains}
     return dict(sorted(found.items(), key=lambda item: -item[1].gain / item[1].work))
 
 

@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 
 from maskedge.arrays import Float64Array
+from maskedge_export import in_order
 from maskedge_export.errors import UnsupportedModelError
-from maskedge_export.evaluation import logprobs
 from maskedge_export.evaluation.logprobs import model_logprobs, threaded
 from maskedge_export.evaluation.masked_tokens import MaskedBatch
 
 
 @pytest.fixture(autouse=True)
 def _three_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(logprobs, "usable_cpus", lambda: 3)
+    monkeypatch.setattr(in_order, "usable_cpus", lambda: 3)
 
 
 def batch(number: int) -> MaskedBatch:
