@@ -9,7 +9,12 @@ import pytest
 from maskedge.bundle.format import Bundle
 from maskedge.inference.encoding import TextEncoder
 from maskedge_export.errors import CalibrationTextError
-from maskedge_export.evaluation.masked_tokens import MaskedBatch, masked_batches, verification_batches
+from maskedge_export.evaluation import masked_tokens
+from maskedge_export.evaluation.masked_tokens import (
+    MaskedBatch,
+    masked_batches,
+    verification_batches,
+)
 from maskedge_export.evaluation.texts import FEWEST_TEXTS, read_texts, split_texts
 
 TINY_BUNDLE = Path(__file__).parents[2] / "tiny_bundle"
@@ -82,6 +87,14 @@ def test_each_cell_is_a_text_of_which_one_token_is_masked(texts: list[str], enco
 def test_a_long_text_is_cut_to_the_model_s_length(encoder: TextEncoder) -> None:
     (batch,) = masked_batches(["water " * 5000], encoder)
     assert batch.input_ids.shape == (1, encoder.max_length)
+
+
+def test_long_documents_cost_hardly_more_than_sentences(encoder: TextEncoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(masked_tokens, "WHOLE_TEXT_TOKENS", 4 * encoder.max_length)
+    monkeypatch.setattr(masked_tokens, "SENTENCE_TOKENS", 20)
+    documents = ["water fire stone river " * 2000] * 200  # no sentence ends
+    lengths = [batch.input_ids.shape[1] for batch in masked_batches(documents, encoder) for _ in batch.targets]
+    assert sorted(lengths) == [22] * 195 + [encoder.max_length] * 5
 
 
 def test_of_few_texts_every_token_is_a_cell_of_its_own(encoder: TextEncoder) -> None:
