@@ -11,7 +11,7 @@ MASKED ?= examples/masked_sentences.parquet
 CALIBRATION ?= examples/sentences.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help install score export train bench benchmark docs test test-quick test-runtime check fix clean
+.PHONY: help install score export train bench benchmark docs test test-quick test-runtime check fix dist dist-check clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -63,6 +63,15 @@ fix: $(VENV)/dev.stamp ## Format, and repair what the linter can
 	$(VENV)/bin/ruff format .
 	$(VENV)/bin/ruff check --fix .
 
+dist: $(VENV)/dist.stamp ## Build the wheel and the sdist in dist, and check them as an index would
+	rm -rf dist
+	$(VENV)/bin/python -m build --no-isolation
+	$(VENV)/bin/twine check --strict dist/*
+	@wc -c dist/*
+
+dist-check: dist $(VENV)/dev.stamp ## Install that wheel and try it: each extra, in fresh environments, on each Python found
+	$(VENV)/bin/pytest tests/distribution -m installs
+
 clean: ## Remove environments, caches and everything built
 	rm -rf $(VENV) $(RUNTIME_VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -79,7 +88,12 @@ $(VENV)/batch.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
 $(VENV)/dev.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo "Installing the development environment into $(VENV) (PyTorch: this takes a few minutes) ..."
 	$(PIP) install -c constraints.txt -e '.[dev]'
-	@mkdir -p build && touch $@ $(VENV)/batch.stamp
+	@mkdir -p build && touch $@ $(VENV)/batch.stamp $(VENV)/dist.stamp
+
+$(VENV)/dist.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo "Installing what builds the wheel into $(VENV) ..."
+	$(PIP) install -c constraints.txt -e '.[dist]'
+	@touch $@
 
 $(VENV)/docs.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo "Installing what builds the documentation into $(VENV) ..."
