@@ -5,7 +5,7 @@ RUNTIME_VENV := .venv-runtime
 OPTIMUM_VENV := build/peers/optimum
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check --quiet
 RUNTIME_PIP := $(RUNTIME_VENV)/bin/python -m pip --disable-pip-version-check --quiet
-CHECKPOINT := checkpoints/english-small
+CHECKPOINT := checkpoints/english-minilm
 BENCH ?=
 MASKED ?= examples/masked_sentences.parquet
 CALIBRATION ?= examples/sentences.txt
@@ -23,7 +23,7 @@ score: $(VENV)/batch.stamp ## Score the example sentences with the bundled model
 		--overwrite
 
 export: $(VENV)/dev.stamp ## Export the bundled model's checkpoint again and compare it with the shipped bundle
-	$(VENV)/bin/mlm-export bundle $(CHECKPOINT) --out build/bundle --calibration $(CALIBRATION) --precision int8 --overwrite
+	$(VENV)/bin/mlm-export bundle $(CHECKPOINT) --out build/bundle --calibration $(CALIBRATION) --overwrite
 	$(VENV)/bin/mlm-export compare build/bundle runtime/maskedge/default_bundle --text $(CALIBRATION)
 
 train: $(VENV)/dev.stamp ## Train on one sentence, export and quantize the model, and ask it

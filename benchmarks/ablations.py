@@ -60,7 +60,7 @@ from maskedge_export.quantization.sensitivity import (
 from maskedge_export.quantization.smoothquant import smooth
 
 HERE = Path(__file__).parents[1]
-CHECKPOINT = HERE / "checkpoints" / "english-small"
+CHECKPOINT = HERE / "checkpoints" / "english-minilm"
 SENTENCES = HERE / "examples" / "sentences.txt"
 TIMED_TOKENS = 512
 LENGTHS = (16, 64)

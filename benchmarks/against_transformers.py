@@ -27,7 +27,7 @@ from maskedge import Predictor
 from maskedge_export.bundles.export import ExportOptions, export_bundle
 from maskedge_export.quantization.precisions import DEFAULT_PRECISION
 
-CHECKPOINT = Path(__file__).parents[1] / "checkpoints" / "english-small"
+CHECKPOINT = Path(__file__).parents[1] / "checkpoints" / "english-minilm"
 SENTENCES = Path(__file__).parents[1] / "examples" / "sentences.txt"
 PEER = "transformers fp32"
 

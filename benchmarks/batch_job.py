@@ -60,7 +60,7 @@ def main(
     with tempfile.TemporaryDirectory() as scratch:
         bundle = base or export_base(Path(scratch))
         models = {
-            "english-small int8": (Predictor.load(threads=threads), bundled_rows),
+            "english-minilm int8": (Predictor.load(threads=threads), bundled_rows),
             "BERT-base shape, fp32": (Predictor.load(bundle, precision="fp32", threads=threads), base_rows),
         }
         figures: Metrics = {
@@ -73,7 +73,7 @@ def main(
                 for name, (predictor, rows) in models.items()
             },
         }
-    bundled = figures["models"]["english-small int8"]
+    bundled = figures["models"]["english-minilm int8"]
     figures["rows_per_second"] = bundled["job_rows_per_second"]
     figures |= {name: bundled[name] for name in ("input_bytes_per_row", "output_bytes_per_row")}
     out.parent.mkdir(parents=True, exist_ok=True)

@@ -31,7 +31,7 @@ from rich.table import Table
 from maskedge import Predictor
 from maskedge.bundle.engine import EngineName
 
-CHECKPOINT = ROOT / "checkpoints" / "english-small"
+CHECKPOINT = ROOT / "checkpoints" / "english-minilm"
 EXAMPLES = ROOT / "examples" / "sentences.txt"
 SCORING = ("transformers", "minicons", "optimum", "onnxruntime")
 """The peers that score sentences; those that only name a mask's best token have no score to compare."""

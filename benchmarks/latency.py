@@ -21,7 +21,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-CHECKPOINT = Path(__file__).parents[1] / "checkpoints" / "english-small"
+CHECKPOINT = Path(__file__).parents[1] / "checkpoints" / "english-minilm"
 SENTENCE = "The children were playing football in the [MASK] when it started to rain."
 PEER = "transformers fp32"
 

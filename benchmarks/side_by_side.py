@@ -29,7 +29,7 @@ from harness.summary import model_figures
 from harness.workloads import Rows, Sizes, make_rows, sentences_of
 from rich.console import Console
 
-CHECKPOINT = ROOT / "checkpoints" / "english-small"
+CHECKPOINT = ROOT / "checkpoints" / "english-minilm"
 SHARED = ROOT.parent / "shared"
 """Beside the checkout there may be real text and vocabularies."""
 TEXTS = (SHARED / "data" / "wikipedia-08.parquet", ROOT / "examples" / "sentences.txt")

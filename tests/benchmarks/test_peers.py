@@ -11,9 +11,10 @@ from harness.environments import CONSTRAINTS, Environment, development_packages,
 from peers.batches import Batch, Float32Array, SortedBatches, best_tokens, masked_copies
 from peers.contender import Model
 from peers.transformers_4 import rotary
+from transformers import ModernBertConfig
 
 ROOT = Path(__file__).parents[2]
-CHECKPOINT = ROOT / "checkpoints" / "english-small"
+CHECKPOINT = ROOT / "checkpoints" / "english-minilm"
 VOCABULARY = 50
 TEXTS = [f"{'the ' * count}[MASK] flows." for count in (3, 1, 12, 1, 7, 5, 30)]
 
@@ -81,8 +82,9 @@ def test_copies_mask_each_token_between_the_ends_once() -> None:
     assert masked_copies([[1, 7, 8, 2], [1, 9, 2]], 0) == ([[1, 0, 8, 2], [1, 7, 0, 2], [1, 0, 2]], [7, 8, 9], [2, 1])
 
 
-def test_transformers_4_is_told_of_rotary_embeddings_in_its_words(model: Model) -> None:
-    assert rotary(model.config)["global_rope_theta"] == model.config["rope_parameters"]["full_attention"]["rope_theta"]
+def test_transformers_4_is_told_of_rotary_embeddings_in_its_words() -> None:
+    config = ModernBertConfig(num_hidden_layers=2, layer_types=["full_attention"] * 2).to_dict()
+    assert rotary(config)["global_rope_theta"] == config["rope_parameters"]["full_attention"]["rope_theta"]
     assert rotary({"model_type": "bert"}) == {}
 
 

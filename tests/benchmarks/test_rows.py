@@ -8,7 +8,7 @@ from harness.workloads import LENGTHS, Rows, Sizes, make_rows, sentences_of
 from tokenizers import Tokenizer
 
 ROOT = Path(__file__).parents[2]
-CHECKPOINT = ROOT / "checkpoints" / "english-small"
+CHECKPOINT = ROOT / "checkpoints" / "english-minilm"
 EXAMPLES = ROOT / "examples" / "sentences.txt"
 SIZES = Sizes(sentences=40, one=6, pll=5, tokens=1024)
 

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
 STAND_INS = Path(__file__).parent / "stand_ins"
-CHECKPOINT = ROOT / "checkpoints" / "english-small"
+CHECKPOINT = ROOT / "checkpoints" / "english-minilm"
 TEXTS = ("a", "right", "bcd")
 SENTENCES = Workload("sentences", "sentences", "fill", TEXTS, 30, 30, 1.0)
 PLL = Workload("pll", "pll", "score", TEXTS, 9, 27, 1.0)

@@ -8,10 +8,10 @@ import onnx
 import pytest
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-from maskedge import Predictor
 from maskedge.bundle.cpu import features_of
 from maskedge.bundle.engine import OnnxGraph
-from maskedge.bundle.golden_vectors import replay
+from maskedge.bundle.format import DEFAULT_BUNDLE, Bundle
+from maskedge.bundle.golden_vectors import Verification, replay
 
 pytestmark = pytest.mark.slow
 
@@ -84,27 +84,31 @@ class PairedProducts:
         return name
 
 
-@pytest.fixture(scope="module", params=["tiny", "bundled"])
-def predictor(request: pytest.FixtureRequest) -> Predictor:
-    return Predictor.load(TINY_BUNDLE if request.param == "tiny" else None, precision="int8", threads=1)
+NO_LIMITS = (-np.inf, np.inf)
+SIXTEEN_BITS = (INT16.min, INT16.max)
 
 
-def emulated(predictor: Predictor, path: Path, limits: tuple[float, float]) -> OnnxGraph:
-    _, entry = predictor.bundle.graph("int8")
-    assert PairedProducts(predictor.bundle.file(entry.file)).save(path, limits=limits) > 10
-    return OnnxGraph(path)
+def replayed(bundle: Path | None, precision: str, path: Path, limits: tuple[float, float]) -> Verification:
+    """What a bundle's graph says where the sums of pairs are cut off at the limits, against its golden vectors."""
+    opened = Bundle.open(bundle or DEFAULT_BUNDLE)
+    _, entry = opened.graph(precision)
+    assert PairedProducts(opened.file(entry.file)).save(path, limits=limits) > 10
+    return replay(OnnxGraph(path), precision, entry.golden, HASWELL)
 
 
-def test_the_emulation_without_limits_is_the_graph(predictor: Predictor, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("bundle", "precision"), [(TINY_BUNDLE, "int8"), (None, "int8-avx2")])
+def test_the_emulation_without_limits_is_the_graph(bundle: Path | None, precision: str, tmp_path: Path) -> None:
     """So what the next test finds is saturation."""
-    graph = emulated(predictor, tmp_path / "exact.onnx", (-np.inf, np.inf))
-    _, entry = predictor.bundle.graph("int8")
-    assert replay(graph, "int8", entry.golden, HASWELL).max_logprob_difference <= 0.05
+    assert replayed(bundle, precision, tmp_path / "exact.onnx", NO_LIMITS).max_logprob_difference <= 0.05
 
 
-def test_saturation_is_noticed(predictor: Predictor, tmp_path: Path) -> None:
-    graph = emulated(predictor, tmp_path / "saturating.onnx", (INT16.min, INT16.max))
-    _, entry = predictor.bundle.graph("int8")
-    found = replay(graph, "int8", entry.golden, HASWELL)
+def test_saturation_is_noticed(tmp_path: Path) -> None:
+    found = replayed(TINY_BUNDLE, "int8", tmp_path / "saturating.onnx", SIXTEEN_BITS)
     assert not found.passed
     assert found.saturates
+
+
+def test_the_bundled_model_never_saturates(tmp_path: Path) -> None:
+    found = replayed(None, "int8-avx2", tmp_path / "saturating.onnx", SIXTEEN_BITS)
+    assert found.passed
+    assert found.max_logprob_difference <= 0.05

@@ -43,7 +43,7 @@ def test_the_manifest_lists_every_file(bundle: Path) -> None:
 
 
 def test_without_a_path_the_bundled_model_is_loaded(english: Predictor) -> None:
-    assert english.name == "english-small"
+    assert english.name == "english-minilm"
     assert english("They stood in front [MASK] the house.")[0]["token_str"] == "of"
 
 

@@ -118,7 +118,7 @@ from maskedge.bundle.openvino_graph import OpenVinoGraph
 def megabytes():
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 1e6
 
-graph = OpenVinoGraph(DEFAULT_BUNDLE / "onnx" / "int8.onnx", threads=1)
+graph = OpenVinoGraph(DEFAULT_BUNDLE / "onnx" / "int8-avx2.onnx", threads=1)
 shapes = [(rows, length) for length in range(3, 90) for rows in range(1, 1 + 100 // length)]
 np.random.default_rng(0).shuffle(shapes)
 held = []

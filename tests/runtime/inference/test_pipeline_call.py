@@ -244,7 +244,7 @@ def test_a_pipeline_is_a_predictor_with_defaults(bundle: Path, tiny: Predictor) 
 
 
 def test_without_a_model_the_bundled_one_is_called() -> None:
-    assert pipeline("fill-mask").name == pipeline().name == "english-small"
+    assert pipeline("fill-mask").name == pipeline().name == "english-minilm"
 
 
 def test_arguments_that_change_nothing_are_accepted(bundle: Path, tiny: Predictor) -> None:
