@@ -1,5 +1,5 @@
-"""The pages of docs/results, docs/scale.md and docs/choose.md: the templates in benchmarks/pages, filled with the
-figures that other benchmarks wrote.
+"""The pages of docs/results, docs/scale.md, docs/choose.md and docs/heads.md: the templates in benchmarks/pages, filled
+with the figures that other benchmarks wrote.
 
     .venv/bin/python benchmarks/pages.py
 
@@ -14,7 +14,7 @@ from scale import scale
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "docs" / "results"
-ELSEWHERE = {"scale.md": ROOT / "docs", "choose.md": ROOT / "docs"}
+ELSEWHERE = dict.fromkeys(["scale.md", "choose.md", "heads.md"], ROOT / "docs")
 """The folders of pages that are no results."""
 MANIFEST = ROOT / "runtime" / "maskedge" / "default_bundle" / "maskedge.json"
 TEMPLATES = Environment(
