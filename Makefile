@@ -9,9 +9,13 @@ CHECKPOINT := checkpoints/english-minilm
 BENCH ?=
 MASKED ?= examples/masked_sentences.parquet
 CALIBRATION ?= examples/sentences.txt
+BUNDLE ?= runtime/maskedge/default_bundle
+ARM := build/arm
+ARM_APT := apt-get --quiet=2 --option APT::Architecture=arm64 --option APT::Architectures=arm64 \
+	--option Dir::State=$(CURDIR)/$(ARM)/apt --option Dir::State::status=/dev/null --option Dir::Cache=$(CURDIR)/$(ARM)/apt
 
 .DEFAULT_GOAL := help
-.PHONY: help install score export train bench benchmark docs test test-quick test-runtime check fix dist dist-check clean
+.PHONY: help install score export train bench benchmark docs test test-quick test-runtime test-cpus check fix dist dist-check clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,6 +56,9 @@ test-quick: $(VENV)/dev.stamp ## Run what is worth running after each edit, in l
 
 test-runtime: $(RUNTIME_VENV)/stamp ## Test the runtime with its base dependencies only
 	$(RUNTIME_VENV)/bin/pytest tests/runtime --ignore=tests/runtime/cli --ignore=tests/runtime/demo
+
+test-cpus: $(VENV)/dev.stamp $(ARM)/stamp ## Compare BUNDLE's scores on emulated CPUs with this machine's (Debian; needs qemu-user)
+	$(VENV)/bin/python benchmarks/other_cpus.py $(BUNDLE)
 
 check: $(VENV)/dev.stamp ## Check format, lint, types, and which room imports which
 	$(VENV)/bin/ruff format --check .
@@ -108,4 +115,17 @@ $(RUNTIME_VENV)/stamp: pyproject.toml constraints.txt
 # Optimum asks for older packages than ours: an environment with those, which finds all others in $(VENV).
 $(OPTIMUM_VENV)/stamp: benchmarks/peers/constraints/optimum.txt $(VENV)/dev.stamp
 	$(VENV)/bin/python benchmarks/harness/environments.py optimum
+	@touch $@
+
+# A Python for ARM: Debian's packages unpacked in a folder of their own, and the wheels of what the runtime needs.
+$(ARM)/stamp: Makefile constraints.txt $(VENV)/dev.stamp
+	@echo "Installing a Python for ARM into $(ARM) ..."
+	rm -rf $(ARM)
+	mkdir -p $(ARM)/apt/lists/partial $(ARM)/apt/archives/partial
+	$(ARM_APT) update
+	$(ARM_APT) install --yes --download-only --no-install-recommends python3 libstdc++6
+	for package in $(ARM)/apt/archives/*.deb; do dpkg --extract $$package $(ARM) || exit 1; done
+	$(PIP) install --target $(ARM)/site-packages -c constraints.txt --no-deps --only-binary :all: \
+		--platform manylinux_2_28_aarch64 --platform manylinux2014_aarch64 \
+		--python-version $$(ls $(ARM)/usr/lib | sed -n 's/^python\(3\..*\)/\1/p') numpy onnxruntime tokenizers
 	@touch $@
