@@ -245,12 +245,18 @@ class _Pool:
 
     def _hand_out(self, worker: _Worker) -> None:
         """Asks a worker for as many shards as it may have: a suspect has it for itself."""
-        while len(worker.asked) < IN_FLIGHT and not any(self._losses[shard.number] for shard in worker.shards):
+        while self._may_have_one(worker) and not any(self._losses[shard.number] for shard in worker.shards):
             shard = next((one for one in self._waiting if not (self._losses[one.number] and worker.asked)), None)
             if shard is None:
                 return
             self._waiting.remove(shard)
             worker.asked[worker.actor.run.remote(shard)] = shard
+
+    def _may_have_one(self, worker: _Worker) -> bool:
+        """Whether a worker may be asked for one more: for its next only where one is left for each that has none, be it
+        that it still loads the model."""
+        idle = sum(not other.shards for other in self._workers)
+        return not worker.asked or (len(worker.asked) < IN_FLIGHT and len(self._waiting) > idle)
 
     def _take(self, answer: Any) -> Receipt | None:
         worker = next(one for one in self._workers if answer in one.asked)

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +21,7 @@ from maskedge_batch.errors import DamagedError, InputError, StoppedError, Worker
 from maskedge_batch.inputs.input_set import InputSet
 from maskedge_batch.runs.job import Job, model_of, score_file
 from maskedge_batch.runs.model import Model
+from maskedge_batch.runs.plan import Shard
 from maskedge_batch.runs.stopping import StopRequest
 
 ray = pytest.importorskip("ray")
@@ -236,6 +238,32 @@ def test_cpus_are_divided_between_workers_and_their_threads(
     from maskedge_batch.runs.ray import sizes
 
     assert sizes(cpus, *asked) == expected
+
+
+class StandIn:
+    """An actor that is asked, and answers nothing."""
+
+    def __init__(self) -> None:
+        self.run = self
+
+    def remote(self, shard: Shard) -> object:
+        return object()
+
+
+@pytest.mark.parametrize(("shards", "of_the_first"), [(1, 1), (2, 1), (3, 2), (9, 2)])
+def test_a_worker_leaves_a_shard_to_each_that_has_none(shards: int, of_the_first: int) -> None:
+    """One that is ready sooner took two of two, and the other had nothing to do."""
+    from maskedge_batch.runs.ray import _Pool, _Worker
+
+    first, loading = _Worker(StandIn(), {}, is_ready=True), _Worker(StandIn(), {object(): None})
+    pool = object.__new__(_Pool)
+    pool._waiting, pool._losses = deque(Shard(number, (), 0) for number in range(shards)), Counter()
+    pool._workers = [first, loading]
+    pool._hand_out(first)
+    assert len(first.shards) == of_the_first
+    loading.asked.clear()
+    pool._hand_out(loading)
+    assert len(loading.shards) == min(shards - of_the_first, 2)
 
 
 def test_the_command_starts_a_cluster_of_its_own_and_stops_as_it_is_asked(job: Job, bundle: Path) -> None:
