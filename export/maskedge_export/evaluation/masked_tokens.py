@@ -54,10 +54,9 @@ def verification_batches(texts: Sequence[str], encoder: TextEncoder) -> list[Mas
 def masked_batches(texts: Sequence[str], encoder: TextEncoder, copies: int = 1) -> list[MaskedBatch]:
     """One sentence of each text with one of its tokens masked, drawn with a fixed seed, in batches of one length.
 
-    Every WHOLE_TEXT_EVERY-th text is taken whole, cut to the model's length, up to WHOLE_TEXT_TOKENS of them; of a
-    sentence SENTENCE_TOKENS are taken. A token that stands for what the
-    vocabulary lacks is never masked: no model is trained to predict it. Raises CalibrationTextError where not one text
-    can be used.
+    Every WHOLE_TEXT_EVERY-th text is taken whole, cut to the model's length, until these have WHOLE_TEXT_TOKENS
+    together; a sentence is cut to SENTENCE_TOKENS. A token that stands for what the vocabulary lacks is never masked:
+    no model is trained to predict it. Raises CalibrationTextError where not one text can be used.
 
     Args:
         texts: Plain texts.

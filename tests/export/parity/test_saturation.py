@@ -88,16 +88,16 @@ NO_LIMITS = (-np.inf, np.inf)
 SIXTEEN_BITS = (INT16.min, INT16.max)
 
 
-def replayed(bundle: Path | None, precision: str, path: Path, limits: tuple[float, float]) -> Verification:
+def replayed(bundle: Path, precision: str, path: Path, limits: tuple[float, float]) -> Verification:
     """What a bundle's graph says where the sums of pairs are cut off at the limits, against its golden vectors."""
-    opened = Bundle.open(bundle or DEFAULT_BUNDLE)
+    opened = Bundle.open(bundle)
     _, entry = opened.graph(precision)
     assert PairedProducts(opened.file(entry.file)).save(path, limits=limits) > 10
     return replay(OnnxGraph(path), precision, entry.golden, HASWELL)
 
 
-@pytest.mark.parametrize(("bundle", "precision"), [(TINY_BUNDLE, "int8"), (None, "int8-avx2")])
-def test_the_emulation_without_limits_is_the_graph(bundle: Path | None, precision: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("bundle", "precision"), [(TINY_BUNDLE, "int8"), (DEFAULT_BUNDLE, "int8-avx2")])
+def test_the_emulation_without_limits_is_the_graph(bundle: Path, precision: str, tmp_path: Path) -> None:
     """So what the next test finds is saturation."""
     assert replayed(bundle, precision, tmp_path / "exact.onnx", NO_LIMITS).max_logprob_difference <= 0.05
 
@@ -109,6 +109,6 @@ def test_saturation_is_noticed(tmp_path: Path) -> None:
 
 
 def test_the_bundled_model_never_saturates(tmp_path: Path) -> None:
-    found = replayed(None, "int8-avx2", tmp_path / "saturating.onnx", SIXTEEN_BITS)
+    found = replayed(DEFAULT_BUNDLE, "int8-avx2", tmp_path / "saturating.onnx", SIXTEEN_BITS)
     assert found.passed
     assert found.max_logprob_difference <= 0.05
