@@ -1,5 +1,6 @@
 """The memory of a job as its rows grow: 10 thousand to 10 million, scored by the smallest model there is, so that what
-a job keeps is not lost beside a model.
+a job keeps is not lost beside a model. The same text is scored once among some thousand rows, and here there are 50
+different ones: what is watched is the job, not the model.
 
     .venv/bin/python benchmarks/row_memory.py --out docs/results/row_memory.json
 
@@ -23,6 +24,8 @@ from matplotlib import pyplot as plt
 
 BUNDLE = Path(__file__).parents[1] / "tests" / "tiny_bundle"
 ROWS = (10_000, 100_000, 1_000_000, 10_000_000)
+DIFFERENT = 50
+"""Texts; the other rows repeat them."""
 COLOURS = ("#94a3b8", "#64a0a3", "#2f6f73", "#b45309")
 POINTS = 200
 """Of memory over time that are kept."""
@@ -42,13 +45,15 @@ def main(
             jobs.append(figures_of(count, watched(Path(directory), count)))
         print({key: value for key, value in jobs[-1].items() if key != "memory"})
     out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps({"cpus": usable_cpus(), "jobs": jobs}, indent=1) + "\n", encoding="utf-8")
+    out.write_text(
+        json.dumps({"cpus": usable_cpus(), "different": DIFFERENT, "jobs": jobs}, indent=1) + "\n", encoding="utf-8"
+    )
     draw(jobs, out.with_suffix(".png"))
 
 
 def watched(place: Path, rows: int) -> Run:
     """A job over so many rows, to one file."""
-    source = write_rows(place / "input.parquet", rows)
+    source = write_rows(place / "input.parquet", rows, DIFFERENT)
     return succeed(watch(score(str(source), str(place / "scored.parquet"), "--model", str(BUNDLE))))
 
 
