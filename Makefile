@@ -7,7 +7,6 @@ PIP := $(VENV)/bin/python -m pip --disable-pip-version-check --quiet
 RUNTIME_PIP := $(RUNTIME_VENV)/bin/python -m pip --disable-pip-version-check --quiet
 CHECKPOINT := checkpoints/english-minilm
 BENCH ?=
-MASKED ?= examples/masked_sentences.parquet
 CALIBRATION ?= examples/sentences.txt
 BUNDLE ?= runtime/maskedge/default_bundle
 ARM := build/arm
@@ -15,7 +14,7 @@ ARM_APT := apt-get --quiet=2 --option APT::Architecture=arm64 --option APT::Arch
 	--option Dir::State=$(CURDIR)/$(ARM)/apt --option Dir::State::status=/dev/null --option Dir::Cache=$(CURDIR)/$(ARM)/apt
 
 .DEFAULT_GOAL := help
-.PHONY: help install score export train bench benchmark docs test test-quick test-runtime test-cpus check fix dist dist-check clean
+.PHONY: help install score export train bench docs test test-quick test-runtime test-cpus check fix dist dist-check clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,9 +36,6 @@ train: $(VENV)/dev.stamp ## Train on one sentence, export and quantize the model
 		--calibration recipes/one_sentence.txt --few-texts --overwrite
 	$(VENV)/bin/mlm fill --model build/one_sentence_bundle \
 		"This model [MASK] a super relationships between the words to predict what word"
-
-benchmark: $(VENV)/dev.stamp ## Race against transformers on MASKED, a Parquet file of masked sentences
-	$(VENV)/bin/python benchmarks/against_transformers.py $(MASKED)
 
 bench: $(VENV)/dev.stamp ## Measure maskedge beside its peers, in about an hour; BENCH takes options, such as --peer openvino
 	$(VENV)/bin/python benchmarks/side_by_side.py $(BENCH)

@@ -1,5 +1,5 @@
-"""The pages of docs/results, docs/scale.md, docs/choose.md and docs/heads.md: the templates in benchmarks/pages, filled
-with the figures that other benchmarks wrote.
+"""The pages of docs/results, others of docs and a section of README.md: the templates in benchmarks/pages, filled with
+the figures that other benchmarks wrote.
 
     .venv/bin/python benchmarks/pages.py
 
@@ -7,6 +7,7 @@ A page's text stands in its template and its numbers in docs/results/*.json; nei
 """
 
 import json
+import re
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -14,7 +15,10 @@ from scale import scale
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "docs" / "results"
-ELSEWHERE = dict.fromkeys(["scale.md", "choose.md", "heads.md"], ROOT / "docs")
+README = "README.md"
+SECTION = re.compile(r"^## How fast\n.*?(?=^## )", re.MULTILINE | re.DOTALL)
+"""What of the README is filled in."""
+ELSEWHERE = {**dict.fromkeys(["scale.md", "choose.md", "heads.md", "performance.md"], ROOT / "docs"), README: ROOT}
 """The folders of pages that are no results."""
 MANIFEST = ROOT / "runtime" / "maskedge" / "default_bundle" / "maskedge.json"
 TEMPLATES = Environment(
@@ -31,7 +35,9 @@ def pages() -> dict[str, str]:
     """Each page's text by its file name. A template knows each JSON file by its stem, and the bundle's manifest."""
     figures = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in [*RESULTS.glob("*.json"), MANIFEST]}
     figures["scale"] = scale(figures)
-    return {name: TEMPLATES.get_template(name).render(figures) for name in TEMPLATES.list_templates()}
+    made = {name: TEMPLATES.get_template(name).render(figures) for name in TEMPLATES.list_templates()}
+    readme = (ROOT / README).read_text(encoding="utf-8")
+    return made | {README: SECTION.sub(lambda _: made[README], readme)}
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from typing import Annotated, Any
 import typer
 from many_rows import write_rows
 from s3_store import S3Store
+from timing import most_resident
 
 from maskedge.bundle.threads import usable_cpus
 from maskedge_batch import Job, make_report, score_file
@@ -140,12 +141,6 @@ def spent(job: Job) -> Spent:
     """What a job takes in a process of its own."""
     with ProcessPoolExecutor(1, get_context("spawn")) as processes:
         return processes.submit(_run, job).result()
-
-
-def most_resident() -> int:
-    """The most memory that this process had, bytes. What getrusage tells begins with the parent's."""
-    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
 
 
 def _run(job: Job) -> Spent:

@@ -10,35 +10,6 @@ from maskedge import Predictor
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-BENCHMARK = json.loads((ROOT / "docs" / "results" / "against_transformers.json").read_text(encoding="utf-8"))
-
-
-@pytest.mark.parametrize("name", BENCHMARK["contenders"])
-def test_speeds_are_the_benchmarks(name: str) -> None:
-    figures = BENCHMARK["contenders"][name]
-    row = f"| {name} | {figures['rows_per_second']:.0f} | {figures['times_faster']:.1f} | {figures['same_top1']:.1%} |"
-
-    assert row in README
-
-
-def test_benchmark_is_told_with_its_conditions() -> None:
-    assert f"{BENCHMARK['rows']} sentences with one mask each" in README
-    assert f"{BENCHMARK['cpus']} CPUs" in README
-
-
-def test_latencies_are_the_benchmarks() -> None:
-    contenders = json.loads((ROOT / "docs" / "results" / "latency.json").read_text(encoding="utf-8"))["contenders"]
-
-    for figures in contenders.values():
-        assert f"{figures['warm_seconds'] * 1e3:.1f} ms" in README
-        assert f"{figures['cold_seconds']:.2f} s" in README
-
-
-def test_sizes_are_the_measured_ones() -> None:
-    sizes = json.loads((ROOT / "docs" / "results" / "install_size.json").read_text(encoding="utf-8"))
-
-    for megabytes in sizes.values():
-        assert f"{megabytes:.0f}" in README
 
 
 def test_an_export_costs_what_was_measured() -> None:

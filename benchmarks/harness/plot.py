@@ -22,15 +22,17 @@ def draw(figures: Metrics, path: Path) -> None:
         return
     name, model = max(figures["models"].items(), key=lambda item: len(item[1]["entries"]))
     entries = model["entries"]
-    figure = Figure(figsize=(11, 3 + 0.42 * len(entries)), layout="constrained")
-    parts: Any = figure.subfigures(2, 1, height_ratios=(1.3, 1))
+    lengths = [row for row in entries.values() if any(f"lengths/{length}" in row for length in LENGTHS)]
+    figure = Figure(figsize=(11, 1.5 + (0.42 if lengths else 0.24) * len(entries)), layout="constrained")
+    parts: Any = figure.subfigures(2, 1, height_ratios=(1.3, 1)) if lengths else [figure]
     left, right = parts[0].subplots(1, 2, width_ratios=(1.2, 1))
     draw_bars(left, column(entries, "sentences", "rows_per_second"), "sentences a second")
     latencies = dict(reversed(column(entries, "one", "median_milliseconds").items()))
     draw_bars(right, latencies, "one sentence, ms (line: to p99)")
     for place, (entry, median) in enumerate(latencies.items()):
         right.plot([median, entries[entry]["one"]["p99_milliseconds"]], [place - 0.3] * 2, color="black", lw=1)
-    draw_lengths(parts[1].subplots(), entries)
+    if lengths:
+        draw_lengths(parts[1].subplots(), entries)
     processor = figures["machine"]["processor"]
     figure.suptitle(f"{name}, {figures['machine']['cores']} cores, {processor}", x=0.01, ha="left", fontsize=11)
     figure.savefig(path, dpi=110)

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import select
 import signal
 import subprocess
 import time
@@ -17,6 +18,9 @@ __all__ = ["ContenderError", "ContenderProcess", "cores", "memory_free"]
 BENCHMARKS = Path(__file__).parents[1]
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS")
 QUIET = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error", "PYTHONWARNINGS": "ignore"}
+
+PREPARING, ANSWERING = 3600, 900
+"""Seconds that one may take: exporting a BERT-base as int8 while others are at work; compiling, and a first answer."""
 
 
 class ContenderError(Exception):
@@ -58,6 +62,10 @@ class ContenderProcess:
             self.process.stdin.flush()
         except BrokenPipeError:
             raise ContenderError(self.end()) from None
+        longest = PREPARING if do == "prepare" else ANSWERING
+        if not select.select([self.process.stdout], [], [], longest)[0]:
+            self.close()
+            raise ContenderError(f"it did not answer within {longest} s")
         line = self.process.stdout.readline()
         if not line:
             raise ContenderError(self.end())

@@ -50,6 +50,7 @@ class SortedBatches:
         self.pad = model.config.get("pad_token_id") or 0
         self.logits, self.at_once = logits, at_once
         self.pool = ThreadPoolExecutor(at_once)
+        self.called = False
 
     def fill(self, texts: list[str]) -> list[int]:
         """The best token at the mask of each text."""
@@ -71,6 +72,9 @@ class SortedBatches:
         size = min(ROWS, -(-len(rows) // self.at_once))
         groups = [order[start : start + size] for start in range(0, len(order), size)]
         batches = [self.batch([rows[row] for row in group]) for group in groups]
+        if not self.called:  # alone: OpenVINO's binding locks for ever where its first calls are two at once
+            answer(batches[0])
+            self.called = True
         run = self.pool.map if self.at_once > 1 else map
         answers = list(run(answer, batches))
         by_row = {

@@ -55,6 +55,10 @@ class Encoder:
         """The best token at the mask of each text."""
         return self.batches(self.model.threads if len(texts) > 1 else 1).fill(texts)
 
+    def score(self, texts: list[str]) -> list[float]:
+        """The pseudo-log-likelihood of each text: of many copies, also where it is one text."""
+        return self.batches(self.model.threads).score(texts)
+
     def batches(self, at_once: int) -> SortedBatches:
         """An encoder that runs so many batches at once, made when it is first asked for."""
         if at_once not in self.made:

@@ -112,6 +112,10 @@ class Compiled:
         """The best token at the mask of each text."""
         return self.batches("THROUGHPUT" if len(texts) > 1 else "LATENCY").fill(texts)
 
+    def score(self, texts: list[str]) -> list[float]:
+        """The pseudo-log-likelihood of each text: of many copies, also where it is one text."""
+        return self.batches("THROUGHPUT").score(texts)
+
     def batches(self, hint: str) -> SortedBatches:
         """The network compiled with a hint, when it is first asked for."""
         if hint not in self.hinted:

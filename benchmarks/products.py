@@ -1,0 +1,115 @@
+"""A product of 8-bit activations and weights as the kernels of onnxruntime and OpenVINO run it, and of floats as
+onnxruntime does: on one thread, timed by each engine's own clock."""
+
+import json
+import statistics
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from maskedge.bundle.engine import OnnxGraph, session_options
+
+__all__ = ["Product", "kernel_seconds"]
+
+WEIGHTS = 8
+"""Matrices that take turns, so that none stays in the nearest cache; fewer where they are large."""
+LARGE = 1 << 24
+INTEGER, FLOAT = {"MatMulIntegerToFloat"}, {"MatMul", "Gemm", "FusedMatMul"}
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """[rows, inner] times [inner, outer]."""
+
+    rows: int
+    inner: int
+    outer: int
+
+
+def kernel_seconds(product: Product, rounds: int) -> dict[str, float]:
+    """The median time of one such product, seconds, by the kernel that runs it."""
+    with tempfile.TemporaryDirectory() as scratch:
+        integers, floats = Path(scratch, "integers.onnx"), Path(scratch, "floats.onnx")
+        onnx.save(model_of(product, integers=True), integers)
+        onnx.save(model_of(product, integers=False), floats)
+        tokens = np.random.default_rng(0).normal(size=(product.rows, product.inner)).astype(np.float32)
+        return {
+            "onnxruntime": in_onnxruntime(integers, tokens, INTEGER, rounds),
+            "OpenVINO": in_openvino(integers, tokens, rounds),
+            "onnxruntime, fp32": in_onnxruntime(floats, tokens, FLOAT, rounds),
+        }
+
+
+def model_of(product: Product, *, integers: bool) -> onnx.ModelProto:
+    """A graph of such products with different weights."""
+    copies = max(1, min(WEIGHTS, LARGE // (product.inner * product.outer)))
+    nodes, weights, source = [], [], "x"
+    if integers:
+        weights += [
+            numpy_helper.from_array(np.array(0.02, np.float32), "scale"),
+            numpy_helper.from_array(np.array(128, np.uint8), "zero"),
+        ]
+        nodes.append(helper.make_node("QuantizeLinear", ["x", "scale", "zero"], ["levels"]))
+        nodes.append(helper.make_node("DequantizeLinear", ["levels", "scale", "zero"], ["real"]))
+        source = "real"
+    for copy in range(copies):
+        made, initializers = weight_of(product, copy, integers=integers)
+        nodes += [*made, helper.make_node("MatMul", [source, f"w{copy}"], [f"y{copy}"])]
+        weights += initializers
+    given = helper.make_tensor_value_info("x", TensorProto.FLOAT, [product.rows, product.inner])
+    results = [
+        helper.make_tensor_value_info(f"y{copy}", TensorProto.FLOAT, [product.rows, product.outer])
+        for copy in range(copies)
+    ]
+    graph = helper.make_graph(nodes, "products", [given], results, weights)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
+
+
+def weight_of(product: Product, copy: int, *, integers: bool) -> tuple[list[onnx.NodeProto], list[onnx.TensorProto]]:
+    """A matrix called w and its number, of 7-bit integers with a scale for each column, or of floats."""
+    drawn = np.random.default_rng(copy).integers(-63, 64, (product.inner, product.outer), np.int8)
+    if not integers:
+        return [], [numpy_helper.from_array(drawn.astype(np.float32), f"w{copy}")]
+    named: dict[str, Any] = {
+        f"integers{copy}": drawn,
+        f"scales{copy}": np.full(product.outer, 0.01, np.float32),
+        f"zeros{copy}": np.zeros(product.outer, np.int8),
+    }
+    parts = [numpy_helper.from_array(part, name) for name, part in named.items()]
+    return [helper.make_node("DequantizeLinear", list(named), [f"w{copy}"], axis=1)], parts
+
+
+def in_onnxruntime(path: Path, tokens: Any, operators: set[str], rounds: int) -> float:
+    """Seconds of one product, by its profiler."""
+    options = session_options()
+    options.enable_profiling = True
+    options.profile_file_prefix = str(path.with_suffix(""))
+    session = OnnxGraph(path, options).session
+    for _ in range(rounds + 1):
+        session.run(None, {"x": tokens})
+    events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
+    times: list[float] = [event["dur"] / 1e6 for event in events if event.get("args", {}).get("op_name") in operators]
+    return statistics.median(times)
+
+
+def in_openvino(path: Path, tokens: Any, rounds: int) -> float:
+    """Seconds of one product, by its profiler."""
+    from maskedge.bundle.openvino_graph import OPTIONS
+
+    openvino: Any = sys.modules["openvino"]  # imported there, without its telemetry
+    options = OPTIONS | {"PERF_COUNT": True, "NUM_STREAMS": 1, "INFERENCE_NUM_THREADS": 1}
+    request = openvino.Core().compile_model(str(path), "CPU", options).create_infer_request()
+    times = [seconds for _ in range(rounds + 1) for seconds in products_in(request, tokens)]
+    return statistics.median(times)
+
+
+def products_in(request: Any, tokens: Any) -> list[float]:
+    """Seconds of each product of one run."""
+    request.infer({"x": tokens})
+    return [node.real_time.total_seconds() for node in request.profiling_info if node.node_type == "FullyConnected"]
