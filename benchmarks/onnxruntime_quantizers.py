@@ -106,7 +106,7 @@ def onnxruntime_source(plain: ir.Model, path: Path) -> tuple[Path, str]:
 
 
 def one_length(calibration: list[MaskedBatch]) -> list[MaskedBatch]:
-    """Batches of the commonest length: onnxruntime's percentiles cannot be taken over several."""
-    lengths = [batch.input_ids.shape[1] for batch in calibration for _ in batch.targets]
-    commonest = max(set(lengths), key=lengths.count)
-    return [batch for batch in calibration if batch.input_ids.shape[1] == commonest]
+    """Batches of the commonest shape: onnxruntime's percentiles cannot be taken over several."""
+    shapes = [(batch.input_ids.shape, batch.mask_positions.shape) for batch in calibration]
+    commonest = max(set(shapes), key=lambda shape: (shapes.count(shape) * shape[0][0], shape))
+    return [batch for batch, shape in zip(calibration, shapes, strict=True) if shape == commonest]

@@ -86,7 +86,8 @@ class Predictor:
         Raises:
             BundleNotFoundError: There is no such bundle, or no such graph in it.
             BundleCorruptError: A file of the bundle is missing, altered or malformed.
-            EngineError: The engine is not installed, or does not compute what the golden vectors say.
+            EngineError: The engine is not installed, cannot read the graph, or does not compute what the golden vectors
+                say.
             ValueError: A revision was given of what is not on the Hub, or there is no such engine.
 
         Warns:

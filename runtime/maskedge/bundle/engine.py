@@ -12,6 +12,7 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # onnxruntime 1.32 would nu
 import onnxruntime
 
 from maskedge.arrays import Int64Array
+from maskedge.errors import EngineError
 
 __all__ = [
     "BeforeBatch",
@@ -84,19 +85,29 @@ class OnnxGraph:
     depend on the number of threads, since no sum is divided between them.
 
     `session` is the onnxruntime session, made with `options`, or with `session_options()`.
+
+    Raises EngineError where onnxruntime cannot read the graph, or fails as it runs it.
     """
 
     def __init__(self, path: Path, options: onnxruntime.SessionOptions | None = None) -> None:
-        self.session = onnxruntime.InferenceSession(
-            str(path),
-            options or session_options(),
-            providers=["CPUExecutionProvider"],
-            disabled_optimizers=SLOW_OPTIMIZERS,
-        )
+        self._path = path
+        try:
+            self.session = onnxruntime.InferenceSession(
+                str(path),
+                options or session_options(),
+                providers=["CPUExecutionProvider"],
+                disabled_optimizers=SLOW_OPTIMIZERS,
+                enable_fallback=0,  # which would print, and try the same again
+            )
+        except Exception as error:  # onnxruntime's own, which have no base in common
+            raise EngineError(f"onnxruntime {onnxruntime.__version__} cannot run {path}: {error}") from error
 
     def run(self, outputs: list[str], inputs: dict[str, Int64Array]) -> Outputs:
         """The outputs of these names, by name."""
-        return dict(zip(outputs, self.session.run(outputs, inputs), strict=True))
+        try:
+            return dict(zip(outputs, self.session.run(outputs, inputs), strict=True))
+        except Exception as error:
+            raise EngineError(f"onnxruntime {onnxruntime.__version__} failed in {self._path}: {error}") from error
 
 
 class WatchedGraph:

@@ -340,6 +340,6 @@ def _refuse_pointer(path: Path) -> None:
 def _read_manifest(path: Path) -> Manifest:
     try:
         return Manifest.from_json(path.read_text(encoding="utf-8"))
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         _refuse_pointer(path)
         raise BundleCorruptError(f"{path} is no manifest that this version can read ({error!r})") from error

@@ -6,6 +6,7 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from maskedge.bundle.format import Bundle
+from maskedge.errors import BundleCorruptError
 
 __all__ = ["TextDecoder"]
 
@@ -39,9 +40,19 @@ class TextDecoder:
 
     @classmethod
     def of_bundle(cls, bundle: Bundle, tokenizer: Tokenizer) -> "TextDecoder":
-        """The decoder of a bundle's model, which may have no tokenizer_config.json."""
-        has_config = (bundle.path / TOKENIZER_CONFIG).exists()
-        return cls(tokenizer, json.loads(bundle.file(TOKENIZER_CONFIG).read_text("utf-8")) if has_config else {})
+        """The decoder of a bundle's model, which may have no tokenizer_config.json.
+
+        Raises BundleCorruptError for one that cannot be read.
+        """
+        if not (bundle.path / TOKENIZER_CONFIG).exists():
+            return cls(tokenizer, {})
+        path = bundle.file(TOKENIZER_CONFIG)
+        try:
+            return cls(tokenizer, json.loads(path.read_text("utf-8")))
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            raise BundleCorruptError(
+                f"{path} cannot be read ({error!r}); export or download the bundle again"
+            ) from error
 
     def text(self, ids: list[int], *, skip_special_tokens: bool = False) -> str:
         """The ids' text."""

@@ -9,7 +9,7 @@ from tokenizers import Encoding, Tokenizer, pre_tokenizers
 
 from maskedge.arrays import Int64Array
 from maskedge.bundle.format import Bundle
-from maskedge.errors import TextError
+from maskedge.errors import BundleCorruptError, TextError
 from maskedge.results import TextStatus
 
 __all__ = ["MASK_SPELLINGS", "EncodedText", "TextEncoder", "tokenize"]
@@ -76,9 +76,14 @@ class TextEncoder:
 
     @classmethod
     def of_bundle(cls, bundle: Bundle) -> "TextEncoder":
-        """The encoder of a bundle's model."""
-        manifest = bundle.manifest
-        return cls.from_file(bundle.file("tokenizer.json"), manifest.mask_token, manifest.max_length)
+        """The encoder of a bundle's model. Raises BundleCorruptError for a tokenizer that cannot be read."""
+        manifest, path = bundle.manifest, bundle.file("tokenizer.json")
+        try:
+            return cls.from_file(path, manifest.mask_token, manifest.max_length)
+        except BaseException as error:
+            if not (isinstance(error, Exception) or _is_panic(error)):
+                raise
+            raise BundleCorruptError(f"{path} cannot be read ({error}); export or download the bundle again") from error
 
     @property
     def room(self) -> int:

@@ -3,7 +3,9 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 
+from maskedge import EngineError
 from maskedge.bundle.engine import OnnxGraph, graph_inputs, session_options
 
 
@@ -26,3 +28,10 @@ def test_a_session_takes_other_options(bundle: Path, tmp_path: Path) -> None:
     graph = OnnxGraph(bundle / "onnx" / "fp32.onnx", options)
     assert (tmp_path / "optimized.onnx").is_file()
     assert graph.session.get_session_options().intra_op_num_threads == 1
+
+
+def test_what_onnxruntime_says_of_a_run_is_told_with_the_graph(bundle: Path) -> None:
+    graph = OnnxGraph(bundle / "onnx" / "fp32.onnx")
+    outside = graph_inputs([[1 << 40]], [[0]], [[[0]]], top_k=1)
+    with pytest.raises(EngineError, match=r"onnxruntime \S+ failed in .*fp32\.onnx: .*[Gg]ather"):
+        graph.run(["top_ids"], outside)

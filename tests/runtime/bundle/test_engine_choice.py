@@ -104,6 +104,12 @@ def test_an_engine_that_is_not_installed_says_what_to_install(bundle: Path, monk
         Predictor.load(bundle, engine="openvino")
 
 
+def test_a_graph_that_onnxruntime_cannot_read_is_named(bundle_copy: Path) -> None:
+    (bundle_copy / "onnx" / "fp32.onnx").write_bytes(b"no graph")
+    with pytest.raises(EngineError, match=r"onnxruntime \S+ cannot run .*fp32\.onnx: \S"):
+        Predictor.load(bundle_copy, precision="fp32", engine="onnxruntime", verify=False)
+
+
 @pytest.mark.usefixtures("openvino")
 def test_a_graph_that_openvino_cannot_read_is_named(bundle_copy: Path) -> None:
     (bundle_copy / "onnx" / "fp32.onnx").write_bytes(b"no graph")

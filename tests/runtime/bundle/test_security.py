@@ -110,3 +110,29 @@ def test_a_name_without_such_a_directory_is_a_hub_id(tmp_path: Path, monkeypatch
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("maskedge.bundle.hub.download_bundle", lambda name, revision: tmp_path / name)
     assert find_bundle("org/name") == tmp_path / "org" / "name"
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("tokenizer.json", b""),
+        ("tokenizer.json", b'{"model": {}}'),
+        ("tokenizer.json", b"\xff\xfe"),
+        ("tokenizer_config.json", b"[]"),
+        ("tokenizer_config.json", b"{"),
+        ("tokenizer_config.json", b'{"pad_token": 3}'),
+        ("tokenizer_config.json", b'{"pad_token": {"lstrip": false}}'),
+        ("maskedge.json", b"[" * 100_000),
+    ],
+)
+def test_a_file_that_is_no_tokenizer_or_manifest_is_named(bundle_copy: Path, name: str, content: bytes) -> None:
+    (bundle_copy / name).write_bytes(content)
+    with pytest.raises(BundleCorruptError, match=name.replace(".", r"\.")):
+        Predictor.load(bundle_copy, verify=False)
+
+
+def test_a_tokenizer_without_the_manifest_s_mask_is_named(bundle_copy: Path) -> None:
+    path = bundle_copy / "tokenizer.json"
+    path.write_text(path.read_text(encoding="utf-8").replace("[MASK]", "[MUSK]"), encoding="utf-8")
+    with pytest.raises(BundleCorruptError, match=r"tokenizer\.json cannot be read .*no mask token '\[MASK\]'"):
+        Predictor.load(bundle_copy, verify=False)
