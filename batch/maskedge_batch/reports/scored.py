@@ -16,7 +16,7 @@ from maskedge_batch.storage.locations import Location, Place
 
 __all__ = ["Provenance", "RowValues", "ScoredFiles", "open_scored"]
 
-BATCH_ROWS = 65_536
+BATCH_ROWS = 16_384
 BATCH_BYTES = 64 << 20
 
 

@@ -25,11 +25,11 @@ __all__ = ["Database", "fill_tables", "open_database", "row_ranges"]
 
 Database: TypeAlias = duckdb.DuckDBPyConnection
 
-MEMORY = "400MB"
+MEMORY = "64MB"
 """What DuckDB may take; it keeps the rest in its file. What would need all rows at once is done by `row_ranges`."""
 THREADS = 4
 """At most: each takes memory of its own."""
-RANGE_ROWS = 1_000_000
+RANGE_ROWS = 200_000
 ROWS = """
 CREATE TABLE {schema}.rows (
     row BIGINT, bucket BIGINT, status VARCHAR, tokens BIGINT, truncated BOOLEAN,
