@@ -74,8 +74,7 @@ def draw(jobs: list[dict[str, Any]], path: Path) -> None:
     figure, axes = plt.subplots(figsize=(8, 3.5), layout="constrained")
     for job, colour in zip(jobs, COLOURS, strict=False):
         seconds, megabytes = zip(*job["memory"], strict=True)
-        label = f"{job['rows']:,} rows, {job['seconds']:,.0f} s"
-        axes.plot([at / job["seconds"] * 100 for at in seconds], megabytes, color=colour, label=label)
+        axes.plot([at / job["seconds"] * 100 for at in seconds], megabytes, color=colour, label=f"{job['rows']:,} rows")
     axes.set_xlabel("percent of the job's time")
     axes.set_ylabel("MB")
     axes.set_ylim(bottom=0)
