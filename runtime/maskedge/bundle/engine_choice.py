@@ -6,6 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import get_args
 
+from maskedge.bundle.checked_graph import CheckedGraph
 from maskedge.bundle.cpu import CpuFeatures, cpu_features
 from maskedge.bundle.engine import BeforeBatch, EngineChoice, EngineName, Graph, OnnxGraph, WatchedGraph
 from maskedge.bundle.format import Bundle
@@ -104,14 +105,14 @@ def _opened(bundle: Bundle, precision: str, engine: EngineChoice, threads: int) 
             if engine != "auto":
                 raise
             logger.warning(f"onnxruntime runs the graph: {error}")
-    return OnnxGraph(path), "onnxruntime"
+    return CheckedGraph(OnnxGraph(path), path, bundle.manifest.vocab_size), "onnxruntime"
 
 
 def _proved_openvino(bundle: Bundle, precision: str, path: Path, threads: int) -> Graph:
     if precision not in EXACT:
         why = f"in a graph of {precision} it gives a text other bits alone than among others; take onnxruntime"
         raise EngineError(f"OpenVINO runs {', '.join(EXACT)}: {why}")
-    graph = load_graph(path, "openvino", threads)
+    graph = CheckedGraph(load_graph(path, "openvino", threads), path, bundle.manifest.vocab_size)
     found = replay(graph, precision, bundle.manifest.graphs[precision].golden, cpu_features(), "openvino")
     if not found.passed:
         off = f"differs by {found.max_logprob_difference:.2g} nats, and {found.tolerance:g} are allowed"

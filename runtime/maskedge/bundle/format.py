@@ -12,6 +12,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from itertools import chain
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
@@ -85,6 +86,15 @@ class GoldenVector:
     top_logprobs: tuple[tuple[float, ...], ...]
     """[masks, 5], nats"""
 
+    def __post_init__(self) -> None:
+        """Raises ValueError where its parts do not fit each other."""
+        numbers = (*self.input_ids, *self.mask_positions, *chain.from_iterable(self.top_ids))
+        if not all(isinstance(each, int) and 0 <= each < 2**63 for each in numbers):
+            raise ValueError("a golden vector's ids and positions are to be whole numbers from 0")
+        widths = {len(row) for row in (*self.top_ids, *self.top_logprobs)}
+        if not len(self.mask_positions) == len(self.top_ids) == len(self.top_logprobs) or len(widths) != 1:
+            raise ValueError("a golden vector is to have as many ids and log-probabilities for each of its masks")
+
 
 @dataclass(frozen=True, slots=True)
 class GraphEntry:
@@ -123,6 +133,17 @@ class Manifest:
     text's sha256. Empty where there are none, or an earlier version wrote the bundle."""
     format_version: int = FORMAT_VERSION
 
+    def __post_init__(self) -> None:
+        """Raises ValueError where a field is of another kind."""
+        files = (entry.file for graphs in (self.graphs, self.standard, self.attention) for entry in graphs.values())
+        if not all(isinstance(text, str) for text in (self.name, self.mask_token, *files)):
+            raise ValueError("its name, its mask token and the names of its graphs' files are to be text")
+        for number in (self.max_length, self.vocab_size):
+            if not (isinstance(number, int) and 0 < number < 2**31):
+                raise ValueError(
+                    f"its max_length and its vocab_size are to be whole numbers above 0: here is {number!r}"
+                )
+
     def to_json(self) -> str:
         """The file's text."""
         return plain_json(asdict(self), indent=1, ensure_ascii=False) + "\n"
@@ -158,7 +179,7 @@ def _graph_entry(fields: dict[str, Any]) -> GraphEntry:
 
 def _logprob(value: float | None) -> float:
     """A log-probability; that of 0 is no number in JSON."""
-    return -math.inf if value is None else value
+    return -math.inf if value is None else float(value)
 
 
 def file_sha256(path: Path) -> str:
@@ -340,6 +361,6 @@ def _refuse_pointer(path: Path) -> None:
 def _read_manifest(path: Path) -> Manifest:
     try:
         return Manifest.from_json(path.read_text(encoding="utf-8"))
-    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+    except (KeyError, TypeError, ValueError, ArithmeticError, AttributeError, RecursionError) as error:
         _refuse_pointer(path)
         raise BundleCorruptError(f"{path} is no manifest that this version can read ({error!r})") from error

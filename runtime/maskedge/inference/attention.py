@@ -8,6 +8,8 @@ import numpy as np
 
 from maskedge.arrays import Float32Array, Int64Array
 from maskedge.bundle.engine import Graph
+from maskedge.bundle.format import ATTENTION_OUTPUTS
+from maskedge.errors import EngineError
 from maskedge.inference.encoding import EncodedText, TextEncoder
 from maskedge.inference.words import divide
 from maskedge.inference.workers import Workers
@@ -26,6 +28,9 @@ def attentions(texts: Sequence[EncodedText], encoder: TextEncoder, graph: Graph,
     def run(batch: list[int]) -> list[Attention]:
         ids = np.stack([inputs[index] for index in batch])
         weights: Float32Array = graph.run(["attentions"], {"input_ids": ids})["attentions"].astype(np.float32)
+        if weights.ndim != 5 or (weights.shape[0], *weights.shape[3:]) != (*ids.shape, ids.shape[1]):
+            said = f"the attention graph gives {weights.shape} for texts {ids.shape}"
+            raise EngineError(f"{said}; it must be {ATTENTION_OUTPUTS['attentions']}. Export the bundle again")
         return [_attention(texts[index], encoder, *row) for index, *row in zip(batch, ids, weights, strict=True)]
 
     batches = list(_batches(inputs))

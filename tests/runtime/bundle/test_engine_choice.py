@@ -10,6 +10,7 @@ import pytest
 
 from maskedge import EngineError, Predictor
 from maskedge.bundle import engine_choice
+from maskedge.bundle.checked_graph import CheckedGraph
 from maskedge.bundle.cpu import CpuFeatures, features_of
 from maskedge.bundle.engine import EngineChoice, EngineName, OnnxGraph
 from maskedge.bundle.engine_choice import choose_engine, preferred
@@ -48,7 +49,8 @@ def test_openvino_is_preferred_where_it_was_measured_to_be_faster(precision: str
 def test_auto_takes_the_preferred_engine(bundle: Path, precision: str, chosen: EngineName) -> None:
     predictor = Predictor.load(bundle, precision=precision)
     assert predictor.engine == predictor.verify().engine == chosen
-    assert isinstance(predictor.graph, OnnxGraph) is (chosen == "onnxruntime")
+    assert isinstance(predictor.graph, CheckedGraph)
+    assert isinstance(predictor.graph.graph, OnnxGraph) is (chosen == "onnxruntime")
     assert choose_engine(Bundle.open(bundle), precision, "auto") == chosen
 
 

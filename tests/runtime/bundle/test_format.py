@@ -138,6 +138,47 @@ def test_a_manifest_without_one_of_its_fields_is_refused(bundle_copy: Path, fiel
         Predictor.load(bundle_copy)
 
 
+@pytest.mark.parametrize(
+    ("field", "value", "said"),
+    [
+        ("name", 3, "are to be text"),
+        ("mask_token", None, "are to be text"),
+        ("max_length", "64", "'64'"),
+        ("max_length", 0, "here is 0"),
+        ("vocab_size", 1e9, "1000000000.0"),
+        ("vocab_size", 2**70, "whole numbers above 0"),
+    ],
+)
+def test_a_manifest_with_a_field_of_another_kind_is_refused(
+    bundle_copy: Path, field: str, value: object, said: str
+) -> None:
+    edit_manifest(bundle_copy, lambda fields: fields.update({field: value}))
+    with pytest.raises(BundleCorruptError, match=said):
+        Predictor.load(bundle_copy)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "said"),
+    [
+        ("input_ids", [2, 2**70], "whole numbers from 0"),
+        ("input_ids", [2, -1], "whole numbers from 0"),
+        ("mask_positions", ["1"], "whole numbers from 0"),
+        ("mask_positions", [1, 2, 3, 4, 5], "for each of its masks"),
+        ("top_ids", [[1], [2, 3]], "for each of its masks"),
+        ("top_ids", [], "for each of its masks"),
+        ("top_logprobs", [[]], "for each of its masks"),
+        ("top_logprobs", [["x"]], "'x'"),
+        ("top_logprobs", [[10**400]], "OverflowError"),
+    ],
+)
+def test_golden_vectors_that_do_not_fit_each_other_are_refused(
+    bundle_copy: Path, field: str, value: object, said: str
+) -> None:
+    edit_manifest(bundle_copy, lambda fields: fields["graphs"]["fp32"]["golden"][0].update({field: value}))
+    with pytest.raises(BundleCorruptError, match=said):
+        Predictor.load(bundle_copy)
+
+
 def test_a_manifest_without_a_graph_is_refused(bundle_copy: Path) -> None:
     edit_manifest(bundle_copy, lambda fields: fields["graphs"].clear())
     with pytest.raises(BundleCorruptError, match="no graph"):
