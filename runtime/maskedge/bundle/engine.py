@@ -74,7 +74,7 @@ def session_options() -> onnxruntime.SessionOptions:
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     options.enable_mem_pattern = False  # it would keep a plan for every shape, and every length of text is another
-    options.log_severity_level = 3  # errors only
+    options.log_severity_level = 4  # an error is raised, and need not be printed too
     return options
 
 
