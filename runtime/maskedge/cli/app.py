@@ -49,6 +49,8 @@ from maskedge.text_lines import Line, legible
 __all__ = ["app", "main"]
 
 IMAGE_SUFFIXES = (".png", ".svg")
+LISTED_PICTURES = 6
+"""Most pictures of heads whose names fill no terminal."""
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -227,14 +229,19 @@ def verify(model: Model = None, precision: Precision = None, runtime: Runtime = 
 
 
 def _write_attention(view: AttentionView, out: Path, formats: list[Format], *, as_json: bool) -> list[AttentionFile]:
-    """Names each file on standard output when it is there."""
-    written = []
+    """Names each file on standard output when it is there; many pictures, in a terminal, are counted instead."""
+    written, counted = [], 0
+    count = sys.stdout.isatty() and len(view.layers) * len(view.heads) > LISTED_PICTURES
     for file in write_attention(view, out, formats):
         written.append(file)
         if as_json:
             print_json(file)
+        elif file.head and count:
+            counted += 1
         else:
             sys.stdout.write(f"{file.path}\n")
+    if counted:
+        say(f"and a picture of each head, {counted} in all")
     return written
 
 

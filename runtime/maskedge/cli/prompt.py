@@ -16,8 +16,10 @@ COMMANDS = {
     ":topk N": "show N candidates for each mask",
     ":model PATH": "use another bundle",
     ":help": "show this",
-    ":quit": "leave, as Ctrl-D does",
+    ":quit": "leave, as exit and Ctrl-D do",
 }
+LEAVING = ("exit", "quit")
+"""What people type who look for the way out; as texts they are not worth a score."""
 HELP = {
     "a text with [MASK]": "is filled",
     "a text without": "is scored: each token is masked in turn",
@@ -42,6 +44,8 @@ class Dialogue:
         """What to show for a line. Raises MaskedgeError or ValueError for one that cannot be answered, and
         EndOfDialogue."""
         line = line.strip()
+        if line in LEAVING:
+            raise EndOfDialogue
         return self._command(line) if line.startswith(":") else self._predict(line)
 
     def _predict(self, text: str) -> RenderableType:

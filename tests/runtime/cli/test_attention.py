@@ -1,6 +1,8 @@
 """`mlm attention`: its pictures against the weights that they show, its files, and its way with the command line."""
 
 import json
+import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -12,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pexpect
 import pytest
 from PIL import Image
 
@@ -220,6 +223,15 @@ def test_the_command_names_the_files_that_it_wrote(run_mlm: RunMlm, tmp_path: Pa
     paths = ran.stdout.splitlines()
     assert [Path(path).name for path in paths] == ["Attention.html", "Attention_Layer2_Head3.png"]
     assert all(Path(path).is_file() for path in paths)
+
+
+@pytest.mark.filterwarnings("ignore:.*use of forkpty.*:DeprecationWarning")  # the child executes a program at once
+def test_in_a_terminal_many_pictures_are_counted(mlm_command: list[str], bundle: Path, tmp_path: Path) -> None:
+    arguments = ["attention", TEXT, "--model", str(bundle), "--out", "made"]
+    shown = str(pexpect.run(shlex.join([*mlm_command, *arguments]), cwd=tmp_path, encoding="utf-8", timeout=60))
+    lines = re.sub(r"\x1b\[\d*m", "", shown).splitlines()
+    assert lines == ["made/Attention.html", "made/Attention.png", "and a picture of each head, 8 in all"]
+    assert len(list((tmp_path / "made").glob("Attention_Layer*.png"))) == 8
 
 
 def test_json_says_what_each_file_shows(run_mlm: RunMlm, parse: Callable[[str], list[Any]], tmp_path: Path) -> None:

@@ -84,10 +84,17 @@ def test_the_commands_change_what_follows(open_terminal: Callable[..., Terminal]
     shown = terminal.read_until("equally likely tokens")
     assert len([line for line in shown.splitlines() if line.rstrip().endswith("%")]) == 7
     terminal.type(":help")
-    terminal.read_until("leave, as Ctrl-D does")
+    terminal.read_until("leave, as exit and Ctrl-D do")
     terminal.type(f":model {bundle}")
     terminal.read_until("tiny, int8")
     terminal.type(":quit")
+    assert terminal.exit_code() == 0
+
+
+@pytest.mark.parametrize("word", ["exit", "quit", ":quit", " exit "])
+def test_who_looks_for_the_way_out_finds_it(open_terminal: Callable[..., Terminal], word: str) -> None:
+    terminal = open_terminal()
+    terminal.type(word)
     assert terminal.exit_code() == 0
 
 
