@@ -6,6 +6,7 @@ docs/guides/embed.md: `fill` takes many texts at once. `Predictor(list)` is the 
 """
 
 import typing
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,6 +22,7 @@ BUNDLED_MODEL = "default"
 ENGINES = {"onnxruntime": "", "openvino": ", OpenVINO"}
 """The engines that there may be, and what the table calls them."""
 CALL = ", Predictor(list)"
+SHARED = ", all threads on one batch"
 
 
 class Offer(NamedTuple):
@@ -32,6 +34,8 @@ class Offer(NamedTuple):
     engine: str
     called: bool = False
     """Whether the predictor itself is called, as the pipeline is, and not `fill`."""
+    shared: bool = False
+    """Whether all threads share each batch, which is for one text at a time."""
 
 
 def prepare(model: Model) -> None:
@@ -49,16 +53,28 @@ def prepare(model: Model) -> None:
 
 
 def variants(model: Model) -> Variants:
-    """All offers, the call among sentences only."""
-    return {name: ("sentences",) if offer.called else (*FILL, *SCORE) for name, offer in offers(model).items()}
+    """All offers; the call among sentences only, and threads that share a batch with one sentence only."""
+    return {name: workloads(offer) for name, offer in offers(model).items()}
+
+
+def workloads(offer: Offer) -> Sequence[str]:
+    """What an offer is measured on."""
+    if offer.called:
+        return ("sentences",)
+    return ("one",) if offer.shared else (*FILL, *SCORE)
 
 
 def offers(model: Model) -> dict[str, Offer]:
-    """Each graph in each engine, and the call of the graph that is the default, by the table's names."""
+    """Each graph in each engine; of the default graph also the call, and threads that share a batch. By the table's
+    names."""
     found = list(graphs(model).items())
     plain = {f"{graph}{ENGINES[name]}": Offer(bundle, graph, name) for graph, bundle in found for name in engines()}
     default, bundle = found[0]
-    return plain | {f"{default}{CALL}": Offer(bundle, default, engines()[0], called=True)}
+    engine = engines()[0]
+    return plain | {
+        f"{default}{CALL}": Offer(bundle, default, engine, called=True),
+        f"{default}{SHARED}": Offer(bundle, default, engine, shared=True),
+    }
 
 
 def graphs(model: Model) -> dict[str, Path | None]:
@@ -86,7 +102,8 @@ def load(model: Model, variant: str) -> Contender:
 
     offer = offers(model)[variant]
     options: dict[str, Any] = {"engine": offer.engine} if len(engines()) > 1 else {}
-    return Ours(Predictor.load(offer.bundle, precision=offer.graph, threads=model.threads, **options), offer.called)
+    options |= {"threads": 1, "threads_per_batch": model.threads} if offer.shared else {"threads": model.threads}
+    return Ours(Predictor.load(offer.bundle, precision=offer.graph, **options), offer.called)
 
 
 class Ours:

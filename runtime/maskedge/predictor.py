@@ -55,6 +55,8 @@ class Predictor:
     """The threads that calls share; None: each starts its own. See `sharing_threads`."""
     engine: EngineName = "onnxruntime"
     """What runs the graph."""
+    threads_per_batch: int = 1
+    """That share each of the batches."""
 
     @classmethod
     def load(
@@ -65,6 +67,7 @@ class Predictor:
         precision: str | None = None,
         engine: EngineChoice = "auto",
         threads: int | None = None,
+        threads_per_batch: int = 1,
         verify: bool = True,
         before_batch: BeforeBatch | None = None,
     ) -> "Predictor":
@@ -79,6 +82,8 @@ class Predictor:
             engine: `onnxruntime` or `openvino`; `auto` is OpenVINO where that is installed, faster on this CPU, and
                 proved by the bundle's golden vectors.
             threads: Batches that run at once; by default as many as the process may use CPUs.
+            threads_per_batch: Threads that share each of these batches. One is the fastest for many texts; more, with
+                as many fewer `threads`, have one text's answer sooner.
             verify: Whether every file is compared with its hash.
             before_batch: Called before each batch runs, with the number of tokens in it and from several threads at
                 once; to stop a call, it raises.
@@ -88,7 +93,8 @@ class Predictor:
             BundleCorruptError: A file of the bundle is missing, altered or malformed.
             EngineError: The engine is not installed, cannot read the graph, or does not compute what the golden vectors
                 say.
-            ValueError: A revision was given of what is not on the Hub, or there is no such engine.
+            ValueError: A revision was given of what is not on the Hub, there is no such engine, or a number of threads
+                is below 1.
 
         Warns:
             Int8SaturationWarning: This CPU computes the int8 graph wrongly, or a slower graph is used instead.
@@ -98,8 +104,11 @@ class Predictor:
         encoder = TextEncoder.of_bundle(bundle)
         decoder = TextDecoder.of_bundle(bundle, encoder.tokenizer)
         threads = threads or usable_cpus()
-        graph, engine = open_graph(bundle, precision, engine, threads, before_batch)
-        return cls(bundle, precision, graph, encoder, decoder, threads, CallOptions(), engine=engine)
+        if threads < 1 or threads_per_batch < 1:
+            raise ValueError(f"threads is {threads}, threads_per_batch {threads_per_batch}; both must be at least 1")
+        graph, engine = open_graph(bundle, precision, engine, threads, before_batch, threads_per_batch)
+        options = CallOptions()
+        return cls(bundle, precision, graph, encoder, decoder, threads, options, None, engine, threads_per_batch)
 
     @property
     def name(self) -> str:
@@ -161,7 +170,13 @@ class Predictor:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """What pickle keeps: where the bundle lies, to open it again in another process. `before_batch` is not kept."""
-        load = partial(Predictor.load, precision=self.precision, engine=self.engine, threads=self.threads)
+        load = partial(
+            Predictor.load,
+            precision=self.precision,
+            engine=self.engine,
+            threads=self.threads,
+            threads_per_batch=self.threads_per_batch,
+        )
         return load, (self.bundle.path,), {"call_defaults": self.call_defaults}
 
     def fill(self, texts: Sequence[str], *, top_k: int = 5, targets: Words | None = None) -> list[Fill]:

@@ -156,7 +156,7 @@ def test_coroutines_wait_for_a_predictor_without_blocking(tiny: Predictor) -> No
 FORKED = """
 import os, sys
 from maskedge import Predictor
-predictor = Predictor.load(sys.argv[1], engine=sys.argv[2], threads=2)
+predictor = Predictor.load(sys.argv[1], engine=sys.argv[2], threads=2, threads_per_batch=int(sys.argv[3]))
 before = predictor.fill(["the [MASK]", "the [MASK] water"] * 40)
 child = os.fork()
 if child == 0:
@@ -165,8 +165,10 @@ print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
 
 
-def test_a_forked_process_goes_on_with_its_predictor(engine: EngineName) -> None:
-    script = [sys.executable, "-W", "error", "-c", FORKED, str(BUNDLE), engine]
+@pytest.mark.parametrize("threads_per_batch", [1, 3])
+def test_a_forked_process_goes_on_with_its_predictor(engine: EngineName, threads_per_batch: int) -> None:
+    warn = "error" if threads_per_batch == 1 else "ignore::DeprecationWarning"  # of any fork of a process with threads
+    script = [sys.executable, "-W", warn, "-c", FORKED, str(BUNDLE), engine, str(threads_per_batch)]
     ran = subprocess.run(script, capture_output=True, text=True, timeout=60)
     assert (ran.stdout.strip(), ran.stderr) == ("0", "")
 
@@ -177,9 +179,9 @@ def test_a_spawned_process_is_given_a_predictor(tiny: Predictor) -> None:
 
 
 def test_a_pickled_predictor_is_the_same(bundle: Path, engine: EngineName) -> None:
-    opened = Predictor.load(bundle, precision="fp32", threads=3, engine=engine)
+    opened = Predictor.load(bundle, precision="fp32", threads=3, threads_per_batch=2, engine=engine)
     predictor = opened.with_defaults(top_k=2, targets=["water", "the"])
     copy = pickle.loads(pickle.dumps(predictor))
-    assert (copy.precision, copy.threads, copy.engine) == ("fp32", 3, engine)
+    assert (copy.precision, copy.threads, copy.threads_per_batch, copy.engine) == ("fp32", 3, 2, engine)
     assert copy.call_defaults == predictor.call_defaults
     assert copy("the [MASK]") == predictor("the [MASK]")

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +12,7 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # onnxruntime 1.32 would nu
 import onnxruntime
 
 from maskedge.arrays import Int64Array
+from maskedge.bundle.forking import Reopened
 from maskedge.errors import EngineError
 
 __all__ = [
@@ -68,10 +69,10 @@ def graph_inputs(
     }
 
 
-def session_options() -> onnxruntime.SessionOptions:
-    """Options of an onnxruntime session that runs each call on one thread. The caller may change them."""
+def session_options(threads: int = 1) -> onnxruntime.SessionOptions:
+    """Options of an onnxruntime session that runs each call on so many threads. The caller may change them."""
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
+    options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.enable_mem_pattern = False  # it would keep a plan for every shape, and every length of text is another
     options.log_severity_level = 4  # an error is raised, and need not be printed too
@@ -79,35 +80,51 @@ def session_options() -> onnxruntime.SessionOptions:
 
 
 class OnnxGraph:
-    """A graph in onnxruntime, which runs each call on one thread.
+    """A graph in onnxruntime, which runs each call on one thread, or on as many as it is told.
 
-    Several calls at once, in threads of their own, are faster than one call on many threads. And a row's floats do not
-    depend on the number of threads, since no sum is divided between them.
+    Several calls at once, in threads of their own, are faster than one call on many threads, which is sooner done. A
+    row's floats do not depend on the number of threads, since no sum is divided between them.
 
-    `session` is the onnxruntime session, made with `options`, or with `session_options()`.
+    A forked process goes on with a graph of one thread, and opens one of more threads anew once it runs it.
 
     Raises EngineError where onnxruntime cannot read the graph, or fails as it runs it.
     """
 
-    def __init__(self, path: Path, options: onnxruntime.SessionOptions | None = None) -> None:
+    def __init__(self, path: Path, options: onnxruntime.SessionOptions | None = None, threads: int = 1) -> None:
+        """`options` are those of the session; `session_options(threads)` where None."""
         self._path = path
+        self._options = options or session_options(threads)
+        self._session: Callable[[], Any]
+        if self._options.intra_op_num_threads > 1:
+            self._session = Reopened(self._open)
+        else:  # has no thread
+            session = self._open()
+            self._session = lambda: session
+
+    @property
+    def session(self) -> Any:
+        """onnxruntime's InferenceSession."""
+        return self._session()
+
+    def run(self, outputs: list[str], inputs: dict[str, Int64Array]) -> Outputs:
+        """The outputs of these names, by name."""
+        session = self._session()
         try:
-            self.session = onnxruntime.InferenceSession(
-                str(path),
-                options or session_options(),
+            return dict(zip(outputs, session.run(outputs, inputs), strict=True))
+        except Exception as error:  # onnxruntime's own, which have no base in common
+            raise EngineError(f"onnxruntime {onnxruntime.__version__} failed in {self._path}: {error}") from error
+
+    def _open(self) -> Any:
+        try:
+            return onnxruntime.InferenceSession(
+                str(self._path),
+                self._options,
                 providers=["CPUExecutionProvider"],
                 disabled_optimizers=SLOW_OPTIMIZERS,
                 enable_fallback=0,  # which would print, and try the same again
             )
-        except Exception as error:  # onnxruntime's own, which have no base in common
-            raise EngineError(f"onnxruntime {onnxruntime.__version__} cannot run {path}: {error}") from error
-
-    def run(self, outputs: list[str], inputs: dict[str, Int64Array]) -> Outputs:
-        """The outputs of these names, by name."""
-        try:
-            return dict(zip(outputs, self.session.run(outputs, inputs), strict=True))
         except Exception as error:
-            raise EngineError(f"onnxruntime {onnxruntime.__version__} failed in {self._path}: {error}") from error
+            raise EngineError(f"onnxruntime {onnxruntime.__version__} cannot run {self._path}: {error}") from error
 
 
 class WatchedGraph:

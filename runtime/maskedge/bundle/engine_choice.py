@@ -1,6 +1,7 @@
 """Which engine runs a bundle's graph on this machine: the one that is asked for, or the faster one."""
 
 import logging
+from collections.abc import Callable
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -26,7 +27,12 @@ EXACT = (*INTEGER, "fp32")
 
 
 def open_graph(
-    bundle: Bundle, precision: str, engine: EngineChoice, threads: int, before_batch: BeforeBatch | None = None
+    bundle: Bundle,
+    precision: str,
+    engine: EngineChoice,
+    threads: int,
+    before_batch: BeforeBatch | None = None,
+    threads_per_batch: int = 1,
 ) -> tuple[Graph, EngineName]:
     """A precision's graph, and the engine that runs it.
 
@@ -37,12 +43,13 @@ def open_graph(
             onnxruntime.
         threads: Calls that are to run at once.
         before_batch: Called before each run of the graph.
+        threads_per_batch: That share each of these calls.
 
     Raises:
         EngineError: The engine that was asked for is not installed, cannot run the graph, or computes something else.
         ValueError: There is no such engine.
     """
-    graph, name = _opened(bundle, precision, engine, threads)
+    graph, name = _opened(bundle, precision, engine, threads, threads_per_batch)
     return graph if before_batch is None else WatchedGraph(graph, before_batch), name
 
 
@@ -63,18 +70,18 @@ def open_attention_graph(bundle: Bundle, precision: str, engine: EngineName, thr
     return load_graph(bundle.graph_file(bundle.attention_graph(precision)), engine, threads)
 
 
-def load_graph(path: Path, engine: EngineName, threads: int) -> Graph:
-    """The graph of a file in an engine, which runs so many calls at once.
+def load_graph(path: Path, engine: EngineName, threads: int, threads_per_batch: int = 1) -> Graph:
+    """The graph of a file in an engine, which runs so many calls at once, each on so many threads.
 
     Raises EngineError where the engine is not installed or cannot read the graph.
     """
     if engine == "onnxruntime":
-        return OnnxGraph(path)
+        return OnnxGraph(path, threads=threads_per_batch)
     try:
         from maskedge.bundle.openvino_graph import OpenVinoGraph
     except ImportError as error:
         raise EngineError(f"the engine openvino cannot be used ({error}): pip install 'maskedge[openvino]'") from error
-    return OpenVinoGraph(path, threads)
+    return OpenVinoGraph(path, threads, threads_per_batch)
 
 
 def preferred(precision: str, cpu: CpuFeatures) -> EngineName:
@@ -96,23 +103,29 @@ def _first_choice(bundle: Bundle, precision: str, engine: EngineChoice) -> Engin
     return preferred(precision, cpu_features()) if provable else "onnxruntime"
 
 
-def _opened(bundle: Bundle, precision: str, engine: EngineChoice, threads: int) -> tuple[Graph, EngineName]:
+def _opened(
+    bundle: Bundle, precision: str, engine: EngineChoice, threads: int, threads_per_batch: int
+) -> tuple[Graph, EngineName]:
     path = bundle.graph_file(bundle.graph(precision)[1])
+
+    def opened(name: EngineName) -> Graph:
+        return CheckedGraph(load_graph(path, name, threads, threads_per_batch), path, bundle.manifest.vocab_size)
+
     if _first_choice(bundle, precision, engine) == "openvino":
         try:
-            return _proved_openvino(bundle, precision, path, threads), "openvino"
+            return _proved_openvino(bundle, precision, opened), "openvino"
         except EngineError as error:
             if engine != "auto":
                 raise
             logger.warning(f"onnxruntime runs the graph: {error}")
-    return CheckedGraph(OnnxGraph(path), path, bundle.manifest.vocab_size), "onnxruntime"
+    return opened("onnxruntime"), "onnxruntime"
 
 
-def _proved_openvino(bundle: Bundle, precision: str, path: Path, threads: int) -> Graph:
+def _proved_openvino(bundle: Bundle, precision: str, opened: Callable[[EngineName], Graph]) -> Graph:
     if precision not in EXACT:
         why = f"in a graph of {precision} it gives a text other bits alone than among others; take onnxruntime"
         raise EngineError(f"OpenVINO runs {', '.join(EXACT)}: {why}")
-    graph = CheckedGraph(load_graph(path, "openvino", threads), path, bundle.manifest.vocab_size)
+    graph = opened("openvino")
     found = replay(graph, precision, bundle.manifest.graphs[precision].golden, cpu_features(), "openvino")
     if not found.passed:
         off = f"differs by {found.max_logprob_difference:.2g} nats, and {found.tolerance:g} are allowed"

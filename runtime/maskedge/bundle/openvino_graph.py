@@ -1,20 +1,17 @@
 """A graph in OpenVINO: the one place that knows it, imported only where that engine is to run."""
 
-import ctypes
-import os
 import sys
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
-from threading import Lock
-from weakref import WeakSet
 
 import numpy as np
 
 from maskedge.arrays import Int64Array
 from maskedge.bundle.engine import Outputs
+from maskedge.bundle.forking import Reopened
 from maskedge.errors import EngineError
 
 
@@ -51,7 +48,7 @@ OPTIONS = {
 
 
 class OpenVinoGraph:
-    """A graph in OpenVINO, which runs each call on one thread.
+    """A graph in OpenVINO, of which `threads` calls run at once, each on `threads_per_batch` threads.
 
     Calls at once run in threads of OpenVINO's, which share the weights; more calls than `threads` wait for each other.
     As with `OnnxGraph`, a row's floats do not depend on the number of threads.
@@ -61,40 +58,24 @@ class OpenVinoGraph:
     Raises EngineError where OpenVINO cannot read the graph.
     """
 
-    def __init__(self, path: Path, threads: int) -> None:
-        self._path = path
-        self._threads = threads
-        self._lock = Lock()
-        self._compiled: _Compiled | None = _Compiled(path, threads)
-        _opened.add(self)
+    def __init__(self, path: Path, threads: int, threads_per_batch: int = 1) -> None:
+        self._compiled = Reopened(partial(_Compiled, path, threads, threads_per_batch))
 
     def run(self, outputs: list[str], inputs: dict[str, Int64Array]) -> Outputs:
         """The outputs of these names, by name."""
-        compiled = self._compiled or self._reopened()
+        compiled = self._compiled()
         candidates = int(inputs["top_k"][0]) if "top_k" in inputs else 1
         if candidates:
             return compiled.run(outputs, inputs)
         found = compiled.run(outputs, inputs | {"top_k": inputs["top_k"] + 1})  # of 0 it makes the number it made last
         return {name: values[..., :0] if name.startswith("top_") else values for name, values in found.items()}
 
-    def _reopened(self) -> "_Compiled":
-        with self._lock:
-            self._compiled = self._compiled or _Compiled(self._path, self._threads)
-            return self._compiled
-
-    def leave_parent(self) -> None:
-        """Forgets, in a process that was just forked, what needs threads of its parent."""
-        if self._compiled is not None:  # kept for ever: its end would wait for those threads
-            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._compiled))
-        self._compiled = None
-        self._lock = Lock()
-
 
 class _Compiled:
     """A compiled graph, and what runs it: as many requests as ever ran at once."""
 
-    def __init__(self, path: Path, threads: int) -> None:
-        options = OPTIONS | {"NUM_STREAMS": threads, "INFERENCE_NUM_THREADS": threads}
+    def __init__(self, path: Path, threads: int, threads_per_batch: int) -> None:
+        options = OPTIONS | {"NUM_STREAMS": threads, "INFERENCE_NUM_THREADS": threads * threads_per_batch}
         try:
             self._model = _core().compile_model(str(path), "CPU", options)
         except RuntimeError as error:
@@ -121,14 +102,3 @@ def _core() -> "openvino.Core":
     """One for all graphs, to the process's end: each gives Python's signals a stack, which ends with it though another
     may go back to it, and then the next signal ends the process."""
     return openvino.Core()
-
-
-_opened: "WeakSet[OpenVinoGraph]" = WeakSet()
-
-
-def _leave_parents() -> None:
-    for graph in _opened:
-        graph.leave_parent()
-
-
-os.register_at_fork(after_in_child=_leave_parents)

@@ -74,6 +74,20 @@ def test_results_are_independent_of_the_number_of_threads(
     assert one == two == four
 
 
+@pytest.mark.slow
+def test_results_are_independent_of_the_threads_that_share_a_batch(engine: EngineName) -> None:
+    """The bundled model: of the tests' small one no batch is large enough for onnxruntime to divide."""
+    sentence = "the river flows past old mills and into a sea that nobody here has crossed since then"
+    words = sentence.split() * 30
+    masked = [" ".join(["[MASK]", *words[:length]]) for length in (1, 2, 5, 12, 30, 31, 64, 127, 300, 480)]
+
+    def answers(threads_per_batch: int) -> tuple[list[Fill], list[SentenceScore]]:
+        predictor = Predictor.load(engine=engine, threads=1, threads_per_batch=threads_per_batch)
+        return predictor.fill(masked), predictor.score([sentence])
+
+    assert answers(1) == answers(2) == answers(3) == answers(4)
+
+
 @pytest.mark.parametrize("seed", SEEDS)
 def test_one_predictor_serves_several_threads_at_once(predictor: Predictor, draw_texts: DrawTexts, seed: int) -> None:
     texts = draw_texts(seed, masks=(1, 2, 3))
@@ -85,7 +99,7 @@ def test_one_predictor_serves_several_threads_at_once(predictor: Predictor, draw
 
 
 def test_each_call_of_the_graph_runs_on_one_thread(bundle: Path) -> None:
-    """How onnxruntime splits a call among threads would otherwise be free to change its sums."""
+    """Unless it is told otherwise: several calls at once are faster than one call on several threads."""
     options = OnnxGraph(bundle / "onnx/int8.onnx").session.get_session_options()
     assert (options.intra_op_num_threads, options.inter_op_num_threads) == (1, 1)
 
