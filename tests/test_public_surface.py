@@ -5,8 +5,10 @@ A change of `public_surface.json` is a change for users: it belongs into CHANGEL
 """
 
 import json
+import os
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -66,6 +68,13 @@ def surface(name: str) -> dict[str, object]:
 @pytest.mark.parametrize("name", ASKED)
 def test_nothing_that_users_call_has_changed(name: str) -> None:
     assert surface(name) == json.loads(FILE.read_text(encoding="utf-8"))[name]
+
+
+@pytest.mark.parametrize("package", ["maskedge", "maskedge_batch", "maskedge_export"])
+def test_every_command_line_says_its_version(package: str) -> None:
+    environment = os.environ | {"MLM_VERSION": "yes"}  # as mlm-batch reads its options
+    ran = subprocess.run([sys.executable, "-m", package, "--version"], capture_output=True, text=True, env=environment)
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, f"maskedge {version('maskedge')}\n", "")
 
 
 if __name__ == "__main__":

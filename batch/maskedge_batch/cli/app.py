@@ -2,6 +2,7 @@
 
 import typer
 
+from maskedge.cli.version import Version
 from maskedge_batch.cli.compare import compare
 from maskedge_batch.cli.heads import heads
 from maskedge_batch.cli.mask import mask
@@ -15,7 +16,7 @@ app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, context_
 
 
 @app.callback()
-def _describe() -> None:
+def _describe(version: Version = False) -> None:
     """Score Parquet files with a masked language model.
 
     Every option can come from the environment: MLM_SCORE_TEXT_COLUMN for mlm-batch score --text-column.

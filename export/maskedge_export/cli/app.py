@@ -3,6 +3,7 @@
 import typer
 from rich.console import Console
 
+from maskedge.cli.version import Version
 from maskedge.errors import MaskedgeError
 from maskedge.extras import exit_without_extra
 from maskedge_export.cli.bundle_commands import FAILURE, bundle, compare, inspect, push, verify
@@ -36,5 +37,5 @@ def main() -> None:
 
 
 @app.callback()
-def _describe() -> None:
+def _describe(version: Version = False) -> None:
     """Turn masked language models into verified ONNX bundles for plain CPUs."""

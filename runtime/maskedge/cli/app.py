@@ -38,6 +38,7 @@ from maskedge.cli.messages import (
 from maskedge.cli.prompt import COMMANDS, Dialogue, EndOfDialogue
 from maskedge.cli.result_tables import fill_table, score_table, scores_table
 from maskedge.cli.verification_table import verification_table
+from maskedge.cli.version import Version
 from maskedge.errors import BundleNotFoundError, EngineError, MaskedgeError, TextError
 from maskedge.explanation import Explanation, explain
 from maskedge.extras import exit_without_extra
@@ -86,6 +87,7 @@ def _prompt(
     precision: Precision = None,
     runtime: Runtime = "auto",
     top_k: TopK = 5,
+    version: Version = False,
 ) -> None:
     """Fill masks, score sentences, and explain predictions on a plain CPU. Without a command: an interactive prompt."""
     if context.invoked_subcommand is None:
