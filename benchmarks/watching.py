@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-__all__ = ["Incident", "Process", "Run", "own_processes", "succeed", "watch"]
+__all__ = ["Incident", "Process", "Run", "own_processes", "resident_megabytes", "succeed", "watch"]
 
 SECONDS = 0.5
 """Between two looks at the memory."""
@@ -93,12 +93,12 @@ def _memory(
 ) -> Iterator[tuple[float, float]]:
     """Yields seconds and megabytes until the process ends."""
     while process.poll() is None:
-        if megabytes := sum(map(_resident, processes(process))):
+        if megabytes := sum(map(resident_megabytes, processes(process))):
             yield time.monotonic() - start, megabytes
         time.sleep(SECONDS)
 
 
-def _resident(process: int) -> float:
+def resident_megabytes(process: int) -> float:
     """A process's resident memory, MB; 0 where it has ended."""
     try:
         lines = (PROC / str(process) / "status").read_text().splitlines()
