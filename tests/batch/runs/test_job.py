@@ -125,4 +125,4 @@ def test_memory_does_not_grow_with_the_number_of_rows(write_input: WriteInput, b
         return int(run.stdout) // 1024
 
     few, many = peak_megabytes(20_000), peak_megabytes(60_000)
-    assert many - few < 100
+    assert many - few < 200  # of 320; from run to run the peak differs by 100
