@@ -35,6 +35,10 @@ class Visitor:
     def __init__(self, number: int, address: tuple[str, int], model: str) -> None:
         self.address, self.model = address, model
         self.chance = random.Random(number)
+        self.first: dict[tuple[str, bytes], bytes] = {}
+        """The first answer to each question."""
+        self.changed = 0
+        """Later answers that were others."""
 
     async def come(self) -> None:
         """Connects."""
@@ -62,7 +66,8 @@ class Visitor:
         found = re.search(r"content-length: (\d+)", answered, re.IGNORECASE)
         assert answered.startswith("HTTP/1.1 200 "), answered
         assert found, answered
-        await self.reader.readexactly(int(found[1]))
+        answer = await self.reader.readexactly(int(found[1]))
+        self.changed += self.first.setdefault((name, body), answer) != answer
 
 
 async def alone(visitors: Sequence[Visitor]) -> list[float]:

@@ -1,5 +1,5 @@
 """Does a predictor that runs for long grow, or change its mind? Eight threads ask it mixed things, and each answer is
-compared with the first one; then the demo's server has fifty visitors for as long.
+compared with the first one; then the demo's server has fifty visitors for as long, whose answers are compared too.
 
     .venv/bin/python benchmarks/long_run.py --minutes 30 --out docs/results/long_run.json
 
@@ -108,16 +108,18 @@ def of_demo(seconds: float) -> dict[str, Any]:
         host, port = address.removeprefix("http://").split(":")
         server = list(own_processes("\0".join([sys.executable, "-m", "maskedge", "demo"]).encode()))
         with watched(server, seconds) as memory:
-            answers = asyncio.run(visits((host, int(port)), model, seconds))
-    return {"visitors": VISITORS, "answers": answers, **growth(memory)}
+            answers, changed = asyncio.run(visits((host, int(port)), model, seconds))
+    return {"visitors": VISITORS, "answers": answers, "changed": changed, **growth(memory)}
 
 
-async def visits(address: tuple[str, int], model: str, seconds: float) -> int:
-    """How many predictions they were given."""
+async def visits(address: tuple[str, int], model: str, seconds: float) -> tuple[int, int]:
+    """How many predictions they were given, and how many answers were others than the first to that question."""
     visitors = [Visitor(number, address, model) for number in range(VISITORS)]
     for visitor in visitors:
+        visitor.first = visitors[0].first
         await visitor.come()
-    return len(await at_leisure(visitors, seconds))
+    predictions = len(await at_leisure(visitors, seconds))
+    return predictions, sum(visitor.changed for visitor in visitors)
 
 
 @contextmanager

@@ -39,10 +39,10 @@ def _select(database: Database, values: str, rows: int, place: int) -> float:
     """The value at a place, from 1, among the rows in ascending order."""
     while rows > SAMPLE:
         low, high = _enclosing(database, values, place / rows)
-        below, above = f"value < '{low}'::DOUBLE", f"value > '{high}'::DOUBLE"
-        at_low, at_high = f"value = '{low}'::DOUBLE", f"value = '{high}'::DOUBLE AND value > '{low}'::DOUBLE"
-        between = f"value > '{low}'::DOUBLE AND value < '{high}'::DOUBLE"
-        parts = (below, at_low, between, at_high, above)
+        least, most = f"'{low}'::DOUBLE", f"'{high}'::DOUBLE"
+        at_low, at_high = f"value = {least}", f"value = {most} AND value > {least}"
+        between = f"value > {least} AND value < {most}"
+        parts = (f"value < {least}", at_low, between, at_high, f"value > {most}")
         counted = ", ".join(f"count_if({part})" for part in parts)
         counts = database.execute(f"SELECT {counted} FROM ({values})").fetchall()[0]
         part = bisect.bisect_left(list(accumulate(counts)), place)
