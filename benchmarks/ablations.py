@@ -39,20 +39,18 @@ from maskedge_export.graphs.layer_names import activation_name
 from maskedge_export.graphs.matmuls import separate_gemms, weight_matmuls
 from maskedge_export.graphs.onnx_export import encoder_graph
 from maskedge_export.graphs.scoring_outputs import add_scoring_outputs
+from maskedge_export.quantization.divergence import Divergence, ReferenceLogprobs
 from maskedge_export.quantization.gptq import round_to_nearest
-from maskedge_export.quantization.observers import ActivationObserver, Range
+from maskedge_export.quantization.observers import ActivationObserver, Range, observe_activations
 from maskedge_export.quantization.pipeline import (
     BATCH_STRIDE,
     Calibrated,
     blocks_graph,
     calibrate,
-    observe_activations,
     seven_bit,
 )
 from maskedge_export.quantization.qdq import Plan, quantize, round_weights
 from maskedge_export.quantization.sensitivity import (
-    Divergence,
-    ReferenceLogprobs,
     Sensitivity,
     measure_sensitivity,
     with_second_terms,
@@ -119,11 +117,11 @@ class Bench:
         self.reference: Logprobs = self.logprobs(self.fp32)
         self.expected = list(self.reference(self.batches))
         self.calibrated = calibrate(source.reloaded(), self.calibration, self.directory("calibrated"))
-        self.divergence = Divergence(
+        self.divergence = Divergence.of_graph(
             self.calibrated.model, ReferenceLogprobs(self.reference, self.calibration, self.directory("answers"))
         )
         self.plan = self.calibrated.plan()
-        self.sensitivities = measure_sensitivity(self.calibrated.model, self.plan, self.divergence.typical)
+        self.sensitivities = measure_sensitivity(self.plan, self.divergence)
         self.chosen = with_second_terms(self.plan, self.sensitivities)
 
     def logprobs(self, graph: OnnxGraph) -> Logprobs:

@@ -48,9 +48,9 @@ from maskedge_export.graphs.optimum import (
 from maskedge_export.graphs.scoring_outputs import add_scoring_outputs
 from maskedge_export.memory import release_memory
 from maskedge_export.progress import Progress
+from maskedge_export.quantization.divergence import ReferenceLogprobs
 from maskedge_export.quantization.pipeline import quantized_graphs
 from maskedge_export.quantization.precisions import DEFAULT_PRECISION, parse_precisions
-from maskedge_export.quantization.sensitivity import ReferenceLogprobs
 from maskedge_export.staging import staging
 from maskedge_export.tokenization.loading import check_tokenizer
 from maskedge_export.tokenization.saving import save_tokenizer

@@ -45,6 +45,11 @@ class MaskedBatch:
     texts: Int64Array | None = None
     """[batch]: the number of the text that each row is of; None where nothing is known of it."""
 
+    @property
+    def inputs(self) -> dict[str, Int64Array]:
+        """What a graph that ends in logits takes, by its inputs' names."""
+        return {"input_ids": self.input_ids, "mask_positions": self.mask_positions}
+
 
 def verification_batches(texts: Sequence[str], encoder: TextEncoder) -> list[MaskedBatch]:
     """About VERIFICATION_TEXTS masked tokens, several of each text where there are fewer texts."""

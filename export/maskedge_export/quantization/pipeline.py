@@ -1,13 +1,11 @@
 """A checkpoint -> its quantized graphs: smooth, observe, round, refine; one graph for each precision."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 import onnx_ir as ir
-from onnx_ir.passes.common import RemoveUnusedNodesPass
 from torch import nn
 
 from maskedge.arrays import Float32Array
@@ -17,13 +15,14 @@ from maskedge_export.evaluation.gate import Gate, Limits
 from maskedge_export.evaluation.masked_tokens import MaskedBatch
 from maskedge_export.graphs.editing import constant_array
 from maskedge_export.graphs.half_precision import halve_exact_constants
-from maskedge_export.graphs.matmuls import matmul_inputs, separate_gemms, token_table, weight_matmuls
+from maskedge_export.graphs.matmuls import separate_gemms, token_table
 from maskedge_export.graphs.onnx_export import drop_weights, encoder_graph
 from maskedge_export.memory import release_memory
 from maskedge_export.progress import Progress
+from maskedge_export.quantization.divergence import Divergence, ReferenceLogprobs
 from maskedge_export.quantization.fisher import embedding_fisher
 from maskedge_export.quantization.gptq import BlockWeight, blockwise
-from maskedge_export.quantization.observers import ActivationObserver, run_observers, wants_per_token_scales
+from maskedge_export.quantization.observers import ActivationObserver, observe_activations, wants_per_token_scales
 from maskedge_export.quantization.qdq import (
     SEVEN_BIT_QMAX,
     Plan,
@@ -32,25 +31,15 @@ from maskedge_export.quantization.qdq import (
     stored_weights,
     summed_hessian,
 )
-from maskedge_export.quantization.sensitivity import (
-    Divergence,
-    ReferenceLogprobs,
-    measure_sensitivity,
-    refined_to_gate,
-    with_second_terms,
-)
+from maskedge_export.quantization.sensitivity import measure_sensitivity, refined_to_gate, with_second_terms
 from maskedge_export.quantization.smoothquant import smooth
 from maskedge_export.quantization.weight_only import BLOCK, store_in_blocks
 
-__all__ = ["Calibrated", "blocks_graph", "calibrate", "observe_activations", "quantized_graphs", "seven_bit"]
+__all__ = ["Calibrated", "blocks_graph", "calibrate", "quantized_graphs", "seven_bit"]
 
 
 BATCH_STRIDE = 4
 """One batch in so many shows which channels are outliers and what errors of the embedding do; ranges need them all."""
-
-HESSIAN_SHARE = 0.5
-"""Share of the weights' size that the Hessians of activations may take that are observed together: more would add to
-the most memory that an export takes, less would run the graph over the text more often."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +112,9 @@ def quantized_graphs(
     calibrated = calibrate(source, batches, directory, progress)
     graphs: dict[str, ir.Model] = {}
     if plans := [precision for precision in wanted if precision in ("int8", "int8-avx2")]:
-        graphs |= _integer_graphs(calibrated, plans, Divergence(calibrated.model, reference), gate or {}, progress)
+        graphs |= _integer_graphs(
+            calibrated, plans, Divergence.of_graph(calibrated.model, reference), gate or {}, progress
+        )
     for precision in wanted:
         if precision not in graphs:
             progress(f"Rounding the weights of {precision}")
@@ -143,7 +134,7 @@ def _integer_graphs(
     progress("Rounding the weights")
     plan = calibrated.plan()
     progress("Measuring which activations need finer steps")
-    sensitivities = measure_sensitivity(calibrated.model, plan, divergence.typical)
+    sensitivities = measure_sensitivity(plan, divergence)
     # The cheapest second terms are worth their time anyway; then each precision gets what its gate still asks for.
     plan = with_second_terms(plan, sensitivities)
     graphs = {}
@@ -176,48 +167,6 @@ def blocks_graph(calibrated: Calibrated, bits: int) -> ir.Model:
     model = calibrated.model.clone()
     store_in_blocks(model, weights)
     return model
-
-
-def observe_activations(
-    model: ir.Model, batches: Sequence[MaskedBatch], directory: Path
-) -> dict[str, ActivationObserver]:
-    """Observers of all activations that the graph multiplies with weights, by name.
-
-    As many are observed at once as HESSIAN_SHARE has room for: the graph runs over the batches some three times.
-
-    Args:
-        model: The fp32 graph.
-        batches: Calibration text.
-        directory: Where the Hessians are kept.
-    """
-    observers: dict[str, ActivationObserver] = {}
-    for names in _observed_together(model):
-        probe = model.clone()
-        probe.graph.outputs[:] = [value for name, value in matmul_inputs(probe).items() if name in names]
-        RemoveUnusedNodesPass()(probe)
-        ir.save(probe, directory / "probe.onnx")
-        for name, observer in run_observers(directory / "probe.onnx", names, batches).items():
-            observer.store_hessian(directory / f"hessian{len(observers)}.npy")
-            observers[name] = observer
-        release_memory()
-    return observers
-
-
-def _observed_together(model: ir.Model) -> list[list[str]]:
-    """Groups of the activations' names, in the graph's order: the Hessians of each fit into HESSIAN_SHARE of the
-    weights, or it is one activation alone."""
-    matmuls = weight_matmuls(model)
-    widths = {matmul.input: matmul.shape[0] for matmul in matmuls}
-    groups: list[list[str]] = [[]]
-    room = most = HESSIAN_SHARE * sum(4 * math.prod(matmul.shape) for matmul in matmuls)
-    for name, width in widths.items():
-        size = 4 * width**2
-        if size > room and groups[-1]:
-            groups.append([])
-            room = most
-        groups[-1].append(name)
-        room -= size
-    return groups
 
 
 def stored(model: ir.Model, file: Path) -> ir.Model:

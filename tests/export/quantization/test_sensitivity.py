@@ -18,15 +18,13 @@ from maskedge_export.evaluation.masked_tokens import MaskedBatch
 from maskedge_export.graphs.matmuls import matmul_inputs, weight_matmuls
 from maskedge_export.graphs.onnx_export import encoder_graph
 from maskedge_export.graphs.scoring_outputs import add_scoring_outputs
-from maskedge_export.quantization.observers import ActivationObserver, Range, run_observers
+from maskedge_export.quantization.divergence import GATE_MARGIN, Divergence, ReferenceLogprobs
+from maskedge_export.quantization.observers import ActivationObserver, Range, observe_activations
 from maskedge_export.quantization.qdq import Plan, quantize, round_weights
 from maskedge_export.quantization.sensitivity import (
     ACTIVATIONS_A_TRY,
-    GATE_MARGIN,
     MOST_EXTRA_WORK,
     TOKENS_PER_MASK,
-    Divergence,
-    ReferenceLogprobs,
     Sensitivity,
     measure_sensitivity,
     refined_to_gate,
@@ -62,11 +60,7 @@ class Spoilt(ActivationObserver):
 @pytest.fixture(scope="module")
 def plan(model: ir.Model, batches: list[MaskedBatch], tmp_path_factory: pytest.TempPathFactory) -> Plan:
     """One term each; the first attention's output is said to reach much further than it does."""
-    probe = model.clone()
-    probe.graph.outputs.extend(matmul_inputs(probe).values())
-    path = tmp_path_factory.mktemp("probe") / "probe.onnx"
-    ir.save(probe, path)
-    observers = run_observers(path, matmul_inputs(model), batches)
+    observers = observe_activations(model, batches, tmp_path_factory.mktemp("observed"))
     seen, name = observers[attention_output(model)], attention_output(model)
     observers[name] = Spoilt(seen.low * TOO_WIDE, seen.high * TOO_WIDE, seen.rows, seen.count, seen.hessian)
     return Plan(observers, round_weights(model, observers))
@@ -88,7 +82,7 @@ def logprobs(model: ir.Model, directory: Path) -> Logprobs:
 
 @pytest.fixture(scope="module")
 def divergence(model: ir.Model, batches: list[MaskedBatch], tmp_path_factory: pytest.TempPathFactory) -> Divergence:
-    return Divergence(
+    return Divergence.of_graph(
         model,
         ReferenceLogprobs(
             logprobs(model, tmp_path_factory.mktemp("fp32")), batches, tmp_path_factory.mktemp("answers")
@@ -98,7 +92,7 @@ def divergence(model: ir.Model, batches: list[MaskedBatch], tmp_path_factory: py
 
 @pytest.fixture(scope="module")
 def sensitivities(model: ir.Model, plan: Plan, divergence: Divergence) -> dict[str, Sensitivity]:
-    return measure_sensitivity(model, plan, divergence)
+    return measure_sensitivity(plan, divergence)
 
 
 @pytest.fixture(scope="module")
