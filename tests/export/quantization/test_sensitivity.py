@@ -1,6 +1,7 @@
 """Two terms go where one loses most, no further than the extra work allowed, unless the gate asks for more."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -109,6 +110,18 @@ def test_divergence_is_that_of_the_comparison(
     quantize(candidate, plan)
     expected = compare(reference, logprobs(candidate, tmp_path / "int8"), batches).mean_kl.value
     assert divergence(plan) == pytest.approx(expected, rel=1e-5)
+
+
+def test_going_on_from_a_stage_diverges_as_the_whole_graph_does(
+    model: ir.Model, plan: Plan, divergence: Divergence
+) -> None:
+    names: list[str] = []
+    for stage, rest in divergence.by_stage(plan):
+        finer = replace(plan, two_term=frozenset(stage.activations))
+        assert rest(finer) == pytest.approx(divergence(finer), rel=1e-5)
+        assert rest(finer) != pytest.approx(divergence(plan), rel=1e-5)
+        names += stage.activations
+    assert names == list(matmul_inputs(model))
 
 
 def test_the_activation_that_loses_most_is_chosen(model: ir.Model, chosen: frozenset[str]) -> None:
