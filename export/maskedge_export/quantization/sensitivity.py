@@ -13,7 +13,7 @@ from maskedge_export.quantization.qdq import Plan
 
 __all__ = ["Sensitivity", "measure_sensitivity", "refined_to_gate", "with_second_terms"]
 
-MOST_EXTRA_WORK = 0.15
+MOST_EXTRA_WORK = 0.05
 """Share of the graph's integer work that may be done twice, unless the gate cannot be passed otherwise."""
 
 TOKENS_PER_MASK = 20
