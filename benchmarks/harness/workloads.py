@@ -29,7 +29,7 @@ FILLER = "the"
 class Sizes:
     """How many rows of each kind."""
 
-    sentences: int = 200
+    sentences: int = 600
     one: int = 40
     pll: int = 12
     tokens: int = 1024

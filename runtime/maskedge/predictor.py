@@ -101,12 +101,14 @@ class Predictor:
         """
         bundle = Bundle.open(find_bundle(path, revision), verify=verify)
         precision, _ = bundle.graph(choose_precision(bundle.manifest.graphs, precision, cpu_features()))
-        encoder = TextEncoder.of_bundle(bundle)
-        decoder = TextDecoder.of_bundle(bundle, encoder.tokenizer)
         threads = threads or usable_cpus()
         if threads < 1 or threads_per_batch < 1:
             raise ValueError(f"threads is {threads}, threads_per_batch {threads_per_batch}; both must be at least 1")
-        graph, engine = open_graph(bundle, precision, engine, threads, before_batch, threads_per_batch)
+        with ThreadPoolExecutor(1) as pool:  # both take about as long, and neither needs the other
+            opened = pool.submit(open_graph, bundle, precision, engine, threads, before_batch, threads_per_batch)
+            encoder = TextEncoder.of_bundle(bundle)
+            decoder = TextDecoder.of_bundle(bundle, encoder.tokenizer)
+            graph, engine = opened.result()
         options = CallOptions()
         return cls(bundle, precision, graph, encoder, decoder, threads, options, None, engine, threads_per_batch)
 

@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Callable
-from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import get_args
@@ -130,5 +129,5 @@ def _proved_openvino(bundle: Bundle, precision: str, opened: Callable[[EngineNam
     if not found.passed:
         off = f"differs by {found.max_logprob_difference:.2g} nats, and {found.tolerance:g} are allowed"
         what = f"the golden vectors of {bundle.manifest.name}'s {precision} graph"
-        raise EngineError(f"OpenVINO {version('openvino')} {off}, from {what}; take the engine onnxruntime")
+        raise EngineError(f"OpenVINO {off}, from {what}; take the engine onnxruntime")
     return graph
