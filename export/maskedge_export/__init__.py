@@ -1,8 +1,8 @@
 """From a Hugging Face checkpoint to a verified bundle: export, quantization, the proof, training and adaptation.
 
 `export_bundle` takes a Hugging Face checkpoint to a verified bundle, `verify_bundle` proves it again, `train` makes a
-checkpoint of a recipe and text, `adapt` trains one on. What needs PyTorch is imported when it is first asked for:
-importing the package loads nothing heavy.
+checkpoint of a recipe and text, `adapt` trains one on, `average` makes one of several. What needs PyTorch is imported
+when it is first asked for: importing the package loads nothing heavy.
 """
 
 from typing import TYPE_CHECKING
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from maskedge_export.evaluation.comparison import Comparison
     from maskedge_export.evaluation.gate import GATE, Limits
     from maskedge_export.training.adaptation import Adaptation, adapt, adaptation_recipe, load_adaptation_recipe
+    from maskedge_export.training.averaging import average
     from maskedge_export.training.trainer import LogEntry, TrainingOptions, TrainingResult, train
 
 __all__ = [
@@ -68,6 +69,7 @@ __all__ = [
     "Adaptation",
     "adaptation_recipe",
     "load_adaptation_recipe",
+    "average",
     # recipes
     "load_recipe",
     "Recipe",
@@ -101,6 +103,7 @@ _CONTENTS = {
     "evaluation.comparison": ["Comparison"],
     "evaluation.gate": ["GATE", "Limits"],
     "training.adaptation": ["Adaptation", "adapt", "adaptation_recipe", "load_adaptation_recipe"],
+    "training.averaging": ["average"],
     "training.trainer": ["LogEntry", "TrainingOptions", "TrainingResult", "train"],
 }
 __getattr__ = on_demand(__name__, "export", _CONTENTS)

@@ -7,13 +7,13 @@ from maskedge.cli.version import Version
 from maskedge.errors import MaskedgeError
 from maskedge.extras import exit_without_extra
 from maskedge_export.cli.bundle_commands import FAILURE, bundle, compare, inspect, push, verify
-from maskedge_export.cli.training_commands import adapt, train
+from maskedge_export.cli.training_commands import adapt, average, train
 from maskedge_export.signals import RaisingStop, Stopped
 
 __all__ = ["app", "main"]
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
-for command in (bundle, verify, inspect, push, compare, train, adapt):
+for command in (bundle, verify, inspect, push, compare, train, adapt, average):
     app.command()(command)
 
 

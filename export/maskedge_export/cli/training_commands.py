@@ -1,4 +1,4 @@
-"""Commands that train: train, adapt."""
+"""Commands that train: train, adapt, average."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +12,7 @@ from maskedge_export.cli.tables import before_after_table, training_table
 from maskedge_export.recipe import Recipe
 from maskedge_export.recipe_file import load_recipe
 
-__all__ = ["adapt", "train"]
+__all__ = ["adapt", "average", "train"]
 
 
 def train(
@@ -84,6 +84,23 @@ def adapt(
         console = Console()
         console.print(before_after_table(result.before_after))
         console.print(f"[bold]{result.model}[/]\n{out / 'adaptation.md'}", highlight=False, soft_wrap=True)
+
+
+def average(
+    checkpoints: Annotated[list[str], typer.Argument(help="Two or more of one kind: directories or Hub ids.")],
+    out: Annotated[Path, typer.Option(help="The new checkpoint's directory.")],
+    share: Annotated[
+        list[float] | None,
+        typer.Option(help="Each one's share of the mean, in their order; repeated. Equal ones by default."),
+    ] = None,
+) -> None:
+    """Make the mean of checkpoints that were trained from one another, often better than each of them."""
+    from maskedge_export.training.averaging import average as average_checkpoints  # takes seconds to import
+
+    with Steps() as steps:
+        steps.begin("Adding up the weights")
+        result = average_checkpoints(checkpoints, out, share)
+    Console().print(f"[bold]{result}[/]", highlight=False, soft_wrap=True)
 
 
 def _with_text(recipe: Recipe, text: list[str] | None) -> Recipe:
