@@ -15,14 +15,14 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import metadata
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Block", "blocks", "commands", "prints_what_is_shown", "run_page"]
+__all__ = ["Block", "blocks", "commands", "prints_what_is_shown", "run_page", "show_anew"]
 
 FENCE = re.compile(
     r"^```(?P<language>\w+)(?: title=\"(?P<title>[^\"]+)\")?\n(?P<body>.*?)^```$", re.MULTILINE | re.DOTALL
@@ -30,6 +30,9 @@ FENCE = re.compile(
 NUMBER = re.compile(r"[-+]?\d[\d,]*(?:\.\d+)?(?:e[-+]\d+)?")
 BAR = re.compile(r"[▏▎▍▌▋▊▉█]+")
 TOLERANCE = 0.1
+
+Compare = Callable[[str, str], None]
+"""(what a page shows of an output, what was printed)"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,27 +61,52 @@ def commands(page: str) -> list[str]:
     return [shlex.join(shlex.split(command, comments=True)) for command in asked]
 
 
-def run_page(path: Path, directory: Path) -> None:
-    """Runs all blocks of a page in a directory. Raises AssertionError, naming page and line, where one fails."""
+def run_page(path: Path, directory: Path, compare: Compare | None = None) -> None:
+    """Runs all blocks of a page in a directory. Raises AssertionError, naming page and line, where one fails.
+
+    `compare` is given what is shown of each output and what was printed; by default it raises where they differ.
+    """
     found = blocks(path.read_text(encoding="utf-8"))
     namespace: dict[str, Any] = {"__name__": "__main__"}
     with contextlib.chdir(directory):
         for block, following in zip_longest(found, found[1:]):
             try:
-                _run(block, following, namespace)
+                _run(block, following, namespace, compare or _compare)
             except Exception as error:
                 raise AssertionError(f"{path.name}:{block.line}: {error}") from error
 
 
-def _run(block: Block, following: Block | None, namespace: dict[str, Any]) -> None:
+def show_anew(path: Path, directory: Path) -> None:
+    """Runs a page, and lets it show what was printed wherever that is something else."""
+    outputs: list[tuple[str, str]] = []
+    run_page(path, directory, lambda shown, printed: outputs.append((shown, printed)))
+    page, place = path.read_text(encoding="utf-8"), 0
+    for shown, printed in outputs:
+        place = page.index(shown, place)
+        new = shown if prints_what_is_shown(shown, printed) else _with_gaps_of(shown, printed)
+        page = page[:place] + new + page[place + len(shown) :]
+        place += len(new)
+    path.write_text(page, encoding="utf-8")
+
+
+def _with_gaps_of(shown: str, printed: str) -> str:
+    """What was printed, shortened as it was shown: with as many lines before `...`, and as many after it."""
+    lines = [line.rstrip() for line in printed.splitlines()]
+    before, gap, after = (part.splitlines() for part in shown.partition("...\n"))
+    if gap:
+        lines = [*lines[: len(before)], "...", *lines[len(lines) - len(after) :]]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _run(block: Block, following: Block | None, namespace: dict[str, Any], compare: Compare) -> None:
     if block.title:
         Path(block.title).write_text(block.body, encoding="utf-8")
     elif block.language == "console":
         for command, shown in _commands(block.body):
-            _compare(shown, _run_command(command)) if shown else _run_command(command)
+            compare(shown, _run_command(command)) if shown else _run_command(command)
     elif block.language == "python":
         printed = _run_python(block, namespace)
-        _compare(following.body if following and following.language == "text" else "", printed)
+        compare(following.body if following and following.language == "text" else "", printed)
 
 
 def _commands(body: str) -> Iterator[tuple[str, str]]:

@@ -1,8 +1,13 @@
-"""Every guide does what it says: its commands and programs run as they are written, and print what it shows."""
+"""Every guide does what it says: its commands and programs run as they are written, and print what it shows.
+
+Another bundled model says other things: `PYTHONPATH=tests/tiny python tests/docs/test_guides.py` lets the
+guides show what is printed now.
+"""
 
 import random
 import re
 import shutil
+import tempfile
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,10 +15,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from guides import blocks, prints_what_is_shown, run_page
+from guides import blocks, prints_what_is_shown, run_page, show_anew
 from tiny_families import save_checkpoint
 
 from maskedge import PageError
+from maskedge.bundle import hub
 from maskedge.static_page.packages import ONNXRUNTIME, fetch
 
 pytestmark = pytest.mark.slow
@@ -37,8 +43,11 @@ PAGES_WITH_TORCH = {"guides/export.md": 200, "guides/adapt.md": 6000, "guides/tr
 
 @pytest.fixture(scope="module")
 def reader(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What a reader of the guides has."""
-    home = tmp_path_factory.mktemp("reader")
+    return furnished(tmp_path_factory.mktemp("reader"))
+
+
+def furnished(home: Path) -> Path:
+    """A directory with what a reader of the guides has."""
     shutil.copytree(BUNDLE, home / "my-bundle")
     shutil.copyfile(ROOT / "examples" / "masked_sentences.parquet", home / "sentences.parquet")
     shutil.copyfile(ROOT / "examples" / "minimal_pairs.parquet", home / "pairs.parquet")
@@ -133,3 +142,39 @@ def test_a_page_that_is_wrong_fails_at_its_line(block: str, why: str, tmp_path: 
     with pytest.raises(AssertionError, match=re.escape(why)) as caught:
         run_page(tmp_path / "page.md", tmp_path)
     assert str(caught.value).startswith("page.md:4: ")
+
+
+PAGE = """```console
+$ seq 1 5
+1
+...
+{last}
+$ echo same
+same
+```
+
+```python
+print("new")
+```
+
+```text
+{told}
+```
+"""
+
+
+def test_a_page_can_show_what_is_printed_now(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(PAGE.format(last=6, told="old"), encoding="utf-8")
+    with pytest.raises(AssertionError):
+        run_page(page, tmp_path)
+    show_anew(page, tmp_path)
+    run_page(page, tmp_path)
+    assert page.read_text(encoding="utf-8") == PAGE.format(last=5, told="new")
+
+
+if __name__ == "__main__":
+    hub.download_bundle = lambda name, revision: BUNDLE  # type: ignore[assignment]
+    with tempfile.TemporaryDirectory() as scratch:
+        for page in PAGES:
+            show_anew(DOCS / page, furnished(Path(scratch) / Path(page).stem))
