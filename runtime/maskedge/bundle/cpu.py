@@ -1,7 +1,6 @@
 """The instructions for 8-bit integers that this CPU has."""
 
 import platform
-import subprocess
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
@@ -88,6 +87,8 @@ def linux_flags(cpuinfo: Path) -> list[str]:
 
 def _macos_flags(machine: str) -> list[str]:
     """The machine, the words of `sysctl`'s lists of features, and the names of its features that are 1."""
+    import subprocess  # takes longer than all of Linux's answer
+
     try:
         answer = subprocess.run(["/usr/sbin/sysctl", *SYSCTL[machine]], capture_output=True, text=True, timeout=5)
     except (KeyError, OSError, subprocess.TimeoutExpired):
