@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import onnxruntime
 import torch
 from torch import Tensor
@@ -23,7 +22,6 @@ __all__ = [
     "Logprobs",
     "cached_logprobs",
     "graph_logprobs",
-    "log_softmax",
     "model_logprobs",
     "standard_logprobs",
     "standard_reference",
@@ -149,7 +147,7 @@ def standard_logprobs(graph: Path, source: Checkpoint) -> Logprobs:
             "token_type_ids": np.pad(_proof_types(ids, 1 if types is None else len(types)), padding),
         }
         logits = session.run(["logits"], {name: inputs[name] for name in names})[0]
-        return log_softmax(np.take_along_axis(logits, positions[:, :, np.newaxis], 1)[:, 0])[:, : source.vocab_size]
+        return _log_softmax(np.take_along_axis(logits, positions[:, :, np.newaxis], 1)[:, 0])[:, : source.vocab_size]
 
     def logprobs(batch: MaskedBatch) -> Float64Array:
         length, head = batch.input_ids.shape[1] + PADDING, session.get_outputs()[0].shape[-1]
@@ -174,7 +172,6 @@ def _proof_types(ids: Int64Array, count: int) -> Int64Array:
     return types
 
 
-def log_softmax(logits: npt.NDArray[np.floating]) -> Float64Array:
-    """The log-probabilities [.., vocabulary] of logits, nats."""
+def _log_softmax(logits: Float64Array) -> Float64Array:
     shifted = logits.astype(np.float64) - logits.max(-1, keepdims=True)
     return np.asarray(shifted - np.log(np.exp(shifted).sum(-1, keepdims=True)))

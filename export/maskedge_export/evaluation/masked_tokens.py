@@ -21,7 +21,7 @@ __all__ = ["MaskedBatch", "calibration_record", "masked_batches", "verification_
 
 WHOLE_TEXT_EVERY = 16
 """One text in so many is taken whole, the others by a sentence: so long inputs are seen too."""
-WHOLE_TEXT_TOKENS = 16_384
+WHOLE_TEXT_TOKENS = 8_192
 """Of whole texts in all; those that follow are taken by a sentence. On long documents, whole texts would take most of
 an export's time."""
 SENTENCE_TOKENS = 64
