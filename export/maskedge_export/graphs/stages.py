@@ -68,7 +68,7 @@ def stages(model: ir.Model) -> list[Stage]:
     the feed-forward does.
     """
     handed_on = _handed_on(model)
-    fewest = min((_computed(values) for values in handed_on.values()), default=0)
+    fewest = min((_computed(values) for values in list(handed_on.values())[1:]), default=0)
     begun: list[tuple[list[ir.Value], list[str]]] = [(list(model.graph.inputs), [])]
     for activation, values in handed_on.items():
         if begun[-1][1] and _computed(values) == fewest and all(value.type for value in values):
@@ -110,16 +110,28 @@ def computed(model: ir.Model, values: Iterable[Values]) -> Iterator[Values]:
 
 
 def _handed_on(model: ir.Model) -> dict[str, list[ir.Value]]:
-    """What is known before an activation is first multiplied with a weight, and needed then or later: by the
-    activation's name, in the graph's order. What follows from constants alone is computed again instead."""
-    lives = _lives(model)
-    places = {node: index for index, node in enumerate(model.graph)}
-    first: dict[str, int] = {}
+    """By the name of each activation, in the graph's order: what is known at some node between the MatMul before and
+    the first that takes it, and needed there or later. It is the node where that is least.
+
+    What follows from constants alone is not handed on, but computed again.
+    """
+    lives, places = _lives(model), {node: index for index, node in enumerate(model.graph)}
+    handed_on: dict[str, list[ir.Value]] = {}
+    begin = 0
     for matmul in weight_matmuls(model):
-        first.setdefault(matmul.input, places[matmul.node])
-    return {
-        name: [value for value, (begin, end) in lives.items() if begin < place <= end] for name, place in first.items()
-    }
+        place = places[matmul.node]
+        if matmul.input not in handed_on:
+            known = [
+                [value for value, (born, end) in lives.items() if born < at <= end] for at in range(begin, place + 1)
+            ]
+            handed_on[matmul.input] = min(reversed(known), key=_computed)
+        begin = place + 1
+    return handed_on
+
+
+def _alive(lives: Mapping[ir.Value, tuple[int, int]], place: int) -> list[ir.Value]:
+    """What is computed before the node of that number, and used there or later."""
+    return [value for value, (begin, end) in lives.items() if begin < place <= end]
 
 
 def _lives(model: ir.Model) -> dict[ir.Value, tuple[int, int]]:

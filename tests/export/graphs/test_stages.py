@@ -13,9 +13,11 @@ from onnx_ir.passes.common import ShapeInferencePass
 from tiny_families import NATIVE
 
 from maskedge_export.encoders.checkpoint import load_checkpoint
+from maskedge_export.evaluation.masked_tokens import MaskedBatch
 from maskedge_export.graphs.matmuls import matmul_inputs, separate_gemms
 from maskedge_export.graphs.onnx_export import encoder_graph
 from maskedge_export.graphs.stages import KeptValues, Values, computed, part, stages
+from maskedge_export.quantization.smoothquant import smooth
 
 GENERIC = ("deberta-v2", "mobilebert", "mpnet", "perceiver", "xlm")
 """Some of the families that are exported as transformers computes them."""
@@ -81,9 +83,16 @@ def test_stages_compute_what_the_graph_does(
             np.testing.assert_allclose(array, known[name], rtol=1e-4, atol=1e-4, err_msg=name)
 
 
-def test_a_stage_begins_where_a_layer_does(checkpoints: Callable[[str], Path]) -> None:
-    found = stages(encoder_graph(load_checkpoint(str(checkpoints("bert"))).encoder))
-    assert len(found) > 2
+@pytest.mark.parametrize("smoothed", [False, True])
+def test_a_stage_begins_where_a_layer_does(
+    smoothed: bool, checkpoints: Callable[[str], Path], masked_ids: Callable[..., Any]
+) -> None:
+    encoder = load_checkpoint(str(checkpoints("bert"))).native()
+    if smoothed:  # each layer's input has factors of its own
+        ids, at = (tensor.numpy() for tensor in masked_ids(300, masks=1))
+        smooth(encoder, [MaskedBatch(ids, at, at)])
+    found = stages(encoder_graph(encoder))
+    assert len(found) >= 2 * encoder.config.num_layers
     assert found[0].takes == ("input_ids", "mask_positions")
     for before, stage in pairwise(found):
         assert stage.takes == before.hands_on
