@@ -1,6 +1,6 @@
 """Time and peak memory of exporting a BERT-base, as `mlm-export bundle` takes them in a process of its own.
 
-    .venv/bin/python benchmarks/export_cost.py --paragraphs articles.parquet
+    .venv/bin/python benchmarks/export_cost.py --vocabulary vocab.txt --paragraphs articles.parquet
 
 The checkpoint has BERT-base's sizes (Devlin et al. 2019: 12 layers of 768, 30,522 entries) and random weights, so its
 quality figures mean nothing and its gate is off. int8 is calibrated on the example sentences, and once more on longer
