@@ -109,8 +109,7 @@ class Predictor:
             encoder = TextEncoder.of_bundle(bundle)
             decoder = TextDecoder.of_bundle(bundle, encoder.tokenizer)
             graph, engine = opened.result()
-        options = CallOptions()
-        return cls(bundle, precision, graph, encoder, decoder, threads, options, None, engine, threads_per_batch)
+        return cls(bundle, precision, graph, encoder, decoder, threads, CallOptions(), None, engine, threads_per_batch)
 
     @property
     def name(self) -> str:

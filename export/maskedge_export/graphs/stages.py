@@ -29,7 +29,7 @@ Values = Mapping[str, npt.NDArray[Any]]
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """Consecutive nodes of a graph, from a MatMul with a weight on."""
+    """Consecutive nodes of a graph, among them MatMuls with weights."""
 
     takes: tuple[str, ...]
     """What these nodes and all after them need that is computed before, or is one of the graph's inputs."""
@@ -71,7 +71,11 @@ def stages(model: ir.Model) -> list[Stage]:
     fewest = min((_computed(values) for values in list(handed_on.values())[1:]), default=0)
     begun: list[tuple[list[ir.Value], list[str]]] = [(list(model.graph.inputs), [])]
     for activation, values in handed_on.items():
-        if begun[-1][1] and _computed(values) == fewest and all(value.type for value in values):
+        if (
+            begun[-1][1]
+            and _computed(values) == fewest
+            and all(isinstance(value.type, ir.TensorType) for value in values)
+        ):
             begun.append((values, []))
         begun[-1][1].append(activation)
     taken = [tuple(str(value.name) for value in takes) for takes, _ in begun]

@@ -35,8 +35,13 @@ class Sensitivity:
     """By how much it lowers the mean KL divergence from the reference, nats."""
     work: float
     """Share of the graph's work that its MatMuls are, for one token."""
-    share: float
-    """Share of that divergence which the gain is."""
+    coarse: float
+    """The divergence without it, nats."""
+
+    @property
+    def is_worth_it(self) -> bool:
+        """Whether it takes away WORTH times the share of the divergence that it adds of the work."""
+        return self.gain > 0 and self.gain >= WORTH * self.work * self.coarse
 
 
 def measure_sensitivity(plan: Plan, divergence: Divergence) -> dict[str, Sensitivity]:
@@ -51,8 +56,8 @@ def measure_sensitivity(plan: Plan, divergence: Divergence) -> dict[str, Sensiti
     candidates = ((name, rest) for stage, rest in divergence.by_stage(plan) for name in stage.activations)
     finer = ((rest, replace(plan, two_term=plan.two_term | {name})) for name, rest in candidates)
     found = {
-        name: Sensitivity(coarse - close, part, (coarse - close) / coarse)
-        for (name, part), close in zip(work.items(), in_order(_typical, finer), strict=True)
+        name: Sensitivity(coarse - close, share, coarse)
+        for (name, share), close in zip(work.items(), in_order(_typical, finer), strict=True)
     }
     return dict(sorted(found.items(), key=lambda item: -item[1].gain / item[1].work))
 
@@ -74,7 +79,7 @@ def with_second_terms(plan: Plan, sensitivities: Mapping[str, Sensitivity]) -> P
     chosen: set[str] = set()
     for name, found in sensitivities.items():
         spent = sum(sensitivities[other].work for other in chosen)
-        if found.share >= WORTH * found.work and spent + found.work <= MOST_EXTRA_WORK:
+        if found.is_worth_it and spent + found.work <= MOST_EXTRA_WORK:
             chosen.add(name)
     return replace(plan, two_term=plan.two_term | chosen)
 

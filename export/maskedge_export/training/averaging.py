@@ -5,7 +5,9 @@ alike end at the sides of one basin of the loss; their mean lies further inside,
 """
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 from huggingface_hub import ModelCard
@@ -66,18 +68,23 @@ def _normalised(checkpoints: Sequence[str], shares: Sequence[float] | None) -> l
 
 def _add(other: Checkpoint, mean: Checkpoint, share: float) -> None:
     """Add a share of another model's weights to those of the mean, in place."""
-    trainable(other)  # ties what the first one's ties, so that no weight is added twice
-    weights, added = (dict(each.native().named_parameters()) for each in (mean, other))
-    sizes, others = ({name: tuple(weight.shape) for name, weight in each.items()} for each in (weights, added))
-    if different := [name for name in sizes | others if sizes.get(name) != others.get(name)]:
+    kind, others = _kind(mean), _kind(other)
+    if different := [name for name, value in kind.items() if others[name] != value]:
+        name = different[0]
         raise CheckpointError(
-            f"{other.name} is another kind of model than {mean.name}: {different[0]} is "
-            f"{others.get(different[0], 'missing')}, not {sizes.get(different[0], 'missing')}"
+            f"{other.name} is another kind of model than {mean.name}: {name} is {others[name]}, not {kind[name]}"
         )
     if other.tokenizer.get_vocab() != mean.tokenizer.get_vocab():
         raise CheckpointError(f"{other.name} has another vocabulary than {mean.name}: their weights mean other words")
-    for name, weight in weights.items():
+    added = dict(trainable(other).encoder.named_parameters())  # tied as those of the mean: no weight is added twice
+    for name, weight in mean.native().named_parameters():
         weight.add_(added[name], alpha=share)
+
+
+def _kind(checkpoint: Checkpoint) -> dict[str, Any]:
+    """What has to be the same for weights to be averaged: weights of one shape may still be for other heads."""
+    config: Any = checkpoint.model.config
+    return {**asdict(checkpoint.native().config), "tie_word_embeddings": config.tie_word_embeddings}
 
 
 def _is_half(checkpoint: Checkpoint) -> bool:
