@@ -71,11 +71,8 @@ def stages(model: ir.Model) -> list[Stage]:
     fewest = min((_computed(values) for values in list(handed_on.values())[1:]), default=0)
     begun: list[tuple[list[ir.Value], list[str]]] = [(list(model.graph.inputs), [])]
     for activation, values in handed_on.items():
-        if (
-            begun[-1][1]
-            and _computed(values) == fewest
-            and all(isinstance(value.type, ir.TensorType) for value in values)
-        ):
+        are_tensors = all(isinstance(value.type, ir.TensorType) for value in values)  # and their type is known
+        if begun[-1][1] and _computed(values) == fewest and are_tensors:
             begun.append((values, []))
         begun[-1][1].append(activation)
     taken = [tuple(str(value.name) for value in takes) for takes, _ in begun]

@@ -137,6 +137,12 @@ def test_extra_work_stays_within_its_share(model: ir.Model, chosen: frozenset[st
     assert 0 < sum(work[name] for name in chosen) <= MOST_EXTRA_WORK * sum(work.values())
 
 
+def test_a_second_term_is_worth_three_times_its_work(plan: Plan) -> None:
+    gains = {"too little": 0.029, "enough": 0.031, "none of nothing": 0.0}
+    found = {name: Sensitivity(gain, 0.01, 0.0 if gain == 0.0 else 1.0) for name, gain in gains.items()}
+    assert with_second_terms(plan, found).two_term == {"enough"}
+
+
 def test_two_terms_bring_the_predictions_closer(
     plan: Plan, chosen: frozenset[str], divergence: Divergence, sensitivities: dict[str, Sensitivity]
 ) -> None:
