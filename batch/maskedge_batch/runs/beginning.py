@@ -38,6 +38,7 @@ def begin(places: Places, plan: Plan, *, overwrite: bool, resume: bool) -> list[
         there = places.workspace.read_plan()
         step = _next_step(places, there, plan, overwrite=overwrite, resume=resume)
         if step is _Step.NOTHING:
+            _take_leftovers_away(places)
             return None
         _clean(places, *(known for known in (plan, there) if known is not None))
         if step is _Step.GO_ON:
@@ -101,6 +102,12 @@ def _may_go_on(places: Places, there: Plan, plan: Plan, overwrite: bool) -> bool
     if not (places.is_directory or overwrite or places.workspace.is_publishing) and places.output.exists():
         raise OutputError(exists_already(places.output))
     return True
+
+
+def _take_leftovers_away(places: Places) -> None:
+    """Ends what a run began that was killed as it took its workspace away. A directory's receipts stay beside it."""
+    if not places.is_directory and places.workspace.root.exists():
+        places.workspace.end()
 
 
 def _clean(places: Places, *plans: Plan) -> None:

@@ -1,6 +1,6 @@
 """A loaded model's weights against those of its checkpoint: what is missing, and what the checkpoint knows besides."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -28,9 +28,11 @@ class Account:
     """Of the checkpoint: they lie within the model's trunk or head, where nothing reads them."""
     left_out: tuple[str, ...]
     """Of the checkpoint: they lie beside trunk and head, as those of other tasks do."""
+    not_stored: frozenset[str]
+    """Of the model: the checkpoint does not hold them, whether the logits depend on them or not. They hold anything."""
 
 
-def account(model: Any, stored: Mapping[str, StoredWeight], missing: Iterable[str], other: Iterable[str]) -> Account:
+def account(model: Any, stored: Mapping[str, StoredWeight], missing: Collection[str], other: Iterable[str]) -> Account:
     """Weigh what transformers found `missing` in a checkpoint, and `other` than the model's; `stored` by the names that
     the model has for them."""
     makes = _made_by_code(model, stored)
@@ -40,6 +42,7 @@ def account(model: Any, stored: Mapping[str, StoredWeight], missing: Iterable[st
         missing=tuple(sorted(depended_on(model, missing))),
         unread=tuple(sorted(unread)),
         left_out=tuple(sorted(set(beside) - unread)),
+        not_stored=frozenset(missing),
     )
 
 

@@ -48,7 +48,7 @@ def load_model(path: Path, *, headless: bool = False) -> LoadedModel:
     if prefix:
         model, books = _load(path, config, stored, prefix)
     _check(path, books, model, headless)
-    check_weights(model, path, random=books.missing)
+    check_weights(model, path, books.not_stored)
     notes = (*_other_files(path, stored), *_prefix_notes(stored, prefix), *_left_out(books), *tie_notes(model))
     return LoadedModel(model, notes, lacks_head=bool(books.missing))
 

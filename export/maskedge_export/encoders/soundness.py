@@ -10,11 +10,11 @@ from maskedge_export.errors import CheckpointError
 __all__ = ["check_weights"]
 
 
-def check_weights(model: nn.Module, path: Path, random: Container[str] = ()) -> None:
+def check_weights(model: nn.Module, path: Path, not_stored: Container[str]) -> None:
     """Raises CheckpointError, naming the checkpoint's path and the first weight, where weights hold what is no number
-    or has no end. A bias may be -infinity: a token whose bias it is is ruled out. Those named `random` were never
-    stored, and will be replaced."""
-    stored = ((name, weight) for name, weight in model.named_parameters() if name not in random)
+    or has no end. A bias may be -infinity: a token whose bias it is is ruled out. Those that were not stored
+    are not looked at: they are replaced, or take no part."""
+    stored = ((name, weight) for name, weight in model.named_parameters() if name not in not_stored)
     broken = {name: count for name, weight in stored if (count := _broken(weight))}
     if broken:
         name, count = next(iter(broken.items()))

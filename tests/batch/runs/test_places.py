@@ -114,7 +114,7 @@ def test_whichever_request_fails_the_run_goes_on_to_the_same_bytes(
     source = write_input({"text": [f"{word} [MASK]" for word in words[:40]]})
     job = Job(source, f"s3://corpus/{output}", bundle, shard_rows=20, resume=True)
     score_file(job)
-    complete = scored(s3)
+    complete, names = scored(s3), set(s3.keys())
     asked = len(s3.requests)
     s3.reset()
     failed = 0
@@ -136,6 +136,7 @@ def test_whichever_request_fails_the_run_goes_on_to_the_same_bytes(
         assert found == {name: complete[name] for name in found}
         score_file(job)
         assert scored(s3) == complete
+        assert set(s3.keys()) == names
         s3.reset()
     assert failed >= asked // 8
 

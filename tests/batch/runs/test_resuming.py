@@ -172,6 +172,19 @@ def test_resuming_what_is_complete_gives_the_same_report_and_scores_nothing(job:
         assert as_json(score_file(replace(one, resume=True)).report) == as_json(before.report)
 
 
+def test_what_a_run_left_that_was_killed_at_its_very_end_goes(job: Job) -> None:
+    stop_after(job, 100)
+    left = {path.relative_to(workspace(job)): path.read_bytes() for path in workspace(job).rglob("*.*")}
+    score_file(job)
+    complete = names(source(job).parent)
+    for path, content in left.items():
+        if path.name != "plan.json":  # the first to go
+            (workspace(job) / path).parent.mkdir(parents=True, exist_ok=True)
+            (workspace(job) / path).write_bytes(content)
+    assert rows_scored(replace(job, resume=True)) == 0
+    assert names(source(job).parent) == complete
+
+
 def test_an_output_that_was_changed_is_not_complete(job: Job) -> None:
     output = score_file(job).output
     output.write_bytes(output.read_bytes() + b"!")

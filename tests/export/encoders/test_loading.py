@@ -10,6 +10,7 @@ import transformers
 from safetensors.torch import load_file, save_file
 from tiny_families import MAX_LENGTH, edit_config, edit_weights, make_model, save_checkpoint
 
+from maskedge_export.encoders import loading
 from maskedge_export.encoders.checkpoint import load_checkpoint
 from maskedge_export.encoders.loading import load_model
 from maskedge_export.encoders.pretrained import TrainedModel, trainable
@@ -238,6 +239,23 @@ def test_parts_that_take_no_part_may_be_missing(family: str, part: str, tmp_path
     checkpoint = save_checkpoint(family, tmp_path / family)
     expected = logits(load_model(checkpoint).model)
     edit_weights(checkpoint, without(part))
+    assert torch.equal(logits(load_model(checkpoint).model), expected)
+
+
+def test_what_is_missing_and_takes_no_part_need_not_be_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from_pretrained = loading._from_pretrained
+
+    def unfilled(*arguments: Any) -> tuple[Any, dict[str, Any]]:
+        """What transformers may give: what it had no weights for is whatever was in the memory before."""
+        model, info = from_pretrained(*arguments)
+        for name in info["missing_keys"]:
+            model.get_parameter(name).data.fill_(torch.nan)
+        return model, info
+
+    checkpoint = save_checkpoint("luke", tmp_path / "luke")
+    expected = logits(load_model(checkpoint).model)
+    edit_weights(checkpoint, without("entity_predictions"))
+    monkeypatch.setattr(loading, "_from_pretrained", unfilled)
     assert torch.equal(logits(load_model(checkpoint).model), expected)
 
 
