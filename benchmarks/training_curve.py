@@ -8,6 +8,7 @@ A run is the directory that `mlm-export train` wrote. Writes the loss over all t
 import itertools
 import json
 import math
+import statistics
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,6 +18,8 @@ import typer
 mpl.use("Agg")
 from matplotlib import pyplot as plt
 
+PAUSED = 10
+"""Times the usual time, from which a step's tells of a process that was stopped meanwhile: it counts as a usual one."""
 LOSS_COLOUR, HELD_OUT_COLOUR, RATE_COLOUR = "#30638e", "#d1495b", "#6b6b6b"
 
 Figures = dict[str, Any]
@@ -35,12 +38,13 @@ def figures_of(run: Path) -> Figures:
     entries = [json.loads(line) for line in (run / "log.jsonl").read_text(encoding="utf-8").splitlines()]
     steps = [0, *(entry["step"] for entry in entries)]
     tokens = [batch_tokens * (after - before) for before, after in itertools.pairwise(steps)]
-    seconds = sum(count / entry["tokens_per_second"] for count, entry in zip(tokens, entries, strict=True))
+    seconds = [count / entry["tokens_per_second"] for count, entry in zip(tokens, entries, strict=True)]
+    usual = statistics.median(seconds)
     return {
         "name": run.name,
         "steps": steps[-1],
         "million_tokens": sum(tokens) / 1e6,
-        "hours": seconds / 3600,
+        "hours": sum(usual if each > PAUSED * usual else each for each in seconds) / 3600,
         "held_out_perplexity": next(
             (entry["held_out_perplexity"] for entry in reversed(entries) if entry["held_out_perplexity"]), None
         ),
