@@ -17,6 +17,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from difflib import SequenceMatcher
 from importlib import metadata
 from itertools import zip_longest
 from pathlib import Path
@@ -77,25 +78,51 @@ def run_page(path: Path, directory: Path, compare: Compare | None = None) -> Non
 
 
 def show_anew(path: Path, directory: Path) -> None:
-    """Runs a page, and lets it show what was printed wherever that is something else."""
+    """Runs a page, and lets it show what was printed: numbers that would pass, too, so that they fit one another."""
     outputs: list[tuple[str, str]] = []
     run_page(path, directory, lambda shown, printed: outputs.append((shown, printed)))
     page, place = path.read_text(encoding="utf-8"), 0
     for shown, printed in outputs:
         place = page.index(shown, place)
-        new = shown if prints_what_is_shown(shown, printed) else _with_gaps_of(shown, printed)
+        new = shown if _same_words(_words(shown), _words(printed), str.__eq__) else _with_gaps_of(shown, printed)
         page = page[:place] + new + page[place + len(shown) :]
         place += len(new)
     path.write_text(page, encoding="utf-8")
 
 
 def _with_gaps_of(shown: str, printed: str) -> str:
-    """What was printed, shortened as it was shown: with as many lines before `...`, and as many after it."""
-    lines = [line.rstrip() for line in printed.splitlines()]
-    before, gap, after = (part.splitlines() for part in shown.partition("...\n"))
-    if gap:
-        lines = [*lines[: len(before)], "...", *lines[len(lines) - len(after) :]]
-    return "".join(f"{line}\n" for line in lines)
+    """What was printed, shortened as it was shown: of the lines between two `...`, those that are most like them."""
+    lines = [line.rstrip() for line in re.sub(r"\A\s*\n|\s+\Z", "", printed).splitlines()]
+    pieces = [piece.splitlines() for piece in re.split(r"^\.\.\.\n", shown.rstrip() + "\n", flags=re.MULTILINE)]
+    if len(pieces) == 1:
+        return _joined([_kept_open(pieces[0], lines)])
+    found, start = [], 0
+    for piece in pieces:
+        start = _most_alike(piece, lines, start)
+        found.append(_kept_open(piece, lines[start : start + len(piece)]))
+        start += len(piece)
+    return _joined(found)
+
+
+def _most_alike(piece: list[str], lines: list[str], start: int) -> int:
+    """Where in the lines, from `start` on, as many of them are most like a piece's."""
+    last = max(start, len(lines) - len(piece))
+
+    def likeness(place: int) -> float:
+        there = lines[place : place + len(piece)]
+        return sum(SequenceMatcher(None, *pair).ratio() for pair in zip(piece, there, strict=False))
+
+    return max(range(start, last + 1), key=likeness)
+
+
+def _kept_open(shown: list[str], printed: list[str]) -> list[str]:
+    """What was printed; where a line says `...` for what differs from run to run, it goes on to."""
+    open_lines = {before.split()[0]: before for before in shown if before.endswith(" ...")}
+    return [open_lines.get(line.split()[0], line) if line else line for line in printed]
+
+
+def _joined(pieces: list[list[str]]) -> str:
+    return "...\n".join("".join(f"{line}\n" for line in piece) for piece in pieces)
 
 
 def _run(block: Block, following: Block | None, namespace: dict[str, Any], compare: Compare) -> None:
@@ -186,15 +213,19 @@ def _compare(shown: str, printed: str) -> None:
 
 def prints_what_is_shown(shown: str, printed: str) -> bool:
     """Whether a page shows what was printed."""
-    return _same_words(BAR.sub("", shown).split(), BAR.sub("", printed).split())
+    return _same_words(_words(shown), _words(printed), _same_word)
 
 
-def _same_words(shown: list[str], printed: list[str]) -> bool:
+def _words(text: str) -> list[str]:
+    return BAR.sub("", text).split()
+
+
+def _same_words(shown: list[str], printed: list[str], same_word: Callable[[str, str], bool]) -> bool:
     for place, word in enumerate(shown):
         if word == "...":
             rest = shown[place + 1 :]
-            return any(_same_words(rest, printed[start:]) for start in range(place, len(printed) + 1))
-        if place >= len(printed) or not _same_word(word, printed[place]):
+            return any(_same_words(rest, printed[start:], same_word) for start in range(place, len(printed) + 1))
+        if place >= len(printed) or not same_word(word, printed[place]):
             return False
     return len(shown) == len(printed)
 
