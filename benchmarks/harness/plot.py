@@ -1,6 +1,7 @@
 """The comparison as a picture: sentences a second, one sentence's time, and tokens a second by length."""
 
 import math
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -73,11 +74,18 @@ def draw_lengths(axes: Any, entries: Metrics) -> None:
 
 
 def label_ends(axes: Any, ends: dict[str, tuple[int, float]]) -> None:
-    """Names beside the ends of lines, moved up until none lies on another."""
-    low, high = (math.log(limit) for limit in axes.get_ylim())
-    gap, least = (high - low) / 26, low
-    for name, (length, rate) in sorted(ends.items(), key=lambda item: item[1][1]):
-        least = max(math.log(rate), least + gap)
-        arrow = {"arrowstyle": "-", "lw": 0.4, "color": PEER, "relpos": (0, 0.5)}
-        place = {"xytext": (1.25 * max(LENGTHS), math.exp(least)), "fontsize": 7, "va": "center", "arrowprops": arrow}
-        axes.annotate(name, (length, rate), **place)
+    """Names beside the ends of lines, moved until none lies on another or above the axes."""
+    arrow = {"arrowstyle": "-", "lw": 0.4, "color": PEER, "relpos": (0, 0.5)}
+    ordered = sorted(ends.items(), key=lambda item: item[1][1])
+    heights = spread([math.log(rate) for _, (_, rate) in ordered], *map(math.log, axes.get_ylim()))
+    for (name, end), height in zip(ordered, heights, strict=True):
+        place = {"xytext": (1.25 * max(LENGTHS), math.exp(height)), "fontsize": 7, "va": "center", "arrowprops": arrow}
+        axes.annotate(name, end, **place)
+
+
+def spread(heights: list[float], low: float, high: float) -> list[float]:
+    """Rising heights, moved up until none is nearer to another than a line of text, then down to end below `high`."""
+    gap = (high - low) / max(26, len(heights))
+    rising = accumulate(heights, lambda before, height: max(height, before + gap))
+    falling = accumulate(reversed(list(rising)), lambda before, height: min(height, before - gap), initial=high)
+    return list(falling)[:0:-1]
