@@ -112,7 +112,7 @@ def _most_alike(piece: list[str], lines: list[str], start: int) -> int:
         there = lines[place : place + len(piece)]
         return sum(SequenceMatcher(None, *pair).ratio() for pair in zip(piece, there, strict=False))
 
-    return max(range(start, last + 1), key=likeness)
+    return max(range(last, start - 1, -1), key=likeness)  # of equals the last: what is shown after `...` mostly ends it
 
 
 def _kept_open(shown: list[str], printed: list[str]) -> list[str]:
