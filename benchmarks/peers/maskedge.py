@@ -65,16 +65,24 @@ def workloads(offer: Offer) -> Sequence[str]:
 
 
 def offers(model: Model) -> dict[str, Offer]:
-    """Each graph in each engine; of the default graph also the call, and threads that share a batch. By the table's
-    names."""
+    """Each graph in each engine; of the default graph in the engine that it has by default also the call, and threads
+    that share a batch. By the table's names."""
     found = list(graphs(model).items())
     plain = {f"{graph}{ENGINES[name]}": Offer(bundle, graph, name) for graph, bundle in found for name in engines()}
-    default, bundle = found[0]
-    engine = engines()[0]
+    graph, bundle = found[0]
+    engine = default_engine(bundle, graph)
+    default = f"{graph}{ENGINES[engine]}"
     return plain | {
-        f"{default}{CALL}": Offer(bundle, default, engine, called=True),
-        f"{default}{SHARED}": Offer(bundle, default, engine, shared=True),
+        f"{default}{CALL}": Offer(bundle, graph, engine, called=True),
+        f"{default}{SHARED}": Offer(bundle, graph, engine, shared=True),
     }
+
+
+def default_engine(bundle: Path | None, graph: str) -> str:
+    """The one that `Predictor.load` takes for a graph here."""
+    from maskedge import Predictor
+
+    return Predictor.load(bundle, precision=graph).engine
 
 
 def graphs(model: Model) -> dict[str, Path | None]:
@@ -89,7 +97,7 @@ def graphs(model: Model) -> dict[str, Path | None]:
 
 
 def engines() -> list[str]:
-    """Those that `Predictor.load` knows and this environment has, the default first."""
+    """Those that `Predictor.load` knows and this environment has."""
     from maskedge import Predictor
 
     known = typing.get_args(typing.get_type_hints(Predictor.load).get("engine")) or tuple(ENGINES)[:1]

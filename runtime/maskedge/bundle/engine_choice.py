@@ -20,6 +20,9 @@ logger = logging.getLogger("maskedge.engine")
 INTEGER = ("int8", "int8-avx2")
 """The precisions whose products are of 8-bit integers, weights and activations."""
 
+LARGE = 50_000_000
+"""Bytes from which a graph is worth OpenVINO's longer start: between the two that were measured."""
+
 EXACT = (*INTEGER, "fp32")
 """The precisions in which OpenVINO gives a row the same bits whatever it is batched with. With weights in blocks
 (`int8-weights`, `int4-weights`) 2026.4 gave a row alone other bits than among other rows."""
@@ -83,14 +86,15 @@ def load_graph(path: Path, engine: EngineName, threads: int, threads_per_batch: 
     return OpenVinoGraph(path, threads, threads_per_batch)
 
 
-def preferred(precision: str, cpu: CpuFeatures) -> EngineName:
-    """The faster engine for a precision on a CPU, as far as that was measured.
+def preferred(precision: str, cpu: CpuFeatures, size: int) -> EngineName:
+    """The faster engine for a graph of a precision and so many bytes on a CPU, as far as that was measured.
 
-    A BERT-base of 8-bit integers reads 1.6 times as many tokens a second in OpenVINO on an Intel CPU with AMX. On a CPU
-    of AMD without it OpenVINO gains nothing (98.6 rows a second against 97.6), and for the small bundled model it takes
-    1.6 times the processor's time (docs/results/engines.json). Nothing was measured on ARM, nor of other precisions.
+    On an Intel CPU with AMX a BERT-base of 8-bit integers (111 MB) reads 1.5 times as many tokens a second in OpenVINO,
+    in full batches. The bundled model (23 MB) is no faster there when lengths are mixed (docs/results/engines.json),
+    and takes four times as long to its first answer. On a CPU of AMD without AMX OpenVINO gains little or nothing.
+    Nothing was measured on ARM, nor of other precisions.
     """
-    return "openvino" if precision in INTEGER and cpu.amx_int8 else "onnxruntime"
+    return "openvino" if precision in INTEGER and cpu.amx_int8 and size >= LARGE else "onnxruntime"
 
 
 def _first_choice(bundle: Bundle, precision: str, engine: EngineChoice) -> EngineName:
@@ -99,7 +103,13 @@ def _first_choice(bundle: Bundle, precision: str, engine: EngineChoice) -> Engin
     if engine != "auto":
         return engine
     provable = bundle.manifest.graphs[precision].golden and find_spec("openvino") is not None
-    return preferred(precision, cpu_features()) if provable else "onnxruntime"
+    return preferred(precision, cpu_features(), _size(bundle, precision)) if provable else "onnxruntime"
+
+
+def _size(bundle: Bundle, precision: str) -> int:
+    """Bytes of a graph and of the weights that no other shares."""
+    graph = bundle.manifest.graphs[precision].file
+    return sum(entry.size for name, entry in bundle.manifest.files.items() if name.startswith(graph))
 
 
 def _opened(
