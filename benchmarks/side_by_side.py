@@ -56,6 +56,7 @@ def main(
     rows: Annotated[int, typer.Option(help="Sentences; the other rows in proportion.")] = Sizes().sentences,
     fresh: Annotated[bool, typer.Option(help="Forget what an earlier run measured.")] = False,
     out: Annotated[Path, typer.Option(help="Directory of figures and picture.")] = ROOT / "docs" / "results",
+    name: Annotated[str, typer.Option(help="Of these files; another machine has its own.")] = FIGURES,
 ) -> None:
     """Measure, and write figures and picture."""
     deadline = time.monotonic() + 60 * minutes
@@ -63,9 +64,9 @@ def main(
     sizes = Sizes().scaled(rows / Sizes().sentences).within(len(sentences))
     calibration = write_lines(BUILD / "calibration.txt", sentences[sizes.measured :][: sizes.calibration])
     checkpoints = {BERT_BASE: checkpoint or random_bert(layers), DEFAULT: CHECKPOINT}
-    comparison = Comparison(out, deadline, [each for each in PEERS if each.module in (peer or [each.module])])
-    for name in model or checkpoints:
-        compared = ComparedModel(name, checkpoints[name], calibration, bundle if name == BERT_BASE else None)
+    comparison = Comparison(out / name, deadline, [each for each in PEERS if each.module in (peer or [each.module])])
+    for each in model or checkpoints:
+        compared = ComparedModel(each, checkpoints[each], calibration, bundle if each == BERT_BASE else None)
         comparison.add(compared, make_rows(sentences, compared, sizes))
     comparison.run(workload or WORKLOADS, rounds, fresh=fresh)
 
@@ -93,6 +94,7 @@ class Comparison:
     """Models, and all who run them."""
 
     out: Path
+    """The files of figures and picture, without their endings."""
     deadline: float
     peers: Sequence[Peer]
     rows: dict[str, Rows] = field(default_factory=dict)
@@ -147,10 +149,9 @@ class Comparison:
             "left_out": self.left_out,
             "models": {name: model_figures(journal, name, rows) for name, rows in self.rows.items()},
         }
-        self.out.mkdir(parents=True, exist_ok=True)
-        path = self.out / f"{FIGURES}.json"
-        path.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
-        draw(figures, path.with_suffix(".png"))
+        self.out.parent.mkdir(parents=True, exist_ok=True)
+        self.out.with_suffix(".json").write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+        draw(figures, self.out.with_suffix(".png"))
 
     def installed(self) -> list[Peer]:
         """Who has an environment."""

@@ -25,6 +25,7 @@ from maskedge_export.evaluation.comparison import Comparison, compare
 from maskedge_export.evaluation.evaluation_set import EvaluationSet, evaluation_set, random_evaluation_set
 from maskedge_export.evaluation.gate import GATE, Gate
 from maskedge_export.evaluation.logprobs import (
+    Logprobs,
     cached_logprobs,
     graph_logprobs,
     model_logprobs,
@@ -205,8 +206,14 @@ def _export_fp32(
     if isinstance(source.encoder, WrappedEncoder):
         check_sizes(graph, source.encoder, source.vocab_size)
         source.release()
-    comparison = compare(torch_logprobs, graph_logprobs(graph, source.vocab_size), batches, pairs)
+    fp32_logprobs = _fp32_logprobs(graph, source, [*batches, *sentences_of(pairs)], scratch)
+    comparison = compare(torch_logprobs, fp32_logprobs, batches, pairs)
     return _entry("fp32", graph, comparison, "PyTorch", text, options)
+
+
+def _fp32_logprobs(graph: Graph, source: Checkpoint, batches: list[MaskedBatch], scratch: Path) -> Logprobs:
+    """What the fp32 graph says of these batches: it is asked each once in an export, and its answers are kept."""
+    return cached_logprobs(graph_logprobs(graph, source.vocab_size), batches, scratch / "fp32")
 
 
 def _export_quantized(
@@ -219,7 +226,7 @@ def _export_quantized(
     graph = OnnxGraph(directory / graph_file("fp32"))
     fp32_logprobs = graph_logprobs(graph, source.vocab_size)
     reference = ReferenceLogprobs(fp32_logprobs, text.calibration, scratch)
-    fp32 = cached_logprobs(fp32_logprobs, [*batches, *sentences_of(pairs)], scratch / "fp32")
+    fp32 = _fp32_logprobs(graph, source, [*batches, *sentences_of(pairs)], scratch)
     del graph, fp32_logprobs
     release_memory()
     gate = options.limits if options.gate else None

@@ -114,10 +114,19 @@ def _texts_of(batch: MaskedBatch, unknown: Iterator[int]) -> Iterable[int]:
 def _compare_at_mask(p: Float64Array, q: Float64Array, target: int) -> tuple[float, ...]:
     """What log-probabilities p and q [vocabulary] at one mask come to: the largest difference, the KL divergence of q
     from p, whether the best token is the same, the share of p's five best among q's, both losses of the target."""
-    best, also_best = (np.argsort(-logprobs, kind="stable")[:BEST_TOKENS] for logprobs in (p, q))
+    best, also_best = _best_tokens(p), _best_tokens(q)
     read = [*best, target]  # what a user gets to see
     most, kl = np.abs(difference(p[read], q[read])).max(), kl_divergence(p, q)
     return most, float(kl), best[0] == also_best[0], np.isin(best, also_best).mean(), -p[target], -q[target]
+
+
+def _best_tokens(logprobs: Float64Array) -> Int64Array:
+    """The BEST_TOKENS most probable ones, the first of equals first: a stable sort's, in a fraction of its time."""
+    losses = -logprobs
+    last = min(BEST_TOKENS, len(losses)) - 1
+    least = np.partition(losses, last)[last]
+    able = np.flatnonzero(~(losses > least))  # all, where there are fewer numbers: nothing is larger than NaN
+    return able[np.argsort(losses[able], kind="stable")[:BEST_TOKENS]]
 
 
 def kl_divergence(p: Float32Array | Float64Array, q: Float64Array) -> Float64Array:

@@ -87,11 +87,11 @@ def cached_logprobs(logprobs: Logprobs, batches: Iterable[MaskedBatch], director
     Args:
         logprobs: The model's; not kept.
         batches: All that will be wanted.
-        directory: Made anew; one file a batch.
+        directory: One file a batch. Those that the model was asked before are not asked again.
     """
-    directory.mkdir()
-    batches = list(batches)
-    for batch, answer in zip(batches, logprobs(batches), strict=True):
+    directory.mkdir(exist_ok=True)
+    unasked = [batch for batch in batches if not _answer_file(directory, batch).exists()]
+    for batch, answer in zip(unasked, logprobs(unasked), strict=True):
         single = answer.astype(np.float32)  # half the space, where no bit is lost
         np.save(_answer_file(directory, batch), single if np.array_equal(single, answer) else answer)
     return lambda batches: (np.asarray(np.load(_answer_file(directory, batch)), np.float64) for batch in batches)

@@ -265,6 +265,36 @@ def test_answers_are_kept_to_the_bit_and_the_model_is_not(dtype: type[np.floatin
     assert all(np.array_equal(*both) for both in zip(found, expected, strict=True))
 
 
+def test_a_model_is_asked_what_it_was_not_asked_before(tmp_path: Path) -> None:
+    asked: list[int] = []
+
+    def text(token: int) -> MaskedBatch:
+        return MaskedBatch(np.full((1, 3), token), np.array([[1]]), np.array([[token]]))
+
+    def model(batches: Iterable[MaskedBatch]) -> Iterator[npt.NDArray[np.float64]]:
+        for each in batches:
+            asked.append(int(each.targets[0, 0]))
+            yield np.full((1, 9), -float(asked[-1]))
+
+    cached_logprobs(model, [text(1), text(2)], tmp_path / "answers")
+    answers = cached_logprobs(model, [text(0), text(2), text(3)], tmp_path / "answers")
+    assert asked == [1, 2, 0, 3]
+    assert [found[0, 0] for found in answers([text(3), text(1)])] == [-3.0, -1.0]
+
+
+@pytest.mark.parametrize("vocabulary", [2, 5, 6, 60])
+def test_of_equals_the_first_is_the_better(vocabulary: int) -> None:
+    drawn = np.random.default_rng(1).integers(-3, 0, (2, 80, 1, vocabulary)).astype(np.float64)
+    drawn[1, ::4, 0, 0] = -np.inf
+    drawn[1, ::9, 0, 1:] = np.nan
+    orders = np.argsort(-drawn[:, :, 0], axis=-1, kind="stable")[..., :5]
+    first, second = (lambda batches, answers=answers: iter(answers[: len(list(batches))]) for answers in drawn)
+    result = compare(first, second, [batch(1)] * 80)
+    assert result.top1_agreement.value == pytest.approx(np.mean(orders[0, :, 0] == orders[1, :, 0]))
+    shared = [np.isin(*both).mean() for both in zip(*orders, strict=True)]
+    assert result.top5_agreement.value == pytest.approx(np.mean(shared))
+
+
 def test_a_candidate_that_rules_a_target_out_has_an_infinite_perplexity() -> None:
     def ruled_out(batches: Iterable[MaskedBatch]) -> Iterator[npt.NDArray[np.float64]]:
         return (np.array([[-1e4, 0.0]]) for _ in batches)
