@@ -26,7 +26,7 @@ from timing import median_seconds, seconds_of
 
 from maskedge import Predictor
 from maskedge.arrays import Int64Array
-from maskedge.bundle.engine import Graph, Outputs
+from maskedge.bundle.engine import EngineName, Graph, Outputs
 from maskedge_export import inspect_graph
 
 ROOT = Path(__file__).parents[1]
@@ -49,14 +49,11 @@ def main(
 ) -> None:
     """Measure, and write the figures."""
     sentences = sentences_of(text or [EXAMPLES])
-    predictors = {
-        name: Predictor.load(path, threads=1, engine="onnxruntime")
-        for name, path in {"bert-base": bundle or exported(), "default": None}.items()
-    }
+    bundles = {"bert-base": bundle or exported(), "default": None}
     figures = {
         "machine": machine(),
         "batch": {"rows": ROWS, "length": LENGTH},
-        "models": {name: of_model(predictor, sentences, rounds) for name, predictor in predictors.items()},
+        "models": {name: of_model(path, sentences, rounds) for name, path in bundles.items()},
     }
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
@@ -71,8 +68,9 @@ def exported() -> Path:
     return found[-1]
 
 
-def of_model(predictor: Predictor, sentences: Sequence[str], rounds: int) -> Figures:
+def of_model(bundle: Path | None, sentences: Sequence[str], rounds: int) -> Figures:
     """The products alone, the graph, and all of `fill`: seconds of a batch."""
+    predictor = opened(bundle, "onnxruntime")
     config = json.loads((predictor.bundle.path / "config.json").read_text(encoding="utf-8"))
     products, everywhere = products_of(config, masks=ROWS), products_of(config, masks=ROWS * LENGTH)
     kernels = {product: kernel_seconds(product, rounds) for product in products}
@@ -98,7 +96,13 @@ def of_model(predictor: Predictor, sentences: Sequence[str], rounds: int) -> Fig
             "products": products.total(),
         },
         "fill": fill_seconds(predictor, sentences, rounds),
+        "fill_in_openvino": fill_seconds(opened(bundle, "openvino"), sentences, rounds),
     }
+
+
+def opened(bundle: Path | None, engine: EngineName) -> Predictor:
+    """A predictor on one thread."""
+    return Predictor.load(bundle, threads=1, engine=engine)
 
 
 def products_of(config: Figures, masks: int) -> Counter[Product]:
