@@ -28,11 +28,14 @@ class Journal:
     """A file of measurements, which belong to one machine, one set of rows and one state of this project."""
 
     def __init__(self, path: Path, identity: Mapping[str, Any], *, fresh: bool = False) -> None:
-        """Goes on with the file if it has the same identity, and else puts it aside. What failed is tried again."""
+        """Goes on with the file if its identity has nothing else in the same place, and else puts it aside: a run of one
+        model keeps what was measured of others. What failed is tried again."""
         self.path = path
         self.measurements: list[Measurement] = []
         lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() and not fresh else []
-        if lines and json.loads(lines[0]) == identity:
+        known: dict[str, Any] = json.loads(lines[0]) if lines else {}
+        if lines and all(known.get(name, value) == value for name, value in identity.items()):
+            identity = known | dict(identity)
             earlier = (Measurement(**json.loads(line)) for line in whole(lines[1:]))
             self.measurements = [measurement for measurement in earlier if not measurement.failed]
         elif path.is_file():

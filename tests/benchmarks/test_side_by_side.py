@@ -162,6 +162,14 @@ def test_measurements_of_another_machine_are_put_aside(race: Race, journal: Jour
     assert journal.path.with_name(f"{journal.path.name}.before").read_text(encoding="utf-8") == whole
 
 
+def test_a_run_of_one_model_keeps_what_was_measured_of_another(tmp_path: Path) -> None:
+    path, both = tmp_path / "file", {"machine": "this", "large": 1, "small": 2}
+    Journal(path, both).add(Measurement("small", "a", "one", 0, {"seconds": [1.0]}))
+    Journal(path, {"machine": "this", "large": 1}).add(Measurement("large", "a", "one", 0, {"seconds": [9.0]}))
+    assert [each.model for each in Journal(path, both).measurements] == ["small", "large"]
+    assert Journal(path, both | {"small": 3}).measurements == []
+
+
 def test_what_failed_is_tried_again_by_the_next_run(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "file", {})
     journal.add(Measurement("tiny", "a", "one", 0, failed="no memory"))
