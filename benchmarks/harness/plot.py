@@ -52,7 +52,7 @@ def draw_bars(axes: Any, values: dict[str, float], title: str) -> None:
     axes.bar_label(bars, [f"{value:.3g}" for value in values.values()], padding=3, fontsize=LABEL_SIZE)
     axes.tick_params(axis="y", labelsize=LABEL_SIZE)
     axes.margins(x=0.14)
-    axes.set_title(title, loc="left", fontsize=10)
+    axes.set_title(title, loc="right", fontsize=10)
 
 
 def draw_lengths(axes: Any, entries: Metrics) -> None:
