@@ -28,8 +28,10 @@ class Journal:
     """A file of measurements, which belong to one machine, one set of rows and one state of this project."""
 
     def __init__(self, path: Path, identity: Mapping[str, Any], *, fresh: bool = False) -> None:
-        """Goes on with the file if its identity has nothing else in the same place, and else puts it aside: a run of one
-        model keeps what was measured of others. What failed is tried again."""
+        """Goes on with the file if its identity has nothing else in the same place, and else puts it aside.
+
+        So a run of one model keeps what was measured of others. What failed is tried again.
+        """
         self.path = path
         self.measurements: list[Measurement] = []
         lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() and not fresh else []
