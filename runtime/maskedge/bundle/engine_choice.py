@@ -107,9 +107,8 @@ def _first_choice(bundle: Bundle, precision: str, engine: EngineChoice) -> Engin
 
 
 def _size(bundle: Bundle, precision: str) -> int:
-    """Bytes of a graph and of the weights that no other shares."""
-    graph = bundle.manifest.graphs[precision].file
-    return sum(entry.size for name, entry in bundle.manifest.files.items() if name.startswith(graph))
+    """Bytes of a graph and its weights."""
+    return sum(bundle.manifest.files[name].size for name in bundle.graph_files(bundle.manifest.graphs[precision]))
 
 
 def _opened(

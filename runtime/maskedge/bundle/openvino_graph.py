@@ -101,11 +101,12 @@ def _with_integer_head(model: "openvino.Model") -> "openvino.Model":
     """The graph, its 8-bit constants transposed now. A head that is tied to the token table multiplies with the table
     transposed: OpenVINO would see no 8-bit weight there, and keep the product, and a copy of the table, in floats."""
     for node in model.get_ops():
-        table = node.input_value(0).get_node() if node.get_type_name() == "Transpose" else node
-        if table is not node and table.get_type_name() == "Constant" and table.get_element_type() == openvino.Type.i8:
-            order = node.input_value(1).get_node().data
-            transposed = openvino.op.Constant(np.ascontiguousarray(table.data.transpose(order)))
-            node.output(0).replace(transposed.output(0))
+        if node.get_type_name() != "Transpose":
+            continue
+        table, order = (value.get_node() for value in node.input_values())
+        if table.get_type_name() == "Constant" and table.get_element_type() == openvino.Type.i8:
+            transposed = np.ascontiguousarray(table.data.transpose(order.data))
+            node.output(0).replace(openvino.op.Constant(transposed).output(0))
     return model
 
 
