@@ -148,6 +148,11 @@ class TimedGraph:
     graph: Graph
     seconds: float = 0.0
 
+    @property
+    def length_group(self) -> int:
+        """That of the graph."""
+        return self.graph.length_group
+
     def run(self, outputs: list[str], inputs: dict[str, Int64Array]) -> Outputs:
         """The outputs of these names, by name."""
         started = time.perf_counter()

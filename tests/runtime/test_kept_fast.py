@@ -58,6 +58,7 @@ class CountingGraph:
 
     graph: Graph
     tokens: list[int] = field(default_factory=list)
+    length_group = 1
 
     def run(self, outputs: list[str], inputs: dict[str, Any]) -> Any:
         self.tokens.append(inputs["input_ids"].size)

@@ -18,6 +18,8 @@ DrawTexts = Callable[..., list[str]]
 class CountingGraph:
     """Notes how many of its runs there are at once; each waits for company that the pool should not give it."""
 
+    length_group = 1
+
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self.running = self.most = 0
@@ -39,6 +41,8 @@ class CountingGraph:
 
 class NotingGraph:
     """Notes the names of the threads that it runs in."""
+
+    length_group = 1
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph

@@ -103,6 +103,11 @@ class _WorkingGraph:
         self._profile = profile
         self._abandoned = abandoned
 
+    @property
+    def length_group(self) -> int:
+        """That of the graph."""
+        return self._graph.length_group
+
     def run(self, outputs: list[str], inputs: dict[str, Int64Array]) -> Outputs:
         """The outputs of these names, by name."""
         if self._abandoned.is_set():

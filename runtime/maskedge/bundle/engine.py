@@ -48,8 +48,17 @@ LayerNormalization that it replaces."""
 class Graph(Protocol):
     """A scoring graph; inputs and outputs as `maskedge.bundle.format.GRAPH_INPUTS` and `GRAPH_OUTPUTS` say."""
 
+    @property
+    def length_group(self) -> int:
+        """Rows may be padded to the longest of those whose lengths, divided by this, have the same quotient: they keep
+        their bits. With 1 all rows of a batch are of one length."""
+        ...
+
     def run(self, outputs: list[str], inputs: dict[str, Int64Array]) -> Outputs:
-        """The outputs of these names, by name. May be called from several threads at once."""
+        """The outputs of these names, by name. May be called from several threads at once.
+
+        Where rows are padded there is another input, `lengths` [batch]: how many tokens of each are its own.
+        """
         ...
 
 
@@ -89,6 +98,9 @@ class OnnxGraph:
 
     Raises EngineError where onnxruntime cannot read the graph, or fails as it runs it.
     """
+
+    length_group = 1
+    """The graphs that are exported do not know of padding."""
 
     def __init__(self, path: Path, options: onnxruntime.SessionOptions | None = None, threads: int = 1) -> None:
         """`options` are those of the session; `session_options(threads)` where None."""
@@ -134,7 +146,12 @@ class WatchedGraph:
         self._graph = graph
         self._before_batch = before_batch
 
+    @property
+    def length_group(self) -> int:
+        """That of the graph."""
+        return self._graph.length_group
+
     def run(self, outputs: list[str], inputs: dict[str, Int64Array]) -> Outputs:
         """The outputs of these names, by name. What the function raises is raised, and the batch does not run."""
-        self._before_batch(inputs["input_ids"].size)
+        self._before_batch(int(inputs["lengths"].sum()) if "lengths" in inputs else inputs["input_ids"].size)
         return self._graph.run(outputs, inputs)

@@ -1,6 +1,7 @@
 """Golden vectors replayed: whether a bundle's graph computes on this machine what it computed where it was made."""
 
 import warnings
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -11,7 +12,7 @@ from maskedge.bundle.engine import EngineName, Graph, graph_inputs
 from maskedge.bundle.format import GoldenVector, GraphEntry
 from maskedge.errors import Int8SaturationWarning
 
-__all__ = ["TOLERANCE", "Verification", "choose_precision", "replay", "tolerance_of"]
+__all__ = ["TOLERANCE", "Verification", "choose_precision", "padding_is_exact", "replay", "tolerance_of"]
 
 TOLERANCE = {"fp32": 1e-3, "int8": 0.2}
 """Largest difference of a recorded log-probability, nats, by the first part of the precision's name.
@@ -92,6 +93,28 @@ def _replay_one(graph: Graph, vector: GoldenVector) -> tuple[float, bool]:
     difference = np.abs(np.subtract(found, expected, out=np.zeros_like(found), where=found != expected))  # -inf twice
     worst = float(np.where(np.isnan(difference), np.inf, difference).max())
     return worst, bool(np.array_equal(outputs["top_ids"][0][:, 0], recorded[:, 0]))
+
+
+def padding_is_exact(graph: Graph, golden: tuple[GoldenVector, ...]) -> bool:
+    """Whether texts that the graph may pad keep their bits: in each group of lengths the shortest golden vector, padded
+    to the longest. False where no two are of one group."""
+    groups: defaultdict[int, list[GoldenVector]] = defaultdict(list)
+    for vector in golden:
+        groups[len(vector.input_ids) // graph.length_group].append(vector)
+    sorted_groups = (sorted(group, key=lambda vector: len(vector.input_ids)) for group in groups.values())
+    padded = [(group[0], len(group[-1].input_ids) - len(group[0].input_ids)) for group in sorted_groups]
+    padded = [(vector, padding) for vector, padding in padded if padding]
+    return bool(padded) and all(_is_exact(graph, *each) for each in padded)
+
+
+def _is_exact(graph: Graph, vector: GoldenVector, padding: int) -> bool:
+    """Whether a vector has the same bits with so many tokens of padding."""
+    names = ["top_logprobs", "entropy"]
+    masks = ([vector.mask_positions], [[[0]] * len(vector.mask_positions)])
+    alone = graph.run(names, graph_inputs([vector.input_ids], *masks, top_k=5))
+    inputs = graph_inputs([[*vector.input_ids, *[0] * padding]], *masks, top_k=5)
+    padded = graph.run(names, inputs | {"lengths": np.array([len(vector.input_ids)])})
+    return all(np.array_equal(alone[name], padded[name], equal_nan=True) for name in names)
 
 
 def choose_precision(graphs: Mapping[str, GraphEntry], precision: str | None, cpu: CpuFeatures) -> str | None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from maskedge.arrays import Int64Array
+from maskedge.bundle.cpu import cpu_features
 from maskedge.bundle.engine import Outputs
 from maskedge.bundle.forking import Reopened
 from maskedge.errors import EngineError
@@ -31,8 +32,13 @@ def _untold() -> Iterator[None]:
 
 with _untold():
     import openvino
+    from openvino import opset13 as operators
 
 __all__ = ["OpenVinoGraph"]
+
+VECTOR = 16
+"""Floats in a register of AVX-512. OpenVINO computes what attention gives to the tokens that fill registers otherwise
+than for the rest: texts of 17 and 31 tokens have the same bits when both are padded to 31, and others with 32."""
 
 CACHED_KERNELS = 256
 """Compiled kernels that each thread keeps, the last used. Every length of text and number of rows is another shape, and
@@ -60,6 +66,7 @@ class OpenVinoGraph:
 
     def __init__(self, path: Path, threads: int, threads_per_batch: int = 1) -> None:
         self._compiled = Reopened(partial(_Compiled, path, threads, threads_per_batch))
+        self.length_group = self._compiled().length_group
 
     def run(self, outputs: list[str], inputs: dict[str, Int64Array]) -> Outputs:
         """The outputs of these names, by name."""
@@ -77,13 +84,18 @@ class _Compiled:
     def __init__(self, path: Path, threads: int, threads_per_batch: int) -> None:
         options = OPTIONS | {"NUM_STREAMS": threads, "INFERENCE_NUM_THREADS": threads * threads_per_batch}
         try:
-            self._model = _core().compile_model(_with_integer_head(_core().read_model(str(path))), "CPU", options)
+            model = _with_integer_head(_core().read_model(str(path)))
+            self.length_group = VECTOR if cpu_features().avx512_vnni and _with_lengths(model) else 1
+            self._model = _core().compile_model(model, "CPU", options)
         except RuntimeError as error:
             reason = str(error).strip().splitlines()[-1]
             raise EngineError(f"OpenVINO {openvino.__version__} cannot run {path}: {reason}") from error
         self._idle: deque[openvino.InferRequest] = deque()
 
     def run(self, outputs: list[str], inputs: dict[str, Int64Array]) -> Outputs:
+        if self.length_group > 1 and "lengths" not in inputs:
+            rows, length = inputs["input_ids"].shape
+            inputs = inputs | {"lengths": np.full(rows, length)}
         request = self._request()
         found = request.infer(inputs, share_outputs=True)
         copied = {name: np.array(found[name]) for name in outputs}
@@ -108,6 +120,43 @@ def _with_integer_head(model: "openvino.Model") -> "openvino.Model":
             transposed = np.ascontiguousarray(table.data.transpose(order.data))
             node.output(0).replace(openvino.op.Constant(transposed).output(0))
     return model
+
+
+def _with_lengths(model: "openvino.Model") -> bool:
+    """Whether the graph was given the input `lengths`, so that attention gives no share to a token beyond: where all
+    its attention looks at all tokens alike, and no weight makes a number that is none, of which no share is NaN too. In
+    a window a token of padding might see nothing at all, and be NaN."""
+    attentions = [node for node in model.get_ops() if node.get_type_name() == "ScaledDotProductAttention"]
+    if not attentions or not all(map(_sees_everything, attentions)) or not _is_finite(model):
+        return False
+    lengths = operators.parameter([-1], np.int64, name="lengths")
+    lengths.output(0).set_names({"lengths"})
+    own = _own_tokens(model.input("input_ids"), lengths)
+    for node in attentions:
+        query, key, value, _ = node.input_values()
+        seen = operators.select(own, np.float32(0), np.float32(-np.inf))
+        node.output(0).replace(operators.scaled_dot_product_attention(query, key, value, seen).output(0))
+    model.add_parameters([lengths])
+    return True
+
+
+def _sees_everything(attention: "openvino.Node") -> bool:
+    """Whether an attention's mask is one number, and its scale the usual one."""
+    values = attention.input_values()
+    return len(values) == 4 and values[3].get_partial_shape().rank == 0
+
+
+def _is_finite(model: "openvino.Model") -> bool:
+    """Whether all weights are numbers."""
+    constants = (node for node in model.get_ops() if node.get_type_name() == "Constant")
+    return all(np.isfinite(each.data).all() for each in constants if each.get_element_type().is_real())
+
+
+def _own_tokens(input_ids: "openvino.Output", lengths: "openvino.Node") -> "openvino.Node":
+    """[batch, 1, 1, length]: whether a token is one of its row's own."""
+    longest = operators.gather(operators.shape_of(input_ids), np.int64(1), np.int64(0))
+    positions = operators.range(np.int64(0), longest, np.int64(1), "i64")
+    return operators.less(positions, operators.unsqueeze(lengths, np.array([1, 2, 3])))
 
 
 @cache

@@ -1,7 +1,7 @@
 """Queries -> batches -> answers in the queries' order.
 
-A batch holds queries of one length and one number of masks, so nothing is padded and no answer depends on what it was
-batched with.
+A batch holds queries of one number of masks, and of one length; or of lengths that the graph may pad to the longest and
+give the same bits. So no answer depends on what it was batched with.
 """
 
 from collections import defaultdict
@@ -29,6 +29,9 @@ MASKS_PER_BATCH = 256
 
 RANKED_PER_BATCH = 1 << 21
 """Tokens that are ranked and returned for a batch's masks, 12 bytes each: a call with targets ranks the vocabulary."""
+
+PADDED_PER_BATCH = 128
+"""Most tokens of padding in a batch, which take about as long as one batch more: each reads all weights from memory."""
 
 READ_AHEAD_TOKENS = 64 * TOKENS_PER_BATCH
 """Tokens of queries that are read ahead for each thread: so many batches that waiting for the last costs little."""
@@ -99,7 +102,8 @@ def answer_each(
         top_k: How many of the most probable tokens each mask gets.
         workers: Run the batches.
     """
-    batches = _batches(queries, _token_budget(queries, workers.threads), _mask_budget(top_k))
+    budgets = _token_budget(queries, workers.threads), _mask_budget(top_k)
+    batches = _batches(queries, *budgets, graph.length_group)
 
     def run(batch: list[int]) -> list[Made]:
         result = graph.run(outputs, _inputs([queries[index] for index in batch], mask_id, top_k))
@@ -146,25 +150,42 @@ def _mask_budget(top_k: int) -> int:
     return min(MASKS_PER_BATCH, RANKED_PER_BATCH // max(1, top_k))
 
 
-def _batches(queries: Sequence[Query], token_budget: int, mask_budget: int) -> list[list[int]]:
+def _batches(queries: Sequence[Query], token_budget: int, mask_budget: int, length_group: int) -> list[list[int]]:
     """Indices of the queries of each batch, the most tokens first so that the threads finish together."""
+    lengths = [len(query.input_ids) for query in queries]
     groups: defaultdict[tuple[int, int], list[int]] = defaultdict(list)
-    for index, query in enumerate(queries):  # what has equal lengths and masks is stacked without padding
-        groups[len(query.input_ids), len(query.mask_positions)].append(index)
+    for index, length in enumerate(lengths):
+        groups[length // length_group, len(queries[index].mask_positions)].append(index)
     batches: list[tuple[int, list[int]]] = []  # tokens, indices
-    for (length, masks), group in sorted(groups.items(), reverse=True):
-        size = max(1, min(TOKENS_PER_BATCH // length, -(-token_budget // length), mask_budget // masks))
-        parts = (group[start : start + size] for start in range(0, len(group), size))
-        batches += ((length * len(part), part) for part in parts)
+    for (_, masks), group in sorted(groups.items(), reverse=True):
+        parts = _parts(group, lengths, token_budget, mask_budget // masks)
+        batches += ((lengths[part[0]] * len(part), part) for part in parts)
     return [indices for _, indices in sorted(batches, key=itemgetter(0), reverse=True)]
+
+
+def _parts(group: list[int], lengths: list[int], token_budget: int, most_rows: int) -> Iterator[list[int]]:
+    """A group's indices, of the longest queries first, in batches."""
+    group.sort(key=lengths.__getitem__, reverse=True)
+    start = 0
+    while start < len(group):
+        longest = lengths[group[start]]
+        rows = max(1, min(TOKENS_PER_BATCH // longest, -(-token_budget // longest), most_rows))
+        part = group[start : start + rows]
+        padding = np.cumsum([longest - lengths[index] for index in part])
+        part = part[: np.searchsorted(padding, PADDED_PER_BATCH, side="right")]
+        yield part
+        start += len(part)
 
 
 def _inputs(queries: list[Query], mask_id: int, top_k: int) -> dict[str, Int64Array]:
     """The graph's inputs for a batch: the queries stacked, with `mask_id` at the positions that they mask."""
-    input_ids = np.stack([query.input_ids for query in queries])
+    lengths = np.array([len(query.input_ids) for query in queries], np.int64)
+    input_ids = np.zeros((len(queries), lengths.max()), np.int64)
+    for ids, query in zip(input_ids, queries, strict=True):
+        ids[: len(query.input_ids)] = query.input_ids
+        ids[list(query.also_masked)] = mask_id
     mask_positions = np.array([query.mask_positions for query in queries], np.int64)
     np.put_along_axis(input_ids, mask_positions, mask_id, axis=1)
-    for ids, query in zip(input_ids, queries, strict=True):
-        ids[list(query.also_masked)] = mask_id
     target_ids = np.array([query.target_ids for query in queries], np.int64)[:, :, np.newaxis]
-    return graph_inputs(input_ids, mask_positions, target_ids, top_k)
+    inputs = graph_inputs(input_ids, mask_positions, target_ids, top_k)
+    return inputs if lengths.min() == lengths.max() else inputs | {"lengths": lengths}

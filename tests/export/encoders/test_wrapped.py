@@ -111,6 +111,8 @@ def test_a_graph_of_one_batch_size_only_is_refused(tmp_path: Path) -> None:
 class Answering:
     """A graph whose answers are the model's own, but for texts of `strange_length`."""
 
+    length_group = 1
+
     def __init__(self, model: Any, strange_length: int = 0) -> None:
         self.model, self.strange_length = model, strange_length
         self.lengths: set[int] = set()

@@ -26,6 +26,8 @@ SOUND: Outputs = {
 class Answering:
     """A graph that answers the same to everything."""
 
+    length_group = 1
+
     def __init__(self, answer: Outputs) -> None:
         self.answer = answer
 

@@ -30,6 +30,8 @@ Arrays = dict[str, npt.NDArray[np.int64]]
 class RecordingGraph:
     """Keeps its inputs, and answers each row with its first id, which the tests make the query's number."""
 
+    length_group = 1
+
     def __init__(self) -> None:
         self.calls: list[Arrays] = []
         self.lock = Lock()
@@ -171,6 +173,8 @@ def test_no_queries_no_answers() -> None:
 
 def test_an_error_in_a_batch_reaches_the_caller() -> None:
     class FailingGraph:
+        length_group = 1
+
         def run(self, outputs: list[str], inputs: Arrays) -> dict[str, npt.NDArray[np.generic]]:
             raise MemoryError("too much")
 
