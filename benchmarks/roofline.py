@@ -27,6 +27,7 @@ from timing import median_seconds, seconds_of
 from maskedge import Predictor
 from maskedge.arrays import Int64Array
 from maskedge.bundle.engine import EngineName, Graph, Outputs
+from maskedge.bundle.padding import Padding
 from maskedge_export import inspect_graph
 
 ROOT = Path(__file__).parents[1]
@@ -149,9 +150,9 @@ class TimedGraph:
     seconds: float = 0.0
 
     @property
-    def length_group(self) -> int:
+    def padding(self) -> Padding:
         """That of the graph."""
-        return self.graph.length_group
+        return self.graph.padding
 
     def run(self, outputs: list[str], inputs: dict[str, Int64Array]) -> Outputs:
         """The outputs of these names, by name."""

@@ -21,6 +21,7 @@ from tokenizers import Tokenizer
 
 from maskedge import Predictor
 from maskedge.bundle.engine import Graph, OnnxGraph, graph_inputs, session_options
+from maskedge.bundle.padding import UNPADDED
 
 ROOT = Path(__file__).parents[2]
 TINY = ROOT / "tests" / "tiny_bundle"
@@ -58,7 +59,7 @@ class CountingGraph:
 
     graph: Graph
     tokens: list[int] = field(default_factory=list)
-    length_group = 1
+    padding = UNPADDED
 
     def run(self, outputs: list[str], inputs: dict[str, Any]) -> Any:
         self.tokens.append(inputs["input_ids"].size)

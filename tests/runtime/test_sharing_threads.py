@@ -11,6 +11,7 @@ import pytest
 
 from maskedge import Predictor
 from maskedge.bundle.engine import Graph
+from maskedge.bundle.padding import UNPADDED
 
 DrawTexts = Callable[..., list[str]]
 
@@ -18,7 +19,7 @@ DrawTexts = Callable[..., list[str]]
 class CountingGraph:
     """Notes how many of its runs there are at once; each waits for company that the pool should not give it."""
 
-    length_group = 1
+    padding = UNPADDED
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
@@ -42,7 +43,7 @@ class CountingGraph:
 class NotingGraph:
     """Notes the names of the threads that it runs in."""
 
-    length_group = 1
+    padding = UNPADDED
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph

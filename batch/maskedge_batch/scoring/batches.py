@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from maskedge import Predictor
 from maskedge.bundle.engine import Graph, Int64Array, Outputs
+from maskedge.bundle.padding import Padding
 from maskedge_batch.scoring.columns import Columns
 from maskedge_batch.scoring.in_order import in_order
 from maskedge_batch.scoring.options import ScoringOptions
@@ -104,9 +105,9 @@ class _WorkingGraph:
         self._abandoned = abandoned
 
     @property
-    def length_group(self) -> int:
+    def padding(self) -> Padding:
         """That of the graph."""
-        return self._graph.length_group
+        return self._graph.padding
 
     def run(self, outputs: list[str], inputs: dict[str, Int64Array]) -> Outputs:
         """The outputs of these names, by name."""

@@ -19,7 +19,7 @@ class CheckedGraph:
 
     def __init__(self, graph: Graph, path: Path, vocab_size: int) -> None:
         self.graph = graph
-        self.length_group = graph.length_group
+        self.padding = graph.padding
         self._path = path
         self._vocab_size = vocab_size
 

@@ -13,6 +13,7 @@ import onnxruntime
 
 from maskedge.arrays import Int64Array
 from maskedge.bundle.forking import Reopened
+from maskedge.bundle.padding import UNPADDED, Padding
 from maskedge.errors import EngineError
 
 __all__ = [
@@ -49,9 +50,8 @@ class Graph(Protocol):
     """A scoring graph; inputs and outputs as `maskedge.bundle.format.GRAPH_INPUTS` and `GRAPH_OUTPUTS` say."""
 
     @property
-    def length_group(self) -> int:
-        """Rows may be padded to the longest of those whose lengths, divided by this, have the same quotient: they keep
-        their bits. With 1 all rows of a batch are of one length."""
+    def padding(self) -> Padding:
+        """How a batch may be padded with no change of a bit."""
         ...
 
     def run(self, outputs: list[str], inputs: dict[str, Int64Array]) -> Outputs:
@@ -99,7 +99,7 @@ class OnnxGraph:
     Raises EngineError where onnxruntime cannot read the graph, or fails as it runs it.
     """
 
-    length_group = 1
+    padding = UNPADDED
     """The graphs that are exported do not know of padding."""
 
     def __init__(self, path: Path, options: onnxruntime.SessionOptions | None = None, threads: int = 1) -> None:
@@ -147,11 +147,11 @@ class WatchedGraph:
         self._before_batch = before_batch
 
     @property
-    def length_group(self) -> int:
+    def padding(self) -> Padding:
         """That of the graph."""
-        return self._graph.length_group
+        return self._graph.padding
 
     def run(self, outputs: list[str], inputs: dict[str, Int64Array]) -> Outputs:
         """The outputs of these names, by name. What the function raises is raised, and the batch does not run."""
-        self._before_batch(int(inputs["lengths"].sum()) if "lengths" in inputs else inputs["input_ids"].size)
+        self._before_batch(inputs["input_ids"].size)
         return self._graph.run(outputs, inputs)

@@ -11,6 +11,7 @@ from maskedge.bundle.cpu import CpuFeatures, cpu_features
 from maskedge.bundle.engine import BeforeBatch, EngineChoice, EngineName, Graph, OnnxGraph, WatchedGraph
 from maskedge.bundle.format import Bundle
 from maskedge.bundle.golden_vectors import padding_is_exact, replay
+from maskedge.bundle.padding import UNPADDED
 from maskedge.errors import EngineError
 
 __all__ = ["EXACT", "choose_engine", "load_graph", "open_attention_graph", "open_graph", "preferred"]
@@ -72,8 +73,12 @@ def open_attention_graph(bundle: Bundle, precision: str, engine: EngineName, thr
     return load_graph(bundle.graph_file(bundle.attention_graph(precision)), engine, threads)
 
 
-def load_graph(path: Path, engine: EngineName, threads: int, threads_per_batch: int = 1) -> Graph:
+def load_graph(
+    path: Path, engine: EngineName, threads: int, threads_per_batch: int = 1, max_length: int | None = None
+) -> Graph:
     """The graph of a file in an engine, which runs so many calls at once, each on so many threads.
+
+    Where `max_length` is given, texts may be padded up to so many tokens.
 
     Raises EngineError where the engine is not installed or cannot read the graph.
     """
@@ -83,7 +88,7 @@ def load_graph(path: Path, engine: EngineName, threads: int, threads_per_batch: 
         from maskedge.bundle.openvino_graph import OpenVinoGraph
     except ImportError as error:
         raise EngineError(f"the engine openvino cannot be used ({error}): pip install 'maskedge[openvino]'") from error
-    return OpenVinoGraph(path, threads, threads_per_batch)
+    return OpenVinoGraph(path, threads, threads_per_batch, max_length)
 
 
 def preferred(precision: str, cpu: CpuFeatures, size: int) -> EngineName:
@@ -117,7 +122,9 @@ def _opened(
     path = bundle.graph_file(bundle.graph(precision)[1])
 
     def opened(name: EngineName) -> CheckedGraph:
-        return CheckedGraph(load_graph(path, name, threads, threads_per_batch), path, bundle.manifest.vocab_size)
+        manifest = bundle.manifest
+        graph = load_graph(path, name, threads, threads_per_batch, manifest.max_length)
+        return CheckedGraph(graph, path, manifest.vocab_size)
 
     if _first_choice(bundle, precision, engine) == "openvino":
         try:
@@ -141,5 +148,5 @@ def _proved_openvino(bundle: Bundle, precision: str, opened: Callable[[EngineNam
         what = f"the golden vectors of {bundle.manifest.name}'s {precision} graph"
         raise EngineError(f"OpenVINO {off}, from {what}; take the engine onnxruntime")
     if not padding_is_exact(graph, golden):
-        graph.length_group = 1
+        graph.padding = UNPADDED
     return graph

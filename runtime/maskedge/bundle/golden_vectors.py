@@ -100,7 +100,7 @@ def padding_is_exact(graph: Graph, golden: tuple[GoldenVector, ...]) -> bool:
     to the longest. False where no two are of one group."""
     groups: defaultdict[int, list[GoldenVector]] = defaultdict(list)
     for vector in golden:
-        groups[len(vector.input_ids) // graph.length_group].append(vector)
+        groups[len(vector.input_ids) // graph.padding.group].append(vector)
     sorted_groups = (sorted(group, key=lambda vector: len(vector.input_ids)) for group in groups.values())
     padded = [(group[0], len(group[-1].input_ids) - len(group[0].input_ids)) for group in sorted_groups]
     padded = [(vector, padding) for vector, padding in padded if padding]

@@ -15,6 +15,7 @@ import numpy as np
 
 from maskedge.arrays import Int64Array
 from maskedge.bundle.engine import Graph, Outputs, graph_inputs
+from maskedge.bundle.padding import Padding
 from maskedge.inference.workers import Workers
 
 __all__ = ["AnswerQueries", "Finish", "Query", "answer_each", "answer_queries", "stream_answers"]
@@ -103,10 +104,11 @@ def answer_each(
         workers: Run the batches.
     """
     budgets = _token_budget(queries, workers.threads), _mask_budget(top_k)
-    batches = _batches(queries, *budgets, graph.length_group)
+    batches = _batches(queries, *budgets, graph.padding)
 
     def run(batch: list[int]) -> list[Made]:
-        result = graph.run(outputs, _inputs([queries[index] for index in batch], mask_id, top_k))
+        inputs = _inputs([queries[index] for index in batch], mask_id, top_k, graph.padding)
+        result = graph.run(outputs, inputs)
         rows = ({name: values[row] for name, values in result.items()} for row in range(len(batch)))
         return [finish(number, row) for number, row in zip(batch, rows, strict=True)]
 
@@ -150,37 +152,41 @@ def _mask_budget(top_k: int) -> int:
     return min(MASKS_PER_BATCH, RANKED_PER_BATCH // max(1, top_k))
 
 
-def _batches(queries: Sequence[Query], token_budget: int, mask_budget: int, length_group: int) -> list[list[int]]:
+def _batches(queries: Sequence[Query], token_budget: int, mask_budget: int, padding: Padding) -> list[list[int]]:
     """Indices of the queries of each batch, the most tokens first so that the threads finish together."""
     lengths = [len(query.input_ids) for query in queries]
     groups: defaultdict[tuple[int, int], list[int]] = defaultdict(list)
     for index, length in enumerate(lengths):
-        groups[length // length_group, len(queries[index].mask_positions)].append(index)
+        groups[length // padding.group, len(queries[index].mask_positions)].append(index)
     batches: list[tuple[int, list[int]]] = []  # tokens, indices
     for (_, masks), group in sorted(groups.items(), reverse=True):
-        parts = _parts(group, lengths, token_budget, mask_budget // masks)
+        parts = _parts(group, lengths, token_budget, mask_budget // masks, padding)
         batches += ((lengths[part[0]] * len(part), part) for part in parts)
     return [indices for _, indices in sorted(batches, key=itemgetter(0), reverse=True)]
 
 
-def _parts(group: list[int], lengths: list[int], token_budget: int, most_rows: int) -> Iterator[list[int]]:
+def _parts(
+    group: list[int], lengths: list[int], token_budget: int, most_rows: int, padding: Padding
+) -> Iterator[list[int]]:
     """A group's indices, of the longest queries first, in batches."""
     group.sort(key=lengths.__getitem__, reverse=True)
     start = 0
     while start < len(group):
-        longest = lengths[group[start]]
-        rows = max(1, min(TOKENS_PER_BATCH // longest, -(-token_budget // longest), most_rows))
-        part = group[start : start + rows]
-        padding = np.cumsum([longest - lengths[index] for index in part])
-        part = part[: np.searchsorted(padding, PADDED_PER_BATCH, side="right")]
+        length = padding.length(lengths[group[start]])
+        most = padding.full_rows(max(1, min(TOKENS_PER_BATCH // length, most_rows)))
+        part = group[start : start + min(most, padding.rows(-(-token_budget // length)))]
+        padded = np.cumsum([length - lengths[index] for index in part])
+        part = part[: max(1, int(np.searchsorted(padded, PADDED_PER_BATCH, side="right")))]
         yield part
         start += len(part)
 
 
-def _inputs(queries: list[Query], mask_id: int, top_k: int) -> dict[str, Int64Array]:
-    """The graph's inputs for a batch: the queries stacked, with `mask_id` at the positions that they mask."""
+def _inputs(queries: list[Query], mask_id: int, top_k: int, padding: Padding) -> dict[str, Int64Array]:
+    """The graph's inputs for a batch: the queries stacked, with `mask_id` at the positions that they mask; then, where
+    the graph wants more rows, the last query again."""
+    queries = queries + queries[-1:] * (padding.rows(len(queries)) - len(queries))
     lengths = np.array([len(query.input_ids) for query in queries], np.int64)
-    input_ids = np.zeros((len(queries), lengths.max()), np.int64)
+    input_ids = np.zeros((len(queries), padding.length(int(lengths.max()))), np.int64)
     for ids, query in zip(input_ids, queries, strict=True):
         ids[: len(query.input_ids)] = query.input_ids
         ids[list(query.also_masked)] = mask_id
@@ -188,4 +194,4 @@ def _inputs(queries: list[Query], mask_id: int, top_k: int) -> dict[str, Int64Ar
     np.put_along_axis(input_ids, mask_positions, mask_id, axis=1)
     target_ids = np.array([query.target_ids for query in queries], np.int64)[:, :, np.newaxis]
     inputs = graph_inputs(input_ids, mask_positions, target_ids, top_k)
-    return inputs if lengths.min() == lengths.max() else inputs | {"lengths": lengths}
+    return inputs if lengths.min() == input_ids.shape[1] else inputs | {"lengths": lengths}

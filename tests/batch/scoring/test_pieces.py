@@ -12,6 +12,7 @@ import pytest
 
 from maskedge import Predictor
 from maskedge.bundle.engine import Graph
+from maskedge.bundle.padding import UNPADDED
 from maskedge_batch.scoring import batches
 from maskedge_batch.scoring.batches import score_batches
 from maskedge_batch.scoring.columns import Columns
@@ -100,7 +101,7 @@ def test_a_row_set_aside_costs_nothing(predictor: Predictor) -> None:
 class PausingGraph:
     """Waits before its second run until it is let go."""
 
-    length_group = 1
+    padding = UNPADDED
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph

@@ -18,9 +18,10 @@ from huggingface_hub import ModelCard
 from tiny_families import edit_weights, save_checkpoint
 
 from maskedge import Predictor
-from maskedge.bundle.cpu import features_of
+from maskedge.bundle.cpu import cpu_features, features_of
 from maskedge.bundle.engine import OnnxGraph, graph_inputs
 from maskedge.bundle.format import Bundle, file_sha256
+from maskedge.bundle.padding import UNPADDED, Padding
 from maskedge_export.bundles import export as bundling
 from maskedge_export.bundles.export import ExportOptions, export_bundle
 from maskedge_export.encoders.checkpoint import load_checkpoint
@@ -74,6 +75,17 @@ def test_predictions_are_those_of_the_transformers_pipeline(checkpoint: Path, fp
             assert actual["score"] == pytest.approx(expected["score"], abs=1e-4)
             assert (actual["token"], actual["token_str"]) == (expected["token"], expected["token_str"])
             assert actual["sequence"] == expected["sequence"]
+
+
+@pytest.mark.usefixtures("openvino")
+def test_in_openvino_a_family_s_texts_have_the_same_bits_alone_and_padded(
+    family: str, fp32_bundle: Path, max_length: int
+) -> None:
+    predictor = Predictor.load(fp32_bundle, engine="openvino")
+    padded = cpu_features().avx512_vnni and family != "modernbert"  # whose windows may hold nothing but padding
+    assert predictor.graph.padding == (Padding(16, 4, max_length) if padded else UNPADDED)
+    texts = [" ".join([*["the", "water"] * (number % 9), predictor.mask_token, "land"]) for number in range(40)]
+    assert predictor.fill(texts) == [predictor.fill([text])[0] for text in texts]
 
 
 def test_fp32_needs_no_calibration_text(fp32_bundle: Path) -> None:

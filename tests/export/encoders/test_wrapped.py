@@ -15,6 +15,7 @@ from tiny_families import GENERIC, MAX_LENGTH, NATIVE, REFUSED, make_model, save
 from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
 from maskedge import Predictor
+from maskedge.bundle.padding import UNPADDED
 from maskedge_export.bundles.export import ExportOptions, export_bundle
 from maskedge_export.encoders.checkpoint import load_checkpoint
 from maskedge_export.encoders.encoder import Encoder
@@ -111,7 +112,7 @@ def test_a_graph_of_one_batch_size_only_is_refused(tmp_path: Path) -> None:
 class Answering:
     """A graph whose answers are the model's own, but for texts of `strange_length`."""
 
-    length_group = 1
+    padding = UNPADDED
 
     def __init__(self, model: Any, strange_length: int = 0) -> None:
         self.model, self.strange_length = model, strange_length

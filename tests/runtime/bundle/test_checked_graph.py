@@ -10,6 +10,7 @@ from maskedge import EngineError, Predictor
 from maskedge.bundle.checked_graph import CheckedGraph
 from maskedge.bundle.engine import Int64Array, OnnxGraph, Outputs, graph_inputs
 from maskedge.bundle.format import GRAPH_OUTPUTS
+from maskedge.bundle.padding import UNPADDED
 
 OUTPUTS = list(GRAPH_OUTPUTS)
 INPUTS = graph_inputs([[2, 4, 4, 3], [2, 4, 4, 3]], [[1, 2], [1, 2]], np.ones((2, 2, 1)), top_k=3)
@@ -26,7 +27,7 @@ SOUND: Outputs = {
 class Answering:
     """A graph that answers the same to everything."""
 
-    length_group = 1
+    padding = UNPADDED
 
     def __init__(self, answer: Outputs) -> None:
         self.answer = answer

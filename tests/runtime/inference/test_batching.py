@@ -10,8 +10,10 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from maskedge.bundle.padding import UNPADDED, Padding
 from maskedge.inference.batching import (
     MASKS_PER_BATCH,
+    PADDED_PER_BATCH,
     RANKED_PER_BATCH,
     READ_AHEAD_TOKENS,
     TOKENS_PER_BATCH,
@@ -30,9 +32,8 @@ Arrays = dict[str, npt.NDArray[np.int64]]
 class RecordingGraph:
     """Keeps its inputs, and answers each row with its first id, which the tests make the query's number."""
 
-    length_group = 1
-
-    def __init__(self) -> None:
+    def __init__(self, padding: Padding = UNPADDED) -> None:
+        self.padding = padding
         self.calls: list[Arrays] = []
         self.lock = Lock()
 
@@ -54,8 +55,8 @@ def _draw_query(chance: random.Random, number: int) -> Query:
     return Query(ids, masks, tuple(chance.randrange(50) for _ in masks))
 
 
-def ask(queries: list[Query], threads: int = 2) -> tuple[list[int], list[Arrays]]:
-    graph = RecordingGraph()
+def ask(queries: list[Query], threads: int = 2, padding: Padding = UNPADDED) -> tuple[list[int], list[Arrays]]:
+    graph = RecordingGraph(padding)
     answers = answer_queries(graph, queries, mask_id=MASK_ID, outputs=["number"], top_k=3, workers=Workers(threads))
     return [int(row["number"].item()) for row in answers], graph.calls
 
@@ -173,7 +174,7 @@ def test_no_queries_no_answers() -> None:
 
 def test_an_error_in_a_batch_reaches_the_caller() -> None:
     class FailingGraph:
-        length_group = 1
+        padding = UNPADDED
 
         def run(self, outputs: list[str], inputs: Arrays) -> dict[str, npt.NDArray[np.generic]]:
             raise MemoryError("too much")
@@ -182,6 +183,64 @@ def test_an_error_in_a_batch_reaches_the_caller() -> None:
         answer_queries(
             FailingGraph(), draw_queries(3, 50), mask_id=MASK_ID, outputs=["number"], top_k=0, workers=Workers(2)
         )
+
+
+# Graphs that may be padded
+
+PADDED = Padding(group=16, step=4, max_length=64)
+
+
+def draw_lengths(seed: int, count: int) -> list[Query]:
+    """Queries of one or two masks and of any length up to the longest."""
+    chance = random.Random(seed)
+    lengths = [min(64, 3 + int(chance.expovariate(1 / 25))) for _ in range(count)]
+    return [
+        Query(np.array([1000 + number, *range(1, length)]), tuple(range(1, chance.choice([2, 2, 3]))), (0,) * 2)
+        for number, length in enumerate(lengths)
+    ]
+
+
+@pytest.mark.parametrize("threads", [1, 2, 4])
+@pytest.mark.parametrize("count", [1, 2, 9, 600])
+def test_queries_that_share_a_padded_batch_are_answered_in_their_places(count: int, threads: int) -> None:
+    numbers, _ = ask(draw_lengths(0, count), threads, PADDED)
+    assert numbers == [1000 + number for number in range(count)]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_padded_row_is_its_query_and_lengths_say_how_much_of_it(seed: int) -> None:
+    queries = draw_lengths(seed, 300)
+    _, calls = ask(queries, padding=PADDED)
+    for call in calls:
+        longest = call["input_ids"].shape[1]
+        lengths = call.get("lengths", np.full(len(call["input_ids"]), longest))
+        assert {length // 16 for length in lengths.tolist()} == {longest // 16}
+        for ids, own, masks in zip(call["input_ids"], lengths, call["mask_positions"], strict=True):
+            query = queries[ids[0] - 1000]
+            assert own == len(query.input_ids)
+            assert tuple(masks.tolist()) == query.mask_positions
+            expected = [MASK_ID if at in query.mask_positions else at for at in range(1, own)]
+            assert ids[1:].tolist() == expected + [0] * (longest - own)
+
+
+@pytest.mark.parametrize("count", [60, 600, 6000])
+def test_padding_makes_fewer_batches_of_fewer_shapes_for_few_tokens(count: int) -> None:
+    queries = draw_lengths(7, count)
+    (_, plain), (_, padded) = (ask(queries, padding=padding) for padding in (UNPADDED, PADDED))
+    shapes, fewer = ({call["input_ids"].shape for call in calls} for calls in (plain, padded))
+    tokens, more = (sum(call["input_ids"].size for call in calls) for calls in (plain, padded))
+    assert len(fewer) < len(shapes) / 2
+    assert len(padded) < len(plain)
+    assert tokens < more < 1.1 * tokens + 10 * PADDED_PER_BATCH  # of the last batch of each of ten groups
+    assert max(call["input_ids"].size for call in padded) <= TOKENS_PER_BATCH
+
+
+def test_a_batch_is_not_padded_more_than_another_batch_would_cost() -> None:
+    long, short = (np.arange(1000, 1000 + length) for length in (31, 17))
+    queries = [Query(ids, (1,), (0,)) for ids in [long, *[short] * 90]]
+    _, calls = ask(queries, threads=1, padding=PADDED)
+    mixed = next(call for call in calls if 31 in call.get("lengths", ()))
+    assert (mixed["lengths"] == 17).sum() == PADDED_PER_BATCH // (31 - 17)
 
 
 # What is made of answers while others come

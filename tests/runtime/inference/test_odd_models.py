@@ -43,7 +43,8 @@ def opened(bundle: Path, engine: EngineName) -> Predictor:
     """Without the proof by golden vectors, which such a model does not give again."""
     predictor = Predictor.load(bundle, threads=2, engine="onnxruntime")
     _, entry = predictor.bundle.graph(predictor.precision)
-    return replace(predictor, graph=load_graph(predictor.bundle.graph_file(entry), engine, 2))
+    graph = load_graph(predictor.bundle.graph_file(entry), engine, 2, max_length=predictor.bundle.manifest.max_length)
+    return replace(predictor, graph=graph)
 
 
 def refused(ask: Callable[[Predictor, str], Any], model: Predictor, text: str) -> TextError:

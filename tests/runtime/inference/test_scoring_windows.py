@@ -13,6 +13,7 @@ import pytest
 from tokenizers import Tokenizer
 
 from maskedge import Predictor
+from maskedge.bundle.padding import UNPADDED
 from maskedge.inference.scoring import Method
 
 Ask = Callable[..., dict[str, Any]]
@@ -109,7 +110,7 @@ def test_long_and_short_texts_are_scored_as_alone(bundle: Path, method: Method) 
 class NoModel:
     """Answers at once, so that memory can be measured over very many copies."""
 
-    length_group = 1
+    padding = UNPADDED
 
     def run(self, outputs: list[str], inputs: dict[str, npt.NDArray[np.int64]]) -> dict[str, npt.NDArray[np.generic]]:
         return {name: np.zeros(inputs["target_ids"].shape, np.float32) for name in outputs}

@@ -1,0 +1,40 @@
+"""Which texts a graph lets share a batch, and the shapes that its batches have."""
+
+from dataclasses import dataclass
+
+__all__ = ["UNPADDED", "Padding"]
+
+ROW_BITS = 3
+"""Leading bits in which numbers of rows differ: 4, 5, 6, 7, 8, 10, 12, 14, 16, 20."""
+
+
+@dataclass(frozen=True, slots=True)
+class Padding:
+    """Texts of one group of lengths have the same bits when they are padded and share a batch. An engine that prepares
+    itself for every shape anew is given few shapes: both lengths and rows are rounded up."""
+
+    group: int = 1
+    """Lengths are of one group where the quotients by this are equal."""
+    step: int = 1
+    """A part of the group: a batch's length is rounded up to the last of so many lengths."""
+    max_length: int = 1 << 62
+    """The longest text that the model reads."""
+
+    def length(self, longest: int) -> int:
+        """Tokens of each row of a batch whose longest text has so many."""
+        return max(longest, min(longest // self.step * self.step + self.step - 1, self.max_length))
+
+    def rows(self, count: int) -> int:
+        """Rows of a batch of so many texts."""
+        return count if self.step == 1 else -(-count // self._row_step(count)) * self._row_step(count)
+
+    def full_rows(self, most: int) -> int:
+        """Rows of the largest batch that has no more than `most`."""
+        return most if self.step == 1 else most // self._row_step(most) * self._row_step(most)
+
+    def _row_step(self, count: int) -> int:
+        return 1 << max(0, count.bit_length() - ROW_BITS)
+
+
+UNPADDED = Padding()
+"""Each text has a batch's length, and each row is a text."""
