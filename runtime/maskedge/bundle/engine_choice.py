@@ -94,9 +94,9 @@ def load_graph(
 def preferred(precision: str, cpu: CpuFeatures, size: int) -> EngineName:
     """The faster engine for a graph of a precision and so many bytes on a CPU, as far as that was measured.
 
-    On an Intel CPU with AMX a BERT-base of 8-bit integers (111 MB) reads 1.5 times as many tokens a second in OpenVINO,
-    in full batches. The bundled model (23 MB) is no faster there when lengths are mixed (docs/results/engines.json),
-    and takes four times as long to its first answer. On a CPU of AMD without AMX OpenVINO gains little or nothing.
+    On an Intel CPU with AMX a BERT-base of 8-bit integers (111 MB) is faster in OpenVINO, which takes more memory
+    (docs/results/side_by_side_amx.json). The bundled model (23 MB) is no faster there (docs/results/engines.json), and
+    takes four times as long to its first answer. On a CPU of AMD without AMX OpenVINO gains little or nothing.
     Nothing was measured on ARM, nor of other precisions.
     """
     return "openvino" if precision in INTEGER and cpu.amx_int8 and size >= LARGE else "onnxruntime"
