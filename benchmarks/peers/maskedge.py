@@ -58,11 +58,11 @@ def variants(model: Model) -> Variants:
     from maskedge import Predictor
 
     graph, bundle = next(iter(graphs(model).items()))
-    engine = Predictor.load(bundle, precision=graph).engine
+    engines = [Predictor.load(bundle, precision=graph, threads_per_batch=share).engine for share in (1, 2)]
     return {
         name: workloads(offer)
         for name, offer in offers(model).items()
-        if not (offer.called or offer.shared) or (offer.graph, offer.engine) == (graph, engine)
+        if not (offer.called or offer.shared) or (offer.graph, offer.engine) == (graph, engines[offer.shared])
     }
 
 

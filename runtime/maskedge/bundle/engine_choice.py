@@ -58,7 +58,7 @@ def open_graph(
 
 def choose_engine(bundle: Bundle, precision: str, engine: EngineChoice) -> EngineName:
     """The engine that `open_graph` finds, and raises as that does. onnxruntime does not load the graph for it."""
-    if _first_choice(bundle, precision, engine) == "onnxruntime":
+    if _first_choice(bundle, precision, engine, threads_per_batch=1) == "onnxruntime":
         return "onnxruntime"
     return open_graph(bundle, precision, engine, threads=1)[1]
 
@@ -91,24 +91,28 @@ def load_graph(
     return OpenVinoGraph(path, threads, threads_per_batch, max_length)
 
 
-def preferred(precision: str, cpu: CpuFeatures, size: int) -> EngineName:
+def preferred(precision: str, cpu: CpuFeatures, size: int, threads_per_batch: int = 1) -> EngineName:
     """The faster engine for a graph of a precision and so many bytes on a CPU, as far as that was measured.
 
     On an Intel CPU with AMX a BERT-base of 8-bit integers (111 MB) is faster in OpenVINO, which takes more memory
     (docs/results/side_by_side_amx.json). The bundled model (23 MB) is no faster there (docs/results/engines.json), and
-    takes four times as long to its first answer. On a CPU of AMD without AMX OpenVINO gains little or nothing.
-    Nothing was measured on ARM, nor of other precisions.
+    takes four times as long to its first answer. One text alone is answered sooner in onnxruntime, and who has threads
+    share a batch wants that. On a CPU of AMD without AMX OpenVINO gains little or nothing. Nothing was measured on ARM,
+    nor of other precisions.
     """
-    return "openvino" if precision in INTEGER and cpu.amx_int8 and size >= LARGE else "onnxruntime"
+    faster = precision in INTEGER and cpu.amx_int8 and size >= LARGE and threads_per_batch == 1
+    return "openvino" if faster else "onnxruntime"
 
 
-def _first_choice(bundle: Bundle, precision: str, engine: EngineChoice) -> EngineName:
+def _first_choice(bundle: Bundle, precision: str, engine: EngineChoice, threads_per_batch: int) -> EngineName:
     if engine not in get_args(EngineChoice):
         raise ValueError(f"there is no engine {engine!r}; there are: {', '.join(get_args(EngineChoice))}")
     if engine != "auto":
         return engine
     provable = bundle.manifest.graphs[precision].golden and find_spec("openvino") is not None
-    return preferred(precision, cpu_features(), _size(bundle, precision)) if provable else "onnxruntime"
+    if not provable:
+        return "onnxruntime"
+    return preferred(precision, cpu_features(), _size(bundle, precision), threads_per_batch)
 
 
 def _size(bundle: Bundle, precision: str) -> int:
@@ -126,7 +130,7 @@ def _opened(
         graph = load_graph(path, name, threads, threads_per_batch, manifest.max_length)
         return CheckedGraph(graph, path, manifest.vocab_size)
 
-    if _first_choice(bundle, precision, engine) == "openvino":
+    if _first_choice(bundle, precision, engine, threads_per_batch) == "openvino":
         try:
             return _proved_openvino(bundle, precision, opened), "openvino"
         except EngineError as error:

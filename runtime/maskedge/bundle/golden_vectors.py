@@ -99,21 +99,21 @@ def padding_is_exact(graph: Graph, golden: tuple[GoldenVector, ...]) -> bool:
     """Whether texts that the graph may pad keep their bits: in each group of lengths the shortest golden vector, padded
     to the longest. False where no two are of one group."""
     groups: defaultdict[int, list[GoldenVector]] = defaultdict(list)
-    for vector in golden:
+    for vector in sorted(golden, key=lambda vector: len(vector.input_ids)):
         groups[len(vector.input_ids) // graph.padding.group].append(vector)
-    sorted_groups = (sorted(group, key=lambda vector: len(vector.input_ids)) for group in groups.values())
-    padded = [(group[0], len(group[-1].input_ids) - len(group[0].input_ids)) for group in sorted_groups]
-    padded = [(vector, padding) for vector, padding in padded if padding]
+    ends = [(group[0], len(group[-1].input_ids)) for group in groups.values()]
+    padded = [(shortest, length) for shortest, length in ends if length > len(shortest.input_ids)]
     return bool(padded) and all(_is_exact(graph, *each) for each in padded)
 
 
-def _is_exact(graph: Graph, vector: GoldenVector, padding: int) -> bool:
-    """Whether a vector has the same bits with so many tokens of padding."""
+def _is_exact(graph: Graph, vector: GoldenVector, length: int) -> bool:
+    """Whether a vector has the same bits when it is padded to so many tokens."""
     names = ["top_logprobs", "entropy"]
     masks = ([vector.mask_positions], [[[0]] * len(vector.mask_positions)])
     alone = graph.run(names, graph_inputs([vector.input_ids], *masks, top_k=5))
-    inputs = graph_inputs([[*vector.input_ids, *[0] * padding]], *masks, top_k=5)
-    padded = graph.run(names, inputs | {"lengths": np.array([len(vector.input_ids)])})
+    own = len(vector.input_ids)
+    inputs = graph_inputs([[*vector.input_ids, *[0] * (length - own)]], *masks, top_k=5)
+    padded = graph.run(names, inputs | {"lengths": np.array([own])})
     return all(np.array_equal(alone[name], padded[name], equal_nan=True) for name in names)
 
 

@@ -21,7 +21,10 @@ class Padding:
     """The longest text that the model reads."""
 
     def length(self, longest: int) -> int:
-        """Tokens of each row of a batch whose longest text has so many."""
+        """Tokens of each row of a batch whose longest text has so many. The first length of a group stays: it fills
+        registers, and is the fastest for its tokens."""
+        if longest % self.group == 0:
+            return longest
         return max(longest, min(longest // self.step * self.step + self.step - 1, self.max_length))
 
     def rows(self, count: int) -> int:

@@ -46,6 +46,7 @@ def shift_golden_vectors(bundle: Path, by: float) -> Path:
 def test_openvino_is_preferred_where_it_was_measured_to_be_faster(precision: str, cpu: CpuFeatures, size: int) -> None:
     faster = cpu is SAPPHIRE_RAPIDS and precision in ("int8", "int8-avx2") and size == BERT_BASE
     assert preferred(precision, cpu, size) == ("openvino" if faster else "onnxruntime")
+    assert preferred(precision, cpu, size, threads_per_batch=2) == "onnxruntime"
 
 
 @pytest.mark.usefixtures("openvino")
@@ -62,6 +63,11 @@ def test_auto_takes_the_preferred_engine(bundle: Path, precision: str, chosen: E
     assert isinstance(predictor.graph, CheckedGraph)
     assert isinstance(predictor.graph.graph, OnnxGraph) is (chosen == "onnxruntime")
     assert choose_engine(Bundle.open(bundle), precision, "auto") == chosen
+
+
+@pytest.mark.usefixtures("amx")
+def test_auto_takes_onnxruntime_where_threads_share_one_text(bundle: Path) -> None:
+    assert Predictor.load(bundle, precision="int8", threads=1, threads_per_batch=2).engine == "onnxruntime"
 
 
 @pytest.mark.usefixtures("amx")

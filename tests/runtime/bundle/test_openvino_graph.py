@@ -143,7 +143,7 @@ KERNELS = """
 from maskedge.bundle.format import DEFAULT_BUNDLE
 from maskedge.bundle.openvino_graph import _Compiled
 
-model = _Compiled(DEFAULT_BUNDLE / "onnx" / "int8-avx2.onnx", threads=1, threads_per_batch=1)._model
+model = _Compiled(DEFAULT_BUNDLE / "onnx" / "int8-avx2.onnx", threads=1, threads_per_batch=1, padded=True)._model
 kernels = [{name: value.astype(str) for name, value in op.get_rt_info().items()}
            for op in model.get_runtime_model().get_ops()]
 print({each["runtimePrecision"] for each in kernels if each["layerType"] == "FullyConnected"})

@@ -29,6 +29,8 @@ def test_a_batch_is_as_long_as_its_longest_text_or_longer_and_of_the_same_group(
     assert length <= padded <= min(50, length + 3)
     assert padded // 16 == length // 16
     assert IN_GROUPS.length(padded) == padded
+    assert padded % 16 in (0, 2, 3, 7, 11, 15)  # 2: no text has more than 50 tokens
+    assert (padded % 16 == 0) is (length % 16 == 0)
 
 
 @pytest.mark.parametrize("count", range(1, 300))
