@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 __all__ = ["UNPADDED", "Padding"]
 
-ROW_BITS = 3
-"""Leading bits in which numbers of rows differ: 4, 5, 6, 7, 8, 10, 12, 14, 16, 20."""
+ROW_BITS = 4
+"""Leading bits in which numbers of rows differ: 8, 9, 10, 11, 12, 13, 14, 15, 16, 18, 20, 22."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from maskedge import Predictor
-from maskedge.bundle import openvino_graph as openvino_graph_module
 from maskedge.bundle.cpu import cpu_features, features_of
 from maskedge.bundle.engine import Graph, graph_inputs
 from maskedge.bundle.engine_choice import load_graph
@@ -17,7 +16,7 @@ from maskedge.bundle.golden_vectors import padding_is_exact
 from maskedge.bundle.padding import UNPADDED, Padding
 
 OUTPUTS = ["top_logprobs", "top_ids", "entropy", "target_logprobs", "target_ranks"]
-IN_GROUPS = Padding(group=16, step=4, max_length=50)
+IN_GROUPS = Padding(group=16, step=2, max_length=50)
 
 
 # Shapes
@@ -26,23 +25,23 @@ IN_GROUPS = Padding(group=16, step=4, max_length=50)
 @pytest.mark.parametrize("length", range(1, 51))
 def test_a_batch_is_as_long_as_its_longest_text_or_longer_and_of_the_same_group(length: int) -> None:
     padded = IN_GROUPS.length(length)
-    assert length <= padded <= min(50, length + 3)
+    assert length <= padded <= min(50, length + 1)
     assert padded // 16 == length // 16
     assert IN_GROUPS.length(padded) == padded
-    assert padded % 16 in (0, 2, 3, 7, 11, 15)  # 2: no text has more than 50 tokens
+    assert padded % 2 == 1 or padded in (16, 32, 48, 50)
     assert (padded % 16 == 0) is (length % 16 == 0)
 
 
 @pytest.mark.parametrize("count", range(1, 300))
 def test_rows_are_rounded_to_few_numbers(count: int) -> None:
-    assert count <= IN_GROUPS.rows(count) < count * 1.25
-    assert count / 1.25 < IN_GROUPS.full_rows(count) <= count
+    assert count <= IN_GROUPS.rows(count) < count * 1.125
+    assert count / 1.125 < IN_GROUPS.full_rows(count) <= count
     for rounded in (IN_GROUPS.rows(count), IN_GROUPS.full_rows(count)):
         assert IN_GROUPS.rows(rounded) == IN_GROUPS.full_rows(rounded) == rounded
 
 
-def test_of_three_hundred_numbers_of_rows_some_thirty_are_left() -> None:
-    assert len({IN_GROUPS.rows(count) for count in range(1, 301)}) == 29
+def test_of_three_hundred_numbers_of_rows_fifty_are_left() -> None:
+    assert len({IN_GROUPS.rows(count) for count in range(1, 301)}) == 50
 
 
 @pytest.mark.parametrize("number", [1, 2, 7, 33, 500])
@@ -83,8 +82,9 @@ def rows(outputs: dict[str, Any]) -> list[list[bytes]]:
 @pytest.mark.usefixtures("openvino")
 def test_it_pads_where_it_was_measured_to_be_exact(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = bundle / "onnx" / "fp32.onnx"
-    for flags, padding in ((["avx2"], UNPADDED), (["avx2", "avx512_vnni"], Padding(16, 4, 64))):
-        monkeypatch.setattr(openvino_graph_module, "cpu_features", lambda flags=flags: features_of("x86_64", flags))
+    for flags, padding in ((["avx2"], UNPADDED), (["avx2", "avx512_vnni"], Padding(16, 2, 64))):
+        cpu = features_of("x86_64", flags)
+        monkeypatch.setattr("maskedge.bundle.openvino_graph.cpu_features", lambda cpu=cpu: cpu)
         assert load_graph(file, "openvino", threads=1, max_length=64).padding == padding
     assert load_graph(file, "openvino", threads=1).padding == UNPADDED
     assert load_graph(file, "onnxruntime", threads=1, max_length=64).padding == UNPADDED
@@ -98,7 +98,7 @@ class Answering:
     """A graph that answers with a text's first ids, and with something else where more tokens than this are added."""
 
     exact_up_to: int
-    padding = Padding(16, 4, 64)
+    padding = Padding(16, 2, 64)
 
     def run(self, outputs: list[str], inputs: dict[str, Any]) -> Any:
         ids, lengths = inputs["input_ids"], inputs.get("lengths", [inputs["input_ids"].shape[1]])
@@ -131,7 +131,7 @@ def proved(bundle: Path, openvino: None) -> Predictor:
 def test_a_predictor_pads_after_the_proof_alone(
     proved: Predictor, bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    expected = Padding(16, 4, Bundle.open(bundle).manifest.max_length) if cpu_features().avx512_vnni else UNPADDED
+    expected = Padding(16, 2, Bundle.open(bundle).manifest.max_length) if cpu_features().avx512_vnni else UNPADDED
     assert proved.graph.padding == expected
     monkeypatch.setattr("maskedge.bundle.engine_choice.padding_is_exact", lambda graph, golden: False)
     assert Predictor.load(bundle, precision="fp32", engine="openvino").graph.padding == UNPADDED
