@@ -32,7 +32,7 @@ RANKED_PER_BATCH = 1 << 21
 """Tokens that are ranked and returned for a batch's masks, 12 bytes each: a call with targets ranks the vocabulary."""
 
 PADDED_PER_BATCH = 128
-"""Most tokens of padding in a batch, which take about as long as one batch more: each reads all weights from memory."""
+"""Most tokens of padding in a batch: so many take about as long as what a batch costs beside its tokens."""
 
 READ_AHEAD_TOKENS = 64 * TOKENS_PER_BATCH
 """Tokens of queries that are read ahead for each thread: so many batches that waiting for the last costs little."""
