@@ -4,9 +4,6 @@ from dataclasses import dataclass
 
 __all__ = ["UNPADDED", "Padding"]
 
-ROW_BITS = 4
-"""Leading bits in which numbers of rows differ: 8, 9, 10, 11, 12, 13, 14, 15, 16, 18, 20, 22."""
-
 
 @dataclass(frozen=True, slots=True)
 class Padding:
@@ -17,6 +14,8 @@ class Padding:
     """Lengths are of one group where the quotients by this are equal."""
     step: int = 1
     """A part of the group: a batch's length is rounded up to the last of so many lengths."""
+    row_bits: int = 64
+    """Leading bits in which numbers of rows differ; by 4: 8, 9, 10, 11, 12, 13, 14, 15, 16, 18, 20, 22."""
     max_length: int = 1 << 62
     """The longest text that the model reads."""
 
@@ -29,14 +28,14 @@ class Padding:
 
     def rows(self, count: int) -> int:
         """Rows of a batch of so many texts."""
-        return count if self.step == 1 else -(-count // self._row_step(count)) * self._row_step(count)
+        return -(-count // self._row_step(count)) * self._row_step(count)
 
     def full_rows(self, most: int) -> int:
         """Rows of the largest batch that has no more than `most`."""
-        return most if self.step == 1 else most // self._row_step(most) * self._row_step(most)
+        return most // self._row_step(most) * self._row_step(most)
 
     def _row_step(self, count: int) -> int:
-        return 1 << max(0, count.bit_length() - ROW_BITS)
+        return 1 << max(0, count.bit_length() - self.row_bits)
 
 
 UNPADDED = Padding()

@@ -83,7 +83,7 @@ def test_in_openvino_a_family_s_texts_have_the_same_bits_alone_and_padded(
 ) -> None:
     predictor = Predictor.load(fp32_bundle, engine="openvino")
     padded = cpu_features().avx512_vnni and family != "modernbert"  # whose windows may hold nothing but padding
-    assert predictor.graph.padding == (Padding(16, 2, max_length) if padded else UNPADDED)
+    assert predictor.graph.padding == (Padding(16, 2, 4, max_length) if padded else UNPADDED)
     texts = [" ".join([*["the", "water"] * (number % 9), predictor.mask_token, "land"]) for number in range(40)]
     assert predictor.fill(texts) == [predictor.fill([text])[0] for text in texts]
 

@@ -16,7 +16,7 @@ from maskedge.bundle.golden_vectors import padding_is_exact
 from maskedge.bundle.padding import UNPADDED, Padding
 
 OUTPUTS = ["top_logprobs", "top_ids", "entropy", "target_logprobs", "target_ranks"]
-IN_GROUPS = Padding(group=16, step=2, max_length=50)
+IN_GROUPS = Padding(group=16, step=2, row_bits=4, max_length=50)
 
 
 # Shapes
@@ -82,7 +82,7 @@ def rows(outputs: dict[str, Any]) -> list[list[bytes]]:
 @pytest.mark.usefixtures("openvino")
 def test_it_pads_where_it_was_measured_to_be_exact(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = bundle / "onnx" / "fp32.onnx"
-    for flags, padding in ((["avx2"], UNPADDED), (["avx2", "avx512_vnni"], Padding(16, 2, 64))):
+    for flags, padding in ((["avx2"], UNPADDED), (["avx2", "avx512_vnni"], Padding(16, 2, 4, 64))):
         cpu = features_of("x86_64", flags)
         monkeypatch.setattr("maskedge.bundle.openvino_graph.cpu_features", lambda cpu=cpu: cpu)
         assert load_graph(file, "openvino", threads=1, max_length=64).padding == padding
@@ -98,7 +98,7 @@ class Answering:
     """A graph that answers with a text's first ids, and with something else where more tokens than this are added."""
 
     exact_up_to: int
-    padding = Padding(16, 2, 64)
+    padding = Padding(16, 2, 4, 64)
 
     def run(self, outputs: list[str], inputs: dict[str, Any]) -> Any:
         ids, lengths = inputs["input_ids"], inputs.get("lengths", [inputs["input_ids"].shape[1]])
@@ -131,7 +131,7 @@ def proved(bundle: Path, openvino: None) -> Predictor:
 def test_a_predictor_pads_after_the_proof_alone(
     proved: Predictor, bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    expected = Padding(16, 2, Bundle.open(bundle).manifest.max_length) if cpu_features().avx512_vnni else UNPADDED
+    expected = Padding(16, 2, 4, Bundle.open(bundle).manifest.max_length) if cpu_features().avx512_vnni else UNPADDED
     assert proved.graph.padding == expected
     monkeypatch.setattr("maskedge.bundle.engine_choice.padding_is_exact", lambda graph, golden: False)
     assert Predictor.load(bundle, precision="fp32", engine="openvino").graph.padding == UNPADDED

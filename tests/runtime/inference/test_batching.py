@@ -187,7 +187,7 @@ def test_an_error_in_a_batch_reaches_the_caller() -> None:
 
 # Graphs that may be padded
 
-PADDED = Padding(group=16, step=2, max_length=64)
+PADDED = Padding(group=16, step=2, row_bits=4, max_length=64)
 
 
 def draw_lengths(seed: int, count: int) -> list[Query]:
