@@ -1,6 +1,7 @@
 """Log-probabilities of masked batches: by a PyTorch model, a bundle's graph, an Optimum graph, or kept on disk."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from maskedge.arrays import Float64Array, Int64Array
 from maskedge.bundle.engine import Graph, graph_inputs, session_options
+from maskedge_export.array_files import load_arrays, save_arrays
 from maskedge_export.encoders.checkpoint import Checkpoint
 from maskedge_export.errors import UnsupportedModelError, one_line
 from maskedge_export.evaluation.masked_tokens import MaskedBatch
@@ -93,13 +95,15 @@ def cached_logprobs(logprobs: Logprobs, batches: Iterable[MaskedBatch], director
     unasked = [batch for batch in batches if not _answer_file(directory, batch).exists()]
     for batch, answer in zip(unasked, logprobs(unasked), strict=True):
         single = answer.astype(np.float32)  # half the space, where no bit is lost
-        np.save(_answer_file(directory, batch), single if np.array_equal(single, answer) else answer)
-    return lambda batches: (np.asarray(np.load(_answer_file(directory, batch)), np.float64) for batch in batches)
+        kept = single if np.array_equal(single, answer) else answer
+        save_arrays({"logprobs": kept}, _answer_file(directory, batch))
+    files = partial(_answer_file, directory)
+    return lambda batches: (load_arrays(files(batch))["logprobs"].astype(np.float64) for batch in batches)
 
 
 def _answer_file(directory: Path, batch: MaskedBatch) -> Path:
     texts = np.concatenate([batch.input_ids, batch.mask_positions], axis=1)
-    return directory / f"{sha256(texts.tobytes() + str(texts.shape).encode()).hexdigest()}.npy"
+    return directory / f"{sha256(texts.tobytes() + str(texts.shape).encode()).hexdigest()}.safetensors"
 
 
 PADDING = 5

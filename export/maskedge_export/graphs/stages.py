@@ -12,12 +12,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory, mkdtemp
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 import onnxruntime
 
 from maskedge.bundle.engine import session_options
+from maskedge_export.array_files import load_arrays, save_arrays
 from maskedge_export.graphs.matmuls import weight_matmuls
 from maskedge_export.in_order import in_order
 
@@ -51,14 +51,12 @@ class KeptValues:
 
     def append(self, values: Values) -> None:
         """Keep the next batch's, of which there may be more than are wanted."""
-        file = self._directory / f"{len(self._files)}.npz"
-        np.savez(file, *(values[name] for name in self._names))
+        file = self._directory / f"{len(self._files)}.safetensors"
+        save_arrays({name: values[name] for name in self._names}, file)
         self._files.append(file)
 
     def __iter__(self) -> Iterator[Values]:
-        for file in self._files:
-            with np.load(file) as arrays:
-                yield {name: arrays[f"arr_{number}"] for number, name in enumerate(self._names)}
+        yield from map(load_arrays, self._files)
 
 
 def stages(model: ir.Model) -> list[Stage]:

@@ -9,6 +9,7 @@ import numpy as np
 import onnx_ir as ir
 
 from maskedge.arrays import Float32Array
+from maskedge_export.array_files import load_arrays, save_arrays
 from maskedge_export.evaluation.masked_tokens import MaskedBatch
 from maskedge_export.graphs.stages import KeptValues, Values, computed, part, stages
 from maskedge_export.memory import release_memory
@@ -86,12 +87,13 @@ class ActivationObserver:
     def hessian(self) -> Float32Array | None:
         """The sum of x x^T over all rows seen, [channels, channels]; None before the first."""
         self._add_waiting()
-        return np.load(self.stored_hessian) if isinstance(self.stored_hessian, Path) else self.stored_hessian
+        kept = self.stored_hessian
+        return load_arrays(kept)["hessian"] if isinstance(kept, Path) else kept
 
     def store_hessian(self, file: Path) -> None:
         """Keep the Hessian in a file: those of all activations may take more memory than the weights."""
         assert self.hessian is not None
-        np.save(file, self.hessian)
+        save_arrays({"hessian": self.hessian}, file)
         self.stored_hessian = file
 
     def add(self, values: Float32Array, rng: np.random.Generator) -> None:
@@ -147,7 +149,7 @@ def observe_activations(
                 observer.add(found[name], rng)
             handed_on.append(found)
         for name, observer in seen.items():
-            observer.store_hessian(directory / f"hessian{len(observers)}.npy")
+            observer.store_hessian(directory / f"hessian{len(observers)}.safetensors")
             observers[name] = observer
         values = handed_on
         release_memory()

@@ -119,6 +119,6 @@ def test_kept_values_are_read_in_their_order_and_go_with_their_owner(tmp_path: P
         assert [values["file"].tolist() for values in read] == [[0], [1], [2]]
         assert [values["odd / name"].shape for values in read] == [(1, 1), (2, 2), (3, 3)]
         assert set(read[0]) == {"odd / name", "file"}
-    assert len(list(tmp_path.rglob("*.npz"))) == 3
+    assert len(list(tmp_path.rglob("*.safetensors"))) == 3
     del kept
     assert list(tmp_path.iterdir()) == []
