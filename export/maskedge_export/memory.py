@@ -4,17 +4,19 @@ import ctypes
 import gc
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from maskedge_export.signals import deferred_signals
 
-__all__ = ["limit_heap", "release_memory"]
+__all__ = ["limit_heap", "release_memory", "settled_objects"]
 
 LARGE = 8 * 2**20
 """Bytes of a block that is large: less than a BERT-base's feed-forward weights in fp32."""
 
 WORTH_RELEASING = 32 * 2**20
-"""Bytes that the process has grown by: below, looking for circles among PyTorch's objects, 0.3 s, is not worth it."""
+"""Bytes that the process has grown by: below, looking for circles among all objects is not worth it."""
 
 TRIM_THRESHOLD, MMAP_THRESHOLD, ARENA_MAX = -1, -3, -8
 """glibc's numbers for what mallopt sets; see mallopt(3)."""
@@ -44,6 +46,18 @@ def release_memory() -> None:
         trim(0)
     if STATM.exists():
         _Resident.bytes = _resident_bytes()
+
+
+@contextmanager
+def settled_objects() -> Iterator[None]:
+    """While the block runs, circles are looked for among the objects that it makes alone: among PyTorch's and
+    transformers' half a million it took 0.5 s each time, in which no other thread can run Python."""
+    release_memory()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 def _resident_bytes() -> int:

@@ -5,7 +5,7 @@ import weakref
 
 import numpy as np
 
-from maskedge_export.memory import STATM, release_memory
+from maskedge_export.memory import STATM, release_memory, settled_objects
 
 
 class Circle:
@@ -35,5 +35,21 @@ def test_the_collector_does_not_run_for_less_than_it_costs() -> None:
         circle = weakref.ref(Circle(2**10))
         release_memory()
         assert (circle() is not None) == STATM.exists()
+    finally:
+        gc.enable()
+
+
+def test_what_was_made_before_is_not_looked_through_again() -> None:
+    gc.disable()
+    try:
+        old = weakref.ref(Circle(2**10))
+        with settled_objects():
+            new = weakref.ref(Circle(2**10))
+            assert gc.get_freeze_count() > 0
+            gc.collect()
+            assert (old() is None, new() is None) == (False, True)
+        assert gc.get_freeze_count() == 0
+        gc.collect()
+        assert old() is None
     finally:
         gc.enable()

@@ -17,7 +17,7 @@ from maskedge_export.graphs.editing import constant_array
 from maskedge_export.graphs.half_precision import halve_exact_constants
 from maskedge_export.graphs.matmuls import separate_gemms, token_table
 from maskedge_export.graphs.onnx_export import drop_weights, encoder_graph
-from maskedge_export.memory import release_memory
+from maskedge_export.memory import release_memory, settled_objects
 from maskedge_export.progress import Progress
 from maskedge_export.quantization.divergence import Divergence, ReferenceLogprobs
 from maskedge_export.quantization.fisher import embedding_fisher
@@ -124,6 +124,7 @@ def quantized_graphs(
     return {precision: ir.external_data.load_to_model(graphs[precision]) for precision in wanted}
 
 
+@settled_objects()
 def _integer_graphs(
     calibrated: Calibrated,
     wanted: Sequence[str],
