@@ -40,6 +40,7 @@ from maskedge_export.graphs.matmuls import separate_gemms, weight_matmuls
 from maskedge_export.graphs.onnx_export import encoder_graph
 from maskedge_export.graphs.scoring_outputs import add_scoring_outputs
 from maskedge_export.quantization.divergence import Divergence, ReferenceLogprobs
+from maskedge_export.quantization.fisher import embedding_fisher
 from maskedge_export.quantization.gptq import round_to_nearest
 from maskedge_export.quantization.observers import ActivationObserver, Range, observe_activations
 from maskedge_export.quantization.pipeline import (
@@ -55,7 +56,7 @@ from maskedge_export.quantization.sensitivity import (
     measure_sensitivity,
     with_second_terms,
 )
-from maskedge_export.quantization.smoothquant import smooth
+from maskedge_export.quantization.smoothquant import observed_inputs, smooth
 
 HERE = Path(__file__).parents[1]
 CHECKPOINT = HERE / "checkpoints" / "english-minilm"
@@ -195,7 +196,9 @@ class Bench:
         model, observers = self.calibrated.model, self.calibrated.observers
         if isinstance(self.source.encoder, Encoder):
             encoder = copy.deepcopy(self.source.encoder)
-            smooth(encoder, self.calibration[::BATCH_STRIDE], strength=0.5)
+            with observed_inputs(encoder) as given:
+                embedding_fisher(encoder, self.calibration[::BATCH_STRIDE])
+            smooth(encoder, given, strength=0.5)
             fixed = encoder_graph(encoder)
             separate_gemms(fixed)
             seen = observe_activations(fixed, self.calibration, self.directory("fixed"))

@@ -3,11 +3,14 @@
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TypeVar
+
+import torch
 
 from maskedge.bundle.threads import usable_cpus
 
-__all__ = ["in_order"]
+__all__ = ["in_order", "one_torch_thread"]
 
 MOST_THREADS = 4
 """Results that are computed at a time at most: a batch's activations, or its log-probabilities over a large vocabulary,
@@ -30,3 +33,14 @@ def in_order(function: Callable[[Item], Result], items: Iterable[Item]) -> Itera
                 yield upcoming.popleft().result()
         while upcoming:
             yield upcoming.popleft().result()
+
+
+@contextmanager
+def one_torch_thread() -> Iterator[None]:
+    """PyTorch runs each operation on one thread while the block runs, for functions that are called in several."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

@@ -35,6 +35,8 @@ def test_the_collector_does_not_run_for_less_than_it_costs() -> None:
         circle = weakref.ref(Circle(2**10))
         release_memory()
         assert (circle() is not None) == STATM.exists()
+        release_memory(dropped=100 * 2**20)
+        assert circle() is None
     finally:
         gc.enable()
 
@@ -42,8 +44,10 @@ def test_the_collector_does_not_run_for_less_than_it_costs() -> None:
 def test_what_was_made_before_is_not_looked_through_again() -> None:
     gc.disable()
     try:
-        old = weakref.ref(Circle(2**10))
+        held = Circle(2**10)
+        old = weakref.ref(held)
         with settled_objects():
+            del held
             new = weakref.ref(Circle(2**10))
             assert gc.get_freeze_count() > 0
             gc.collect()

@@ -68,9 +68,10 @@ class Checkpoint:
 
     def release(self) -> None:
         """Give the weights' memory back; everything else stays."""
+        weights = sum(each.untyped_storage().nbytes() for each in self.model.parameters())
         self.model.to("meta")
         self.encoder.to("meta")
-        release_memory()  # what the exporter leaves behind refers to them in circles
+        release_memory(weights)  # what the exporter leaves behind refers to them in circles
 
     def reloaded(self) -> "Checkpoint":
         """The same with its weights from disk again, after `release`. Raises CheckpointError where they changed."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from maskedge.arrays import Float32Array
 
@@ -109,7 +110,7 @@ def gptq(weight: Float32Array, hessian: Float32Array | None, qmax: int = 127) ->
     # The channels with the largest inputs go first, while most others are left to make up for their errors.
     scales = channel_scales(weight, 0, qmax)
     order = np.argsort(-np.diag(hessian), kind="stable")
-    factors = _error_factors(hessian[order][:, order])
+    factors = _error_factors(hessian[np.ix_(order, order)])
     integers = np.empty(weight.shape, np.int8)
     integers[order], _ = _round_in_order(weight[order], factors, lambda rows: scales, BLOCK_ROWS, (-qmax, qmax))
     return RoundedWeight(integers, scales)
@@ -159,21 +160,30 @@ def _round_in_order(
 
     GPTQ's loop: `rest` is the weight with the errors so far made up for, of which the rows before `start` are done.
     """
-    rest, integers = weight.astype(np.float32, copy=True), np.empty(weight.shape, np.int8)
+    rest, factors_ = torch.from_numpy(weight.astype(np.float32, copy=True)), torch.from_numpy(factors)
+    integers = torch.empty(rest.shape, dtype=torch.int8)
     all_scales = []
     for start in range(0, len(rest), size):
         stop = min(start + size, len(rest))
-        scales = scales_of(rest[start:stop])
-        # Round the block's rows one by one, and let the block's later rows make up for each error at once.
-        errors = np.empty((stop - start, weight.shape[1]), np.float32)
-        for row in range(start, stop):
-            integers[row] = _steps(rest[row], scales, *limits)
-            errors[row - start] = (rest[row] - integers[row] * scales) / factors[row, row]
-            rest[row + 1 : stop] -= np.outer(factors[row, row + 1 : stop], errors[row - start])
+        scales = scales_of(rest[start:stop].numpy())
+        errors = _round_block(rest[start:stop], factors_[start:stop, start:stop], scales, limits, integers[start:stop])
         # Let the rows after the block make up for all its errors together.
-        rest[stop:] -= factors[start:stop, stop:].T @ errors
+        rest[stop:].addmm_(factors_[start:stop, stop:].T, errors, alpha=-1)
         all_scales.append(scales)
-    return integers, all_scales
+    return integers.numpy(), all_scales
+
+
+def _round_block(
+    rest: Tensor, factors: Tensor, scales: Float32Array, limits: tuple[int, int], integers: Tensor
+) -> Tensor:
+    """Round a block's rows [size, out] one by one into `integers`, and let its later rows make up for each error at
+    once; the errors [size, out], each over its row's own factor."""
+    steps, errors = torch.from_numpy(scales), torch.empty_like(rest)
+    for row, (values, error) in enumerate(zip(rest, errors, strict=True)):
+        integers[row] = rounded = (values / steps).round_().clamp_(*limits)
+        torch.sub(values, rounded * steps, out=error).div_(factors[row, row])
+        rest[row + 1 :].addr_(factors[row, row + 1 :], error, alpha=-1)
+    return errors
 
 
 def _best_scales(rows: Float32Array, limits: tuple[int, int]) -> Float32Array:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import compress
 from pathlib import Path
 
 import onnx_ir as ir
@@ -17,6 +18,7 @@ from maskedge_export.graphs.editing import constant_array
 from maskedge_export.graphs.half_precision import halve_exact_constants
 from maskedge_export.graphs.matmuls import separate_gemms, token_table
 from maskedge_export.graphs.onnx_export import drop_weights, encoder_graph
+from maskedge_export.in_order import in_order
 from maskedge_export.memory import release_memory, settled_objects
 from maskedge_export.progress import Progress
 from maskedge_export.quantization.divergence import Divergence, ReferenceLogprobs
@@ -32,7 +34,7 @@ from maskedge_export.quantization.qdq import (
     summed_hessian,
 )
 from maskedge_export.quantization.sensitivity import measure_sensitivity, refined_to_gate, with_second_terms
-from maskedge_export.quantization.smoothquant import smooth
+from maskedge_export.quantization.smoothquant import observed_inputs, smooth
 from maskedge_export.quantization.weight_only import BLOCK, store_in_blocks
 
 __all__ = ["Calibrated", "blocks_graph", "calibrate", "quantized_graphs", "seven_bit"]
@@ -55,8 +57,8 @@ class Calibrated:
     def plan(self) -> Plan:
         """Weights rounded by GPTQ, scales for each token where they help, and one term for every activation."""
         weights = round_weights(self.model, self.observers, self.embedding_fisher)
-        per_token = frozenset(name for name, seen in self.observers.items() if wants_per_token_scales(seen))
-        return Plan(self.observers, weights, per_token=per_token)
+        wants = in_order(wants_per_token_scales, self.observers.values())
+        return Plan(self.observers, weights, per_token=frozenset(compress(self.observers, wants)))
 
 
 def calibrate(
@@ -77,9 +79,10 @@ def calibrate(
     fisher = None
     if isinstance(encoder, Encoder):
         progress("Smoothing outlier channels")
-        fisher = embedding_fisher(encoder, batches[::BATCH_STRIDE])
+        with observed_inputs(encoder) as seen:
+            fisher = embedding_fisher(encoder, batches[::BATCH_STRIDE])
         release_memory()
-        smooth(encoder, batches[::BATCH_STRIDE])
+        smooth(encoder, seen)
     model = encoder_graph(encoder)
     separate_gemms(model)
     model = stored(model, directory / "calibrated.onnx")

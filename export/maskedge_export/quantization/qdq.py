@@ -16,6 +16,7 @@ from onnx_ir.passes.common import RemoveUnusedNodesPass
 from maskedge.arrays import Float32Array
 from maskedge_export.graphs.editing import constant_array, insert, named_constant, replace
 from maskedge_export.graphs.matmuls import WeightMatMul, token_gather, token_table, weight_matmuls
+from maskedge_export.in_order import in_order, one_torch_thread
 from maskedge_export.quantization.gptq import RoundedWeight, Rounding, gptq
 from maskedge_export.quantization.observers import ActivationObserver, Range
 
@@ -72,13 +73,17 @@ def round_weights(
         qmax: The weights' largest integer; the table's is always QMAX.
     """
     table = token_table(model)
-    rounded = {}
-    if table is not None:
-        rounded[str(table.name)] = rounding(constant_array(table).T, embedding_fisher, QMAX)
-    for name, matmuls in stored_weights(model).items():
-        if name not in rounded:
-            rounded[name] = rounding(matmuls[0].weight, summed_hessian(matmuls, observers), qmax)
-    return rounded
+    of_table = {} if table is None else {str(table.name): rounding(constant_array(table).T, embedding_fisher, QMAX)}
+    others = {name: matmuls for name, matmuls in stored_weights(model).items() if name not in of_table}
+    # Those that take longest first: in another order, one thread would wait for the other's.
+    longest_first = sorted(others, key=lambda name: -others[name][0].shape[0])
+
+    def round_one(matmuls: list[WeightMatMul]) -> RoundedWeight:
+        return rounding(matmuls[0].weight, summed_hessian(matmuls, observers), qmax)
+
+    with one_torch_thread():
+        rounded = in_order(round_one, map(others.__getitem__, longest_first))
+        return of_table | dict(zip(longest_first, rounded, strict=True))
 
 
 def stored_weights(model: ir.Model) -> dict[str, list[WeightMatMul]]:

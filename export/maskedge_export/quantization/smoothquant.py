@@ -6,17 +6,19 @@ comes before: a norm, the value projection, the gating half of an MLP. Where not
 added. Each layer has its own strength a: of those in STRENGTHS, the one that should leave the least rounding error.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from maskedge_export.encoders.encoder import MLP, Attention, Block, Encoder, Scale
-from maskedge_export.evaluation.masked_tokens import MaskedBatch
 
-__all__ = ["smooth"]
+__all__ = ["Inputs", "LinearInputs", "observed_inputs", "smooth"]
+
+LinearInputs = dict[nn.Linear, "Inputs"]
+"""What was seen of the input of each linear layer."""
 
 FactorsOf = Callable[..., Tensor]
 """Linear layers of one input -> s of each of its channels [in]."""
@@ -33,7 +35,7 @@ GPTQ_ERROR_SHARE = 0.25
 
 
 @dataclass(slots=True)
-class _Inputs:
+class Inputs:
     """What was seen of a linear layer's input."""
 
     peak: Tensor
@@ -50,19 +52,37 @@ class _Inputs:
         self.count += len(x)
 
 
-def smooth(encoder: Encoder, batches: Iterable[MaskedBatch], strength: float | None = None) -> None:
+@contextmanager
+def observed_inputs(encoder: Encoder) -> Iterator[LinearInputs]:
+    """What each linear layer is given while the block runs the encoder on calibration text."""
+    seen: LinearInputs = {}
+
+    def observe(module: nn.Linear, given: tuple[Tensor, ...]) -> None:
+        if module not in seen:
+            nothing = torch.zeros(module.in_features)
+            seen[module] = Inputs(nothing, nothing, 0)
+        seen[module].add(given[0].detach().flatten(0, -2))
+
+    layers = [module for module in encoder.modules() if isinstance(module, nn.Linear)]
+    hooks = [layer.register_forward_pre_hook(observe) for layer in layers]
+    try:
+        yield seen
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def smooth(encoder: Encoder, seen: LinearInputs, strength: float | None = None) -> None:
     """Move outliers of an encoder's activations into its weights, in place; what it computes stays the same.
 
     Args:
         encoder: Of maskedge's own kind.
-        batches: Calibration text.
+        seen: What its layers were given, of which the outliers are.
         strength: The a of all layers; None lets each have the best of STRENGTHS.
     """
-    seen = _observe_inputs(encoder, batches)
-    names = {module: name for name, module in encoder.named_modules()}
 
     def factors(*layers: nn.Linear) -> Tensor:
-        inputs = seen[names[layers[0]]]
+        inputs = seen[layers[0]]
         tried = [_factors(inputs.peak, layers, a) for a in (STRENGTHS if strength is None else (strength,))]
         return min(tried, key=lambda s: _rounding_error(inputs, layers, s))
 
@@ -121,7 +141,7 @@ def _factors(peak: Tensor, consumers: Sequence[nn.Linear], strength: float) -> T
 
 
 @torch.no_grad()
-def _rounding_error(inputs: _Inputs, consumers: Sequence[nn.Linear], factors: Tensor) -> float:
+def _rounding_error(inputs: Inputs, consumers: Sequence[nn.Linear], factors: Tensor) -> float:
     """The squared error to expect of a row's products, over the square of the products themselves; for all consumers.
 
     Rounding errs by a twelfth of a step's width squared on average, and each error is multiplied with the square of the
@@ -138,26 +158,3 @@ def _rounding_error(inputs: _Inputs, consumers: Sequence[nn.Linear], factors: Te
         of_weight = GPTQ_ERROR_SHARE * steps.square().sum() * (mean_squares / factors.square()).sum()
         error += float((of_activation + of_weight) / (layer.weight.square() * mean_squares).sum())
     return error
-
-
-@torch.no_grad()
-def _observe_inputs(encoder: Encoder, batches: Iterable[MaskedBatch]) -> dict[str, _Inputs]:
-    """What each linear layer was given over the batches, by module name."""
-    seen: dict[str, _Inputs] = {}
-
-    def observe(name: str, module: nn.Linear, inputs: tuple[Tensor, ...]) -> None:
-        x = inputs[0].flatten(0, -2)
-        if name not in seen:
-            nothing = torch.zeros(module.in_features)
-            seen[name] = _Inputs(nothing, nothing, 0)
-        seen[name].add(x)
-
-    linears = [(name, module) for name, module in encoder.named_modules() if isinstance(module, nn.Linear)]
-    hooks = [module.register_forward_pre_hook(partial(observe, name)) for name, module in linears]
-    try:
-        for batch in batches:
-            encoder(torch.from_numpy(batch.input_ids), torch.from_numpy(batch.mask_positions))
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return seen

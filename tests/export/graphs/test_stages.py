@@ -13,11 +13,10 @@ from onnx_ir.passes.common import ShapeInferencePass
 from tiny_families import NATIVE
 
 from maskedge_export.encoders.checkpoint import load_checkpoint
-from maskedge_export.evaluation.masked_tokens import MaskedBatch
 from maskedge_export.graphs.matmuls import matmul_inputs, separate_gemms
 from maskedge_export.graphs.onnx_export import encoder_graph
 from maskedge_export.graphs.stages import KeptValues, Values, computed, part, stages
-from maskedge_export.quantization.smoothquant import smooth
+from maskedge_export.quantization.smoothquant import observed_inputs, smooth
 
 GENERIC = ("deberta-v2", "mobilebert", "mpnet", "perceiver", "xlm")
 """Some of the families that are exported as transformers computes them."""
@@ -89,8 +88,9 @@ def test_a_stage_begins_where_a_layer_does(
 ) -> None:
     encoder = load_checkpoint(str(checkpoints("bert"))).native()
     if smoothed:  # each layer's input has factors of its own
-        ids, at = (tensor.numpy() for tensor in masked_ids(300, masks=1))
-        smooth(encoder, [MaskedBatch(ids, at, at)])
+        with observed_inputs(encoder) as seen:
+            encoder(*masked_ids(300, masks=1))
+        smooth(encoder, seen)
     found = stages(encoder_graph(encoder))
     assert len(found) >= 2 * encoder.config.num_layers
     assert found[0].takes == ("input_ids", "mask_positions")

@@ -12,7 +12,7 @@ from torch import nn
 from maskedge_export.encoders.encoder import Encoder
 from maskedge_export.encoders.families import native_encoder
 from maskedge_export.evaluation.masked_tokens import MaskedBatch
-from maskedge_export.quantization.smoothquant import STRENGTHS, smooth
+from maskedge_export.quantization.smoothquant import STRENGTHS, observed_inputs, smooth
 
 VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("bert", {}),
@@ -54,7 +54,9 @@ def peak_to_mean(x: torch.Tensor) -> float:
 def smoothed(encoder: Encoder, batches: list[MaskedBatch], strength: float | None = None) -> Encoder:
     """A copy of the encoder, smoothed."""
     encoder = copy.deepcopy(encoder)
-    smooth(encoder, batches, strength)
+    with observed_inputs(encoder) as seen:
+        logits(encoder, batches)
+    smooth(encoder, seen, strength)
     return encoder
 
 
