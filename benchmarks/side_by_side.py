@@ -139,13 +139,12 @@ class Comparison:
 
     def write(self, journal: Journal) -> None:
         """Figures and picture of what has been measured so far."""
+        installed = self.installed(journal)
         figures = {
             "machine": machine(),
             "measured": datetime.now(UTC).date().isoformat(),
-            "versions": {each.label: versions(of(each), each.packages) for each in self.installed()},
-            "installed_megabytes": {
-                each.label: installed_bytes(of(each), each.packages) / 1e6 for each in self.installed()
-            },
+            "versions": {each.label: versions(of(each), each.packages) for each in installed},
+            "installed_megabytes": {each.label: installed_bytes(of(each), each.packages) / 1e6 for each in installed},
             "left_out": self.left_out,
             "models": {name: model_figures(journal, name, rows) for name, rows in self.rows.items()},
         }
@@ -153,9 +152,9 @@ class Comparison:
         self.out.with_suffix(".json").write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
         draw(figures, self.out.with_suffix(".png"))
 
-    def installed(self) -> list[Peer]:
-        """Who has an environment."""
-        return [each for each in self.peers if is_installed(each)]
+    def installed(self, journal: Journal) -> list[Peer]:
+        """Who has an environment, of those that run, and of those that ran before, as the journal says."""
+        return [each for each in PEERS if (each in self.peers or journal.knows(each.label)) and is_installed(each)]
 
 
 def of(peer: Peer) -> Any:

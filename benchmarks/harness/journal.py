@@ -56,6 +56,10 @@ class Journal:
         """All measurements of a model's workload."""
         return [each for each in self.measurements if (each.model, each.workload) == (model, workload)]
 
+    def knows(self, label: str) -> bool:
+        """Whether a contender of this name was measured, whose entries' names begin with it."""
+        return any(each.entry.startswith(f"{label}, ") for each in self.measurements)
+
     def has(self, model: str, workload: str, entry: str, number: int) -> bool:
         """Whether an entry has had its turn in a round, or has failed before."""
         turns = (each for each in self.of(model, workload) if each.entry == entry)

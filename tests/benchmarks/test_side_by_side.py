@@ -195,6 +195,12 @@ def test_where_memory_is_short_processes_end_and_warm_up_again(
     assert asked.count("fill") == 9 + asked.count("load") - 3  # what is started after the first round warms up
 
 
+def test_whom_a_run_measured_is_known_to_the_next_which_runs_others(journal: Journal) -> None:
+    journal.add(Measurement("tiny", "minicons, fp32", "pll", 1, {"seconds": 3.0}))
+    after = Journal(journal.path, {"machine": "this"})
+    assert [after.knows(label) for label in ("minicons", "mini", "Optimum")] == [True, False, False]
+
+
 def test_a_cold_start_lasts_until_the_first_answer(race: Race, journal: Journal) -> None:
     race.run_cold("a")
     found = journal.of("tiny", COLD)
