@@ -3,14 +3,11 @@
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from typing import TypeVar
-
-import torch
 
 from maskedge.bundle.threads import usable_cpus
 
-__all__ = ["in_order", "one_torch_thread"]
+__all__ = ["in_order"]
 
 MOST_THREADS = 4
 """Results that are computed at a time at most: a batch's activations, or its log-probabilities over a large vocabulary,
@@ -33,14 +30,3 @@ def in_order(function: Callable[[Item], Result], items: Iterable[Item]) -> Itera
                 yield upcoming.popleft().result()
         while upcoming:
             yield upcoming.popleft().result()
-
-
-@contextmanager
-def one_torch_thread() -> Iterator[None]:
-    """PyTorch runs each operation on one thread while the block runs, for functions that are called in several."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)

@@ -1,4 +1,4 @@
-"""Memory that was freed, given back to the system, so that a large model's export stays below three times its size."""
+"""Memory that was freed, given back to the system, so that a large model's export stays within a few times its size."""
 
 import ctypes
 import gc

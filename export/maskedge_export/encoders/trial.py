@@ -3,8 +3,6 @@
 Shapes: B texts of one length L, V vocabulary entries.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -13,6 +11,7 @@ from torch import Tensor
 
 from maskedge_export.encoders.encoder import Encoder, take
 from maskedge_export.errors import UnsupportedModelError, one_line
+from maskedge_export.torch_threads import one_torch_thread
 
 __all__ = ["TOLERANCE", "check_alike", "longest_text", "trial_ids", "try_out"]
 
@@ -58,22 +57,11 @@ def trial_ids(model: Any) -> Tensor:
     return torch.arange(2 * length).reshape(2, length) % max(1, min(5, rows))
 
 
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """A text so short is answered sooner by one thread than by several that wait for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
 @torch.no_grad()
 def try_out(model: Any, ids: Tensor) -> Tensor:
     """transformers' own logits [B, L, V]. Raises UnsupportedModelError where it has none."""
     try:
-        with _one_thread():
+        with one_torch_thread():
             logits: Tensor = model(input_ids=ids).logits
     except Exception as error:  # each architecture has its own
         raise UnsupportedModelError(
@@ -94,7 +82,7 @@ def check_alike(encoder: Encoder, model: Any) -> None:
     ids = torch.from_numpy(rng.choice(tokens, (1, length)))
     positions = torch.from_numpy(rng.permutation(length)[None, :MASKS])
     expected = take(try_out(model, ids), positions).double().log_softmax(-1)
-    with _one_thread():
+    with one_torch_thread():
         found = encoder(ids, positions).double().log_softmax(-1)
     if not torch.allclose(found, expected, atol=TOLERANCE, rtol=0, equal_nan=True):
         difference = (found - expected).abs().max()

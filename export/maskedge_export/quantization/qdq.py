@@ -16,9 +16,10 @@ from onnx_ir.passes.common import RemoveUnusedNodesPass
 from maskedge.arrays import Float32Array
 from maskedge_export.graphs.editing import constant_array, insert, named_constant, replace
 from maskedge_export.graphs.matmuls import WeightMatMul, token_gather, token_table, weight_matmuls
-from maskedge_export.in_order import in_order, one_torch_thread
+from maskedge_export.in_order import in_order
 from maskedge_export.quantization.gptq import RoundedWeight, Rounding, gptq
 from maskedge_export.quantization.observers import ActivationObserver, Range
+from maskedge_export.torch_threads import one_torch_thread
 
 __all__ = ["QMAX", "SEVEN_BIT_QMAX", "Plan", "quantize", "round_weights", "stored_weights", "summed_hessian"]
 
