@@ -3,7 +3,6 @@ onnxruntime does: on one thread, timed by each engine's own clock."""
 
 import json
 import statistics
-import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,8 +100,8 @@ def in_onnxruntime(path: Path, tokens: Any, operators: set[str], rounds: int) ->
 def in_openvino(path: Path, tokens: Any, rounds: int) -> float:
     """Seconds of one product, by its profiler."""
     from maskedge.bundle.openvino_graph import OPTIONS
+    from maskedge.bundle.openvino_library import openvino
 
-    openvino: Any = sys.modules["openvino"]  # imported there, without its telemetry
     options = OPTIONS | {"PERF_COUNT": True, "NUM_STREAMS": 1, "INFERENCE_NUM_THREADS": 1}
     request = openvino.Core().compile_model(str(path), "CPU", options).create_infer_request()
     times = [seconds for _ in range(rounds + 1) for seconds in products_in(request, tokens)]

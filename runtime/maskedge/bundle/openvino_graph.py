@@ -1,9 +1,6 @@
-"""A graph in OpenVINO: the one place that knows it, imported only where that engine is to run."""
+"""A graph in OpenVINO, which is imported only where that engine is to run."""
 
-import sys
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cache, partial
 from pathlib import Path
 
@@ -13,27 +10,10 @@ from maskedge.arrays import Int64Array
 from maskedge.bundle.cpu import cpu_features
 from maskedge.bundle.engine import Outputs
 from maskedge.bundle.forking import Reopened
+from maskedge.bundle.openvino_library import openvino
+from maskedge.bundle.openvino_model import with_integer_head, with_lengths, with_signed_levels
 from maskedge.bundle.padding import UNPADDED, Padding
 from maskedge.errors import EngineError
-
-
-@contextmanager
-def _untold() -> Iterator[None]:
-    """OpenVINO's import tells Google Analytics of itself and numbers the user's machine, unless its package for that
-    is missing: it is while the block runs."""
-    if "openvino" in sys.modules or "openvino_telemetry" in sys.modules:  # told already, by others
-        yield
-        return
-    sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # how Python marks what cannot be imported
-    try:
-        yield
-    finally:
-        del sys.modules["openvino_telemetry"]
-
-
-with _untold():
-    import openvino
-    from openvino import opset13 as operators
 
 __all__ = ["OpenVinoGraph"]
 
@@ -95,8 +75,10 @@ class _Compiled:
     def __init__(self, path: Path, threads: int, threads_per_batch: int, padded: bool) -> None:
         options = OPTIONS | {"NUM_STREAMS": threads, "INFERENCE_NUM_THREADS": threads * threads_per_batch}
         try:
-            model = _with_integer_head(_core().read_model(str(path)))
-            self.reads_lengths = padded and cpu_features().avx512_vnni and _with_lengths(model)
+            model, cpu = with_integer_head(_core().read_model(str(path))), cpu_features()
+            if cpu.amx_int8:
+                model = with_signed_levels(model)
+            self.reads_lengths = padded and cpu.avx512_vnni and with_lengths(model)
             self._model = _core().compile_model(model, "CPU", options)
         except RuntimeError as error:
             reason = str(error).strip().splitlines()[-1]
@@ -113,61 +95,11 @@ class _Compiled:
         self._idle.append(request)
         return copied
 
-    def _request(self) -> "openvino.InferRequest":
+    def _request(self) -> openvino.InferRequest:
         try:
             return self._idle.pop()
         except IndexError:
             return self._model.create_infer_request()
-
-
-def _with_integer_head(model: "openvino.Model") -> "openvino.Model":
-    """The graph, its 8-bit constants transposed now. A head that is tied to the token table multiplies with the table
-    transposed: OpenVINO would see no 8-bit weight there, and keep the product, and a copy of the table, in floats."""
-    for node in model.get_ops():
-        if node.get_type_name() != "Transpose":
-            continue
-        table, order = (value.get_node() for value in node.input_values())
-        if table.get_type_name() == "Constant" and table.get_element_type() == openvino.Type.i8:
-            transposed = np.ascontiguousarray(table.data.transpose(order.data))
-            node.output(0).replace(openvino.op.Constant(transposed).output(0))
-    return model
-
-
-def _with_lengths(model: "openvino.Model") -> bool:
-    """Whether the graph was given the input `lengths`, so that attention gives no share to a token beyond: where all
-    its attention looks at all tokens alike, and no weight makes a number that is none, of which no share is NaN too. In
-    a window a token of padding might see nothing at all, and be NaN."""
-    attentions = [node for node in model.get_ops() if node.get_type_name() == "ScaledDotProductAttention"]
-    if not attentions or not all(map(_sees_everything, attentions)) or not _is_finite(model):
-        return False
-    lengths = operators.parameter([-1], np.int64, name="lengths")
-    lengths.output(0).set_names({"lengths"})
-    own = _own_tokens(model.input("input_ids"), lengths)
-    for node in attentions:
-        query, key, value, _ = node.input_values()
-        seen = operators.select(own, np.float32(0), np.float32(-np.inf))
-        node.output(0).replace(operators.scaled_dot_product_attention(query, key, value, seen).output(0))
-    model.add_parameters([lengths])
-    return True
-
-
-def _sees_everything(attention: "openvino.Node") -> bool:
-    """Whether an attention's mask is one number, and its scale the usual one."""
-    values = attention.input_values()
-    return len(values) == 4 and values[3].get_partial_shape().rank == 0
-
-
-def _is_finite(model: "openvino.Model") -> bool:
-    """Whether all weights are numbers."""
-    constants = (node for node in model.get_ops() if node.get_type_name() == "Constant")
-    return all(np.isfinite(each.data).all() for each in constants if each.get_element_type().is_real())
-
-
-def _own_tokens(input_ids: "openvino.Output", lengths: "openvino.Node") -> "openvino.Node":
-    """[batch, 1, 1, length]: whether a token is one of its row's own."""
-    longest = operators.gather(operators.shape_of(input_ids), np.int64(1), np.int64(0))
-    positions = operators.range(np.int64(0), longest, np.int64(1), "i64")
-    return operators.less(positions, operators.unsqueeze(lengths, np.array([1, 2, 3])))
 
 
 @cache

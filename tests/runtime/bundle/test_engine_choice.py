@@ -117,7 +117,8 @@ def test_openvino_is_refused_where_a_text_s_bits_would_depend_on_its_batch(bundl
 
 def test_an_engine_that_is_not_installed_says_what_to_install(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "openvino", None)
-    monkeypatch.delitem(sys.modules, "maskedge.bundle.openvino_graph", raising=False)
+    for name in ("graph", "model", "library"):
+        monkeypatch.delitem(sys.modules, f"maskedge.bundle.openvino_{name}", raising=False)
     with pytest.raises(EngineError, match=r"engine openvino cannot be used .*: pip install 'maskedge\[openvino\]'"):
         Predictor.load(bundle, engine="openvino")
 
