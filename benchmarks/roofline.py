@@ -13,7 +13,7 @@ import statistics
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -83,7 +83,7 @@ def of_model(bundle: Path | None, sentences: Sequence[str], rounds: int) -> Figu
             "where they count": multiplications(products),
         },
         "products": [
-            {"shape": astuple(product), "count": count, "seconds": kernels[product]}
+            {"shape": product.shape, "rounded": product.rounded, "count": count, "seconds": kernels[product]}
             for product, count in products.items()
         ],
         "limit_seconds": {
@@ -116,7 +116,7 @@ def products_of(config: Figures, masks: int) -> Counter[Product]:
     found: Counter[Product] = Counter()
     for rows, blocks in ((tokens, layers - 1), (masks, 1)):
         found[Product(rows, hidden, hidden)] += 2 * blocks  # queries, and what attention found
-        found[Product(rows, hidden, wide)] += blocks
+        found[Product(rows, hidden, wide, rounded=True)] += blocks
         found[Product(rows, wide, hidden)] += blocks
     found[Product(tokens, hidden, hidden)] += 2 * layers  # keys and values
     found[Product(masks, hidden, hidden)] += 1  # the head's
@@ -126,7 +126,7 @@ def products_of(config: Figures, masks: int) -> Counter[Product]:
 
 def multiplications(products: Counter[Product]) -> int:
     """Of numbers, in all of them."""
-    return sum(count * math.prod(astuple(product)) for product, count in products.items())
+    return sum(count * math.prod(product.shape) for product, count in products.items())
 
 
 def fill_seconds(predictor: Predictor, sentences: Sequence[str], rounds: int) -> dict[str, float]:

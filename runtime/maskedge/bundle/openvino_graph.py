@@ -11,7 +11,7 @@ from maskedge.bundle.cpu import cpu_features
 from maskedge.bundle.engine import Outputs
 from maskedge.bundle.forking import Reopened
 from maskedge.bundle.openvino_library import openvino
-from maskedge.bundle.openvino_model import with_integer_head, with_lengths, with_signed_levels
+from maskedge.bundle.openvino_model import with_fast_products, with_lengths
 from maskedge.bundle.padding import UNPADDED, Padding
 from maskedge.errors import EngineError
 
@@ -75,10 +75,8 @@ class _Compiled:
     def __init__(self, path: Path, threads: int, threads_per_batch: int, padded: bool) -> None:
         options = OPTIONS | {"NUM_STREAMS": threads, "INFERENCE_NUM_THREADS": threads * threads_per_batch}
         try:
-            model, cpu = with_integer_head(_core().read_model(str(path))), cpu_features()
-            if cpu.amx_int8:
-                model = with_signed_levels(model)
-            self.reads_lengths = padded and cpu.avx512_vnni and with_lengths(model)
+            model = with_fast_products(_core().read_model(str(path)))
+            self.reads_lengths = padded and cpu_features().avx512_vnni and with_lengths(model)
             self._model = _core().compile_model(model, "CPU", options)
         except RuntimeError as error:
             reason = str(error).strip().splitlines()[-1]

@@ -119,7 +119,7 @@ def test_a_text_is_answered_alike_with_and_without_them(amx: bool, monkeypatch: 
     file = DEFAULT_BUNDLE / "onnx" / "int8-avx2.onnx"
     inputs = graph_inputs(np.arange(600, 632).reshape(2, 16), [[3]] * 2, [[[700]]] * 2, 5)
     usual = load_graph(file, "onnxruntime", threads=1).run(["target_logprobs"], inputs)
-    flags = ["avx2", "avx512_vnni", *["amx_int8"] * amx]
-    monkeypatch.setattr("maskedge.bundle.openvino_graph.cpu_features", lambda: features_of("x86_64", flags))
+    flags = ["avx2", *["amx_int8"] * amx]
+    monkeypatch.setattr("maskedge.bundle.openvino_model.cpu_features", lambda: features_of("x86_64", flags))
     found = load_graph(file, "openvino", threads=1).run(["target_logprobs"], inputs)
     assert np.allclose(found["target_logprobs"], usual["target_logprobs"], atol=0.1)
