@@ -11,6 +11,7 @@ from maskedge.bundle.cpu import CpuFeatures, cpu_features
 from maskedge.bundle.engine import BeforeBatch, EngineChoice, EngineName, Graph, OnnxGraph, WatchedGraph
 from maskedge.bundle.format import Bundle
 from maskedge.bundle.golden_vectors import padding_is_exact, replay
+from maskedge.bundle.huge_pages import OnHugePages, are_given, move_to_huge_pages
 from maskedge.bundle.padding import UNPADDED
 from maskedge.errors import EngineError
 
@@ -52,7 +53,8 @@ def open_graph(
         EngineError: The engine that was asked for is not installed, cannot run the graph, or computes something else.
         ValueError: There is no such engine.
     """
-    graph, name = _opened(bundle, precision, engine, threads, threads_per_batch)
+    opened, name = _opened(bundle, precision, engine, threads, threads_per_batch)
+    graph = OnHugePages(opened, move_to_huge_pages) if are_given() else opened
     return graph if before_batch is None else WatchedGraph(graph, before_batch), name
 
 

@@ -1,0 +1,116 @@
+"""Memory in pages of 2 MB instead of 4 kB, where Linux gives them to those who ask.
+
+A graph reads all its weights for every batch. In small pages those are thousands of addresses to look up, for which a
+virtual machine looks twice, and in caches that it shares with neighbours: there a batch took twice as long
+(docs/results/huge_pages.json).
+"""
+
+import ctypes
+import os
+import re
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from threading import Lock, Thread
+
+from maskedge.arrays import Int64Array
+from maskedge.bundle.engine import Graph, Outputs
+from maskedge.bundle.padding import Padding
+
+__all__ = ["SWITCH", "OnHugePages", "are_given", "move_to_huge_pages", "worth_moving"]
+
+SWITCH = "MASKEDGE_HUGE_PAGES"
+"""An environment variable: with 0 nothing is moved."""
+
+SETTING = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+HUGE_PAGE = 2 << 20
+"""Bytes."""
+
+MADV_HUGEPAGE, MADV_COLLAPSE = 14, 25
+"""Advice by the numbers of Linux: to use huge pages from now on, and to move what is there (since Linux 6.1)."""
+
+RESIDENT = 3 / 4
+"""Share of a region that must be in memory to be moved: the rest of it becomes memory too. The stack of a thread, of
+which little is, stays as it is."""
+
+MOST_AT_ONCE = 1 << 30
+"""Bytes that are moved at most: it takes a millisecond or two for a huge page, and a process may hold other data."""
+
+FIRST_AFTER = 1.0
+"""Seconds that a graph has run when its memory is moved first: for a text or two it would not pay."""
+
+REGION = re.compile(r"^([0-9a-f]+)-([0-9a-f]+) (\S{4}) \S+ \S+ (\d+) *(.*)$")
+
+
+class OnHugePages:
+    """A graph whose memory is moved to huge pages, by a thread, once it has run for a second; and again, for what came
+    since, whenever it has run for twice as long."""
+
+    def __init__(
+        self, graph: Graph, move: Callable[[], object], clock: Callable[[], float] = time.perf_counter
+    ) -> None:
+        self.graph = graph
+        self._move = move
+        self._clock = clock
+        self._ran, self._moved_after = 0.0, FIRST_AFTER / 2
+        self._moving = Lock()
+
+    @property
+    def padding(self) -> Padding:
+        """That of the graph."""
+        return self.graph.padding
+
+    def run(self, outputs: list[str], inputs: dict[str, Int64Array]) -> Outputs:
+        """The outputs of these names, by name."""
+        began = self._clock()
+        found = self.graph.run(outputs, inputs)
+        self._ran += self._clock() - began
+        if self._ran >= 2 * self._moved_after and self._moving.acquire(blocking=False):
+            self._moved_after = self._ran
+            Thread(target=self._move_and_release, name="maskedge-huge-pages", daemon=True).start()
+        return found
+
+    def _move_and_release(self) -> None:
+        try:
+            self._move()
+        finally:
+            self._moving.release()
+
+
+def are_given() -> bool:
+    """Whether Linux gives huge pages to a process that asks for them, and the environment does not say otherwise."""
+    return os.environ.get(SWITCH) != "0" and SETTING.is_file() and "[never]" not in SETTING.read_text()
+
+
+def move_to_huge_pages() -> None:
+    """Moves this process's memory to huge pages, where that is worth it and Linux does."""
+    left = MOST_AT_ONCE
+    libc = ctypes.CDLL(None)
+    for start, end in worth_moving(Path("/proc/self/smaps").read_text()):
+        if (size := end - start) <= left:
+            left -= size
+            for advice in (MADV_HUGEPAGE, MADV_COLLAPSE):  # it may decline each, and then nothing is lost
+                libc.madvise(ctypes.c_void_p(start), ctypes.c_size_t(size), advice)
+
+
+def worth_moving(smaps: str) -> Iterator[tuple[int, int]]:
+    """Addresses of the first and after the last byte of what could be whole huge pages and is in small ones.
+
+    `smaps` is what Linux says of a process's memory (https://man7.org/linux/man-pages/man5/proc_pid_smaps.5.html).
+    """
+    for region in re.split(r"\n(?=[0-9a-f]+-)", smaps):
+        first, *figures = region.splitlines()
+        found = REGION.match(first)
+        if found is None or not _is_the_process_s_own(*found.groups()[2:]):
+            continue
+        start, end = (int(address, 16) for address in found.groups()[:2])
+        sizes = dict(re.findall(r"^(Rss|AnonHugePages): +(\d+) kB$", "\n".join(figures), re.MULTILINE))
+        resident, huge = (1024 * int(sizes.get(name, 0)) for name in ("Rss", "AnonHugePages"))
+        whole = -(-start // HUGE_PAGE) * HUGE_PAGE, end // HUGE_PAGE * HUGE_PAGE
+        if whole[0] < whole[1] and resident >= RESIDENT * (end - start) and resident - huge >= HUGE_PAGE:
+            yield whole
+
+
+def _is_the_process_s_own(access: str, inode: str, name: str) -> bool:
+    """Whether a region is memory that was asked for, and neither a file's nor shared."""
+    return access == "rw-p" and inode == "0" and (name in ("", "[heap]") or name.startswith("[anon:"))
