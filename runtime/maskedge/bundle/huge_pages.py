@@ -34,7 +34,7 @@ RESIDENT = 3 / 4
 which little is, stays as it is."""
 
 MOST_AT_ONCE = 1 << 30
-"""Bytes that are moved at most: it takes a millisecond or two for a huge page, and a process may hold other data."""
+"""Bytes that are moved at most: it takes some milliseconds for a huge page, and a process may hold other data."""
 
 FIRST_AFTER = 1.0
 """Seconds that a graph has run when its memory is moved first: for a text or two it would not pay."""
@@ -79,18 +79,26 @@ class OnHugePages:
 
 def are_given() -> bool:
     """Whether Linux gives huge pages to a process that asks for them, and the environment does not say otherwise."""
-    return os.environ.get(SWITCH) != "0" and SETTING.is_file() and "[never]" not in SETTING.read_text()
+    return os.environ.get(SWITCH) != "0" and SETTING.is_file() and "[never]" not in SETTING.read_text(encoding="utf-8")
 
 
 def move_to_huge_pages() -> None:
     """Moves this process's memory to huge pages, where that is worth it and Linux does."""
     left = MOST_AT_ONCE
     libc = ctypes.CDLL(None)
-    for start, end in worth_moving(Path("/proc/self/smaps").read_text()):
+    for start, end in worth_moving(_memory()):
         if (size := end - start) <= left:
             left -= size
             for advice in (MADV_HUGEPAGE, MADV_COLLAPSE):  # it may decline each, and then nothing is lost
                 libc.madvise(ctypes.c_void_p(start), ctypes.c_size_t(size), advice)
+
+
+def _memory() -> str:
+    """What Linux says of this process's memory; nothing where it keeps that to itself."""
+    try:
+        return Path("/proc/self/smaps").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
 
 
 def worth_moving(smaps: str) -> Iterator[tuple[int, int]]:
@@ -98,17 +106,22 @@ def worth_moving(smaps: str) -> Iterator[tuple[int, int]]:
 
     `smaps` is what Linux says of a process's memory (https://man7.org/linux/man-pages/man5/proc_pid_smaps.5.html).
     """
-    for region in re.split(r"\n(?=[0-9a-f]+-)", smaps):
-        first, *figures = region.splitlines()
+    for region in filter(None, re.split(r"\n(?=[0-9a-f]+-)", smaps)):
+        first, _, figures = region.partition("\n")
         found = REGION.match(first)
         if found is None or not _is_the_process_s_own(*found.groups()[2:]):
             continue
         start, end = (int(address, 16) for address in found.groups()[:2])
-        sizes = dict(re.findall(r"^(Rss|AnonHugePages): +(\d+) kB$", "\n".join(figures), re.MULTILINE))
-        resident, huge = (1024 * int(sizes.get(name, 0)) for name in ("Rss", "AnonHugePages"))
         whole = -(-start // HUGE_PAGE) * HUGE_PAGE, end // HUGE_PAGE * HUGE_PAGE
+        resident, huge = (_size(name, figures) for name in ("Rss", "AnonHugePages"))
         if whole[0] < whole[1] and resident >= RESIDENT * (end - start) and resident - huge >= HUGE_PAGE:
             yield whole
+
+
+def _size(name: str, figures: str) -> int:
+    """Bytes of a region by a name of smaps."""
+    found = re.search(rf"^{name}: +(\d+) kB$", figures, re.MULTILINE)
+    return 1024 * int(found[1]) if found else 0
 
 
 def _is_the_process_s_own(access: str, inode: str, name: str) -> bool:

@@ -243,7 +243,7 @@ def test_the_keyboard_alone_is_enough(visit: Visit, served: Served, tiny: Predic
     page.get_by_label("A sentence of yours").first.focus()
     page.keyboard.press("ControlOrMeta+a")
     page.keyboard.type("the water flows")
-    expect(words(page)).to_have_count(3)
+    expect(words(page)).to_have_text(["the", "water", "flows"])  # "the water f" has three words too, for a moment
     page.keyboard.press("Tab")
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.textContent") == "water"
