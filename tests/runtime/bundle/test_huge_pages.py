@@ -14,7 +14,7 @@ import pytest
 
 from maskedge import Predictor
 from maskedge.bundle import huge_pages
-from maskedge.bundle.huge_pages import SETTING, SWITCH, OnHugePages, are_given, worth_moving
+from maskedge.bundle.huge_pages import SWITCH, OnHugePages, are_given, worth_moving
 from maskedge.bundle.padding import UNPADDED
 
 # What is moved
@@ -163,9 +163,11 @@ outputs = ["top_ids", "top_logprobs", "entropy", "target_logprobs", "target_rank
 def answers():
     return [values.tobytes() for values in predictor.graph.run(outputs, inputs).values()]
 
-before, small, resident = answers(), megabytes("AnonHugePages"), megabytes("Rss")
+before, huge, resident = answers(), megabytes("AnonHugePages"), megabytes("Rss")
+worth = sum(end - start for start, end in huge_pages.worth_moving(Path("/proc/self/smaps").read_text())) / 2**20
 huge_pages.move_to_huge_pages()
-print(answers() == before, megabytes("AnonHugePages") - small, megabytes("Rss") / resident)
+moved = megabytes("AnonHugePages") - huge
+print(answers() == before, huge + moved, moved >= worth / 2, megabytes("Rss") / resident)
 """
 
 
@@ -175,9 +177,9 @@ def test_a_model_in_huge_pages_answers_with_the_same_bits_and_takes_hardly_more_
     environment = os.environ | {SWITCH: "0"}  # moved by the test alone
     command = [sys.executable, "-c", MOVED, engine]
     said = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True, env=environment).stdout
-    same, moved, grown = said.split()
-    assert same == "True"
-    assert float(moved) > 20
+    same, huge, moved, grown = said.split()
+    assert same == moved == "True"
+    assert float(huge) > 20  # where Linux gives them unasked, most of it was huge before
     assert float(grown) < 1.15
 
 
@@ -194,7 +196,6 @@ def test_a_model_in_huge_pages_answers_with_the_same_bits_and_takes_hardly_more_
 def test_a_machine_that_gives_none_or_an_environment_that_wants_none_has_none(
     setting: str | None, switch: str | None, given: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bundle: Path
 ) -> None:
-    assert SETTING.name == "enabled"
     if setting is not None:
         (tmp_path / "enabled").write_text(setting + "\n")
     monkeypatch.setattr(huge_pages, "SETTING", tmp_path / "enabled")
