@@ -6,6 +6,7 @@ OPTIMUM_VENV := build/peers/optimum
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check --quiet
 RUNTIME_PIP := $(RUNTIME_VENV)/bin/python -m pip --disable-pip-version-check --quiet
 CHECKPOINT := checkpoints/english-minilm
+KERNELS := hatch_build.py $(wildcard runtime/maskedge/kernels/*.[ch])
 BENCH ?=
 CALIBRATION ?= examples/sentences.txt
 BUNDLE ?= runtime/maskedge/default_bundle
@@ -83,27 +84,27 @@ $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "maskedge needs Python 3.11 or later; name one with: make PYTHON=python3.11 ...")'
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/batch.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
+$(VENV)/batch.stamp: pyproject.toml constraints.txt $(KERNELS) | $(VENV)/bin/python
 	@echo "Installing the batch job into $(VENV) ..."
 	$(PIP) install -c constraints.txt -e '.[batch]'
 	@mkdir -p build && touch $@
 
-$(VENV)/dev.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
+$(VENV)/dev.stamp: pyproject.toml constraints.txt $(KERNELS) | $(VENV)/bin/python
 	@echo "Installing the development environment into $(VENV) (PyTorch: this takes a few minutes) ..."
 	$(PIP) install -c constraints.txt -e '.[dev]'
 	@mkdir -p build && touch $@ $(VENV)/batch.stamp $(VENV)/dist.stamp
 
-$(VENV)/dist.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
+$(VENV)/dist.stamp: pyproject.toml constraints.txt $(KERNELS) | $(VENV)/bin/python
 	@echo "Installing what builds the wheel into $(VENV) ..."
 	$(PIP) install -c constraints.txt -e '.[dist]'
 	@touch $@
 
-$(VENV)/docs.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
+$(VENV)/docs.stamp: pyproject.toml constraints.txt $(KERNELS) | $(VENV)/bin/python
 	@echo "Installing what builds the documentation into $(VENV) ..."
 	$(PIP) install -c constraints.txt -e '.[docs]'
 	@touch $@
 
-$(RUNTIME_VENV)/stamp: pyproject.toml constraints.txt
+$(RUNTIME_VENV)/stamp: pyproject.toml constraints.txt $(KERNELS)
 	$(PYTHON) -m venv $(RUNTIME_VENV)
 	$(RUNTIME_PIP) install -c constraints.txt -e . pytest
 	@touch $@

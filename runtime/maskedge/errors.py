@@ -5,6 +5,7 @@ MaskedgeError
 │   ├── BundleNotFoundError      there is none at the path
 │   └── BundleCorruptError       a file is missing, altered or malformed
 ├── EngineError              what runs graphs is not installed, or does not compute what it should
+│   └── UnsupportedGraphError    it is not made for a graph, or for this CPU
 ├── PageError                a static page cannot be made
 └── TextError (ValueError)   a text cannot be scored; `status` says why
 
@@ -24,6 +25,7 @@ __all__ = [
     "MaskedgeError",
     "PageError",
     "TextError",
+    "UnsupportedGraphError",
     "refuse_nan",
 ]
 
@@ -46,6 +48,10 @@ class BundleCorruptError(BundleError):
 
 class EngineError(MaskedgeError):
     """An engine cannot run a bundle's graph: it is not installed, cannot read it, or computes something else."""
+
+
+class UnsupportedGraphError(EngineError):
+    """An engine is made for other graphs than this one, or for other CPUs."""
 
 
 class PageError(MaskedgeError):

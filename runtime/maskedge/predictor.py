@@ -79,8 +79,9 @@ class Predictor:
             revision: A branch, tag or commit on the Hub.
             precision: One of the bundle's graphs. By default the first, unless this CPU computes that one wrongly (see
                 `maskedge.bundle.golden_vectors`).
-            engine: `onnxruntime` or `openvino`; `auto` is OpenVINO where that is installed, faster on this CPU, and
-                proved by the bundle's golden vectors.
+            engine: `kernels` are the project's own, for int8 graphs of BERTs on CPUs with AVX512-VNNI; `onnxruntime`
+                runs all graphs everywhere, and `openvino` where that is installed. `auto` is the fastest that runs the
+                graph here and finds the bundle's golden vectors again.
             threads: Batches that run at once; by default as many as the process may use CPUs.
             threads_per_batch: Threads that share each of these batches. One is the fastest for many texts; more, with
                 as many fewer `threads`, have one text's answer sooner.

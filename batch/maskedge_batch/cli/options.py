@@ -73,7 +73,7 @@ Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit of a m
 Precision = Annotated[
     str | None, typer.Option(help="Which of the bundle's graphs.", show_default="the first that this CPU computes")
 ]
-Runtime = Annotated[EngineChoice, typer.Option(help="What runs the graph; auto is the faster one on this CPU.")]
+Runtime = Annotated[EngineChoice, typer.Option(help="What runs the graph; auto is the fastest one on this CPU.")]
 ScoringMethod = Annotated[
     Method, typer.Option(help="What is masked while a token of a text without masks is predicted.")
 ]

@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from maskedge.bundle.cpu import cpu_features
-from maskedge.bundle.engine import EngineName
+from maskedge.bundle.engine import PACKAGES, EngineName
 from maskedge.bundle.threads import usable_cpus
 from maskedge_batch.inputs.input_set import InputFile, InputSet
 from maskedge_batch.inputs.selection import Selection
@@ -23,7 +23,7 @@ from maskedge_batch.scoring.options import ScoringOptions
 
 __all__ = ["Clock", "environment", "fingerprint", "model_facts", "provenance", "run_facts"]
 
-PACKAGES = ("maskedge", "tokenizers", "numpy", "pyarrow")
+OTHERS = ("maskedge", "tokenizers", "numpy", "pyarrow")
 """Other versions of them, and of what runs the graph, may compute or write other bytes."""
 
 FILES_NAMED = 100
@@ -160,7 +160,7 @@ def _told(name: str, model: Model, clock: Clock) -> dict[str, Any]:
 
 
 def _versions(runtime: EngineName) -> dict[str, str]:
-    return {name: _version(name) for name in (PACKAGES[0], runtime, *PACKAGES[1:])}
+    return {name: _version(name) for name in (OTHERS[0], PACKAGES[runtime], *OTHERS[1:])}
 
 
 def _version(package: str) -> str:

@@ -78,7 +78,7 @@ class Job:
     precision: str | None = None
     """One of the bundle's graphs; None: the first that this CPU computes rightly."""
     runtime: EngineChoice = "auto"
-    """What runs the graph, `onnxruntime` or `openvino`; `auto`: the faster one, as `Predictor.load` says."""
+    """What runs the graph, `kernels`, `onnxruntime` or `openvino`; `auto`: the fastest, as `Predictor.load` says."""
     memory_budget: int = MEMORY_BUDGET
     """Bytes for rows on their way, as `score_batches` says. It changes no result."""
     selection: Selection = field(default_factory=Selection)

@@ -24,14 +24,17 @@ __all__ = [
     "Int64Array",
     "OnnxGraph",
     "Outputs",
+    "PACKAGES",
     "WatchedGraph",
     "graph_inputs",
     "session_options",
 ]
 
-EngineName = Literal["onnxruntime", "openvino"]
-"""What runs graphs, by the name of its package."""
-EngineChoice = Literal["auto", "onnxruntime", "openvino"]
+EngineName = Literal["kernels", "onnxruntime", "openvino"]
+"""What runs graphs: the project's own kernels, or a package."""
+PACKAGES: dict[EngineName, str] = {"kernels": "onnxruntime", "onnxruntime": "onnxruntime", "openvino": "openvino"}
+"""Of which an engine is made. Attention's graphs are onnxruntime's where the kernels run the others."""
+EngineChoice = Literal["auto", "kernels", "onnxruntime", "openvino"]
 """An engine that is asked for, or `auto`, as `maskedge.bundle.engine_choice` says."""
 
 Outputs = dict[str, npt.NDArray[np.generic]]

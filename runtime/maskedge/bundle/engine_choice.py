@@ -13,7 +13,8 @@ from maskedge.bundle.format import Bundle
 from maskedge.bundle.golden_vectors import padding_is_exact, replay
 from maskedge.bundle.huge_pages import OnHugePages, are_given, move_to_huge_pages
 from maskedge.bundle.padding import UNPADDED
-from maskedge.errors import EngineError
+from maskedge.errors import EngineError, UnsupportedGraphError
+from maskedge.kernels.library import LIBRARY
 
 __all__ = ["EXACT", "choose_engine", "load_graph", "open_attention_graph", "open_graph", "preferred"]
 
@@ -24,6 +25,9 @@ INTEGER = ("int8", "int8-avx2")
 
 LARGE = 50_000_000
 """Bytes from which a graph is worth OpenVINO's longer start: between the two that were measured."""
+
+NAMES: dict[EngineName, str] = {"kernels": "the engine kernels", "onnxruntime": "onnxruntime", "openvino": "OpenVINO"}
+"""Engines as messages name them."""
 
 EXACT = (*INTEGER, "fp32")
 """The precisions in which OpenVINO gives a row the same bits whatever it is batched with. With weights in blocks
@@ -43,8 +47,8 @@ def open_graph(
     Args:
         bundle: The bundle.
         precision: One of its graphs.
-        engine: `auto` is OpenVINO where `preferred` says so and it finds the graph's golden vectors again, else
-            onnxruntime.
+        engine: `auto` is the first that `preferred` names, is there, runs the graph, and finds its golden vectors
+            again; onnxruntime is not asked to.
         threads: Calls that are to run at once.
         before_batch: Called before each run of the graph.
         threads_per_batch: That share each of these calls.
@@ -60,19 +64,20 @@ def open_graph(
 
 def choose_engine(bundle: Bundle, precision: str, engine: EngineChoice) -> EngineName:
     """The engine that `open_graph` finds, and raises as that does. onnxruntime does not load the graph for it."""
-    if _first_choice(bundle, precision, engine, threads_per_batch=1) == "onnxruntime":
+    if _choices(bundle, precision, engine, threads_per_batch=1)[0] == "onnxruntime":
         return "onnxruntime"
     return open_graph(bundle, precision, engine, threads=1)[1]
 
 
 def open_attention_graph(bundle: Bundle, precision: str, engine: EngineName, threads: int) -> Graph:
-    """The graph of a precision's attention.
+    """The graph of a precision's attention, which no kernel gives: in their place onnxruntime runs it.
 
     Raises:
         BundleNotFoundError: The bundle has none.
         EngineError: As `open_graph`.
     """
-    return load_graph(bundle.graph_file(bundle.attention_graph(precision)), engine, threads)
+    able: EngineName = "onnxruntime" if engine == "kernels" else engine
+    return load_graph(bundle.graph_file(bundle.attention_graph(precision)), able, threads)
 
 
 def load_graph(
@@ -86,6 +91,10 @@ def load_graph(
     """
     if engine == "onnxruntime":
         return OnnxGraph(path, threads=threads_per_batch)
+    if engine == "kernels":
+        from maskedge.bundle.kernel_graph import KernelGraph
+
+        return KernelGraph(path, max_length)
     try:
         from maskedge.bundle.openvino_graph import OpenVinoGraph
     except ImportError as error:
@@ -93,28 +102,39 @@ def load_graph(
     return OpenVinoGraph(path, threads, threads_per_batch, max_length)
 
 
-def preferred(precision: str, cpu: CpuFeatures, size: int, threads_per_batch: int = 1) -> EngineName:
-    """The faster engine for a graph of a precision and so many bytes on a CPU, as far as that was measured.
+def preferred(precision: str, cpu: CpuFeatures, size: int, threads_per_batch: int = 1) -> tuple[EngineName, ...]:
+    """The engines for a graph of a precision and so many bytes on a CPU, the fastest first, as far as was measured.
 
-    On an Intel CPU with AMX a BERT-base of 8-bit integers (111 MB) is faster in OpenVINO, which takes more memory
-    (docs/results/side_by_side_amx.json). The bundled model (23 MB) is no faster there (docs/results/engines.json), and
-    takes four times as long to its first answer. One text alone is answered sooner in onnxruntime, and who has threads
-    share a batch wants that. On a CPU of AMD without AMX OpenVINO gains little or nothing. Nothing was measured on ARM,
-    nor of other precisions.
+    The kernels are the fastest for what they are made for (docs/results/engines.json). They run a batch on one thread:
+    a text alone is answered sooner by onnxruntime where several share it, but by the kernels with AMX where those are
+    two. Of the others, a BERT-base of 8-bit integers (111 MB) is faster in OpenVINO on an Intel CPU with AMX, where it
+    takes more memory; smaller graphs are no faster there, and take four times as long to the first answer. Nothing was
+    measured on ARM, nor of other precisions.
     """
-    faster = precision in INTEGER and cpu.amx_int8 and size >= LARGE and threads_per_batch == 1
-    return "openvino" if faster else "onnxruntime"
+    integer, alone = precision in INTEGER, threads_per_batch == 1
+    fastest: list[EngineName] = []
+    if integer and cpu.avx512_vnni and (alone or (cpu.amx_int8 and threads_per_batch == 2)):
+        fastest.append("kernels")
+    if integer and cpu.amx_int8 and size >= LARGE and alone:
+        fastest.append("openvino")
+    return (*fastest, "onnxruntime")
 
 
-def _first_choice(bundle: Bundle, precision: str, engine: EngineChoice, threads_per_batch: int) -> EngineName:
+def _choices(bundle: Bundle, precision: str, engine: EngineChoice, threads_per_batch: int) -> tuple[EngineName, ...]:
+    """The engines to try, one after the other."""
     if engine not in get_args(EngineChoice):
         raise ValueError(f"there is no engine {engine!r}; there are: {', '.join(get_args(EngineChoice))}")
     if engine != "auto":
-        return engine
-    provable = bundle.manifest.graphs[precision].golden and find_spec("openvino") is not None
-    if not provable:
-        return "onnxruntime"
-    return preferred(precision, cpu_features(), _size(bundle, precision), threads_per_batch)
+        return (engine,)
+    if not bundle.manifest.graphs[precision].golden:  # nothing would prove another
+        return ("onnxruntime",)
+    size = _size(bundle, precision)
+    return tuple(filter(_is_there, preferred(precision, cpu_features(), size, threads_per_batch)))
+
+
+def _is_there(engine: EngineName) -> bool:
+    """Whether an engine is installed."""
+    return LIBRARY.is_file() if engine == "kernels" else find_spec(engine) is not None
 
 
 def _size(bundle: Bundle, precision: str) -> int:
@@ -132,27 +152,29 @@ def _opened(
         graph = load_graph(path, name, threads, threads_per_batch, manifest.max_length)
         return CheckedGraph(graph, path, manifest.vocab_size)
 
-    if _first_choice(bundle, precision, engine, threads_per_batch) == "openvino":
+    *others, last = _choices(bundle, precision, engine, threads_per_batch)
+    for name in others:
         try:
-            return _proved_openvino(bundle, precision, opened), "openvino"
+            return _proved(bundle, precision, opened, name), name
+        except UnsupportedGraphError as error:
+            logger.debug(error)
         except EngineError as error:
-            if engine != "auto":
-                raise
-            logger.warning(f"onnxruntime runs the graph: {error}")
-    return opened("onnxruntime"), "onnxruntime"
+            logger.warning(f"another engine runs the graph: {error}")
+    return (opened(last) if last == "onnxruntime" else _proved(bundle, precision, opened, last)), last
 
 
-def _proved_openvino(bundle: Bundle, precision: str, opened: Callable[[EngineName], CheckedGraph]) -> Graph:
-    if precision not in EXACT:
+def _proved(bundle: Bundle, precision: str, opened: Callable[[EngineName], CheckedGraph], engine: EngineName) -> Graph:
+    """A graph that computes in an engine what it computed where it was made."""
+    if engine == "openvino" and precision not in EXACT:
         why = f"in a graph of {precision} it gives a text other bits alone than among others; take onnxruntime"
         raise EngineError(f"OpenVINO runs {', '.join(EXACT)}: {why}")
-    graph = opened("openvino")
+    graph = opened(engine)
     golden = bundle.manifest.graphs[precision].golden
-    found = replay(graph, precision, golden, cpu_features(), "openvino")
+    found = replay(graph, precision, golden, cpu_features(), engine)
     if not found.passed:
         off = f"differs by {found.max_logprob_difference:.2g} nats, and {found.tolerance:g} are allowed"
         what = f"the golden vectors of {bundle.manifest.name}'s {precision} graph"
-        raise EngineError(f"OpenVINO {off}, from {what}; take the engine onnxruntime")
+        raise EngineError(f"{NAMES[engine]} {off}, from {what}; take the engine onnxruntime")
     if not padding_is_exact(graph, golden):
         graph.padding = UNPADDED
     return graph

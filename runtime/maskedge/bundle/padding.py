@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-__all__ = ["UNPADDED", "Padding"]
+__all__ = ["FREE_PADDING", "UNPADDED", "Padding"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +18,8 @@ class Padding:
     """Leading bits in which numbers of rows differ; by 4: 8, 9, 10, 11, 12, 13, 14, 15, 16, 18, 20, 22."""
     max_length: int = 1 << 62
     """The longest text that the model reads."""
+    most: int = 128
+    """Most tokens of padding in a batch: so many take about as long as what a batch costs beside its tokens."""
 
     def length(self, longest: int) -> int:
         """Tokens of each row of a batch whose longest text has so many. The first length of a group stays: it fills
@@ -40,3 +42,6 @@ class Padding:
 
 UNPADDED = Padding()
 """Each text has a batch's length, and each row is a text."""
+
+FREE_PADDING = Padding(group=1 << 62, most=1 << 62)
+"""Padding is left out of what is computed, and any texts may share a batch."""

@@ -62,7 +62,7 @@ Model = Annotated[
 Precision = Annotated[
     str | None, typer.Option(help="Which of the bundle's graphs to run.", show_default="the bundle's first")
 ]
-Runtime = Annotated[EngineChoice, typer.Option(help="What runs the graph; auto is the faster one on this CPU.")]
+Runtime = Annotated[EngineChoice, typer.Option(help="What runs the graph; auto is the fastest one on this CPU.")]
 TopK = Annotated[int, typer.Option("--top-k", "-k", min=1, help="Candidates to show for each mask.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object a line, for machines.")]
 

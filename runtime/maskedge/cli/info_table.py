@@ -9,6 +9,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from maskedge.bundle.cpu import CpuFeatures, cpu_features
+from maskedge.bundle.engine import PACKAGES
 from maskedge.bundle.format import Bundle, GraphEntry
 from maskedge.cli.tables import QUIET, labelled, plain_table
 from maskedge.cli.verification_table import cpu_line
@@ -72,7 +73,7 @@ def describe(predictor: Predictor) -> Description:
         cpu=cpu_features(),
         runtime=predictor.engine,
         threads=predictor.threads,
-        versions={name: version(name) for name in ("maskedge", predictor.engine, "tokenizers", "numpy")},
+        versions={name: version(name) for name in ("maskedge", PACKAGES[predictor.engine], "tokenizers", "numpy")},
     )
 
 

@@ -31,9 +31,6 @@ MASKS_PER_BATCH = 256
 RANKED_PER_BATCH = 1 << 21
 """Tokens that are ranked and returned for a batch's masks, 12 bytes each: a call with targets ranks the vocabulary."""
 
-PADDED_PER_BATCH = 128
-"""Most tokens of padding in a batch: so many take about as long as what a batch costs beside its tokens."""
-
 READ_AHEAD_TOKENS = 64 * TOKENS_PER_BATCH
 """Tokens of queries that are read ahead for each thread: so many batches that waiting for the last costs little."""
 
@@ -176,7 +173,7 @@ def _parts(
         most = padding.full_rows(max(1, min(TOKENS_PER_BATCH // length, most_rows)))
         part = group[start : start + min(most, padding.rows(-(-token_budget // length)))]
         padded = np.cumsum([length - lengths[index] for index in part])
-        part = part[: max(1, int(np.searchsorted(padded, PADDED_PER_BATCH, side="right")))]
+        part = part[: max(1, int(np.searchsorted(padded, padding.most, side="right")))]
         yield part
         start += len(part)
 

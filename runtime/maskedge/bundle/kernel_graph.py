@@ -1,0 +1,106 @@
+"""A graph in the project's own kernels."""
+
+from collections import deque
+from pathlib import Path
+
+import numpy as np
+
+from maskedge.arrays import Float32Array, Int64Array
+from maskedge.bundle.cpu import cpu_features
+from maskedge.bundle.engine import Outputs
+from maskedge.bundle.padding import FREE_PADDING, UNPADDED
+from maskedge.errors import UnsupportedGraphError
+from maskedge.kernels.graph_file import read_graph
+from maskedge.kernels.library import kernels, may_use_amx
+from maskedge.kernels.plan import Plan, plan_of
+from maskedge.kernels.recognition import recognize
+from maskedge.kernels.workspace import Batch, Room, Workspace
+
+__all__ = ["KernelGraph"]
+
+FEW = 64
+"""So many of the most probable tokens are found by going through a distribution once; for more it is sorted."""
+
+
+class KernelGraph:
+    """An int8 graph of a BERT in the kernels; each call runs on its own thread, and several may run at once.
+
+    Texts of any lengths share a batch, and padding is left out. A row's floats depend on the row alone, and are the
+    same on every CPU that runs the kernels.
+
+    Raises UnsupportedGraphError where the graph or the CPU is not one that the kernels are made for.
+    """
+
+    def __init__(self, path: Path, max_length: int | None = None) -> None:
+        """`max_length` is the longest text, tokens; where None, texts of one length share a batch."""
+        if not cpu_features().avx512_vnni:
+            raise UnsupportedGraphError("the engine kernels needs a CPU with AVX512-VNNI; take onnxruntime")
+        try:
+            self._plan: Plan = plan_of(recognize(read_graph(path)))
+        except (OSError, ValueError) as error:
+            raise UnsupportedGraphError(f"the engine kernels cannot run {path}: {error}; take onnxruntime") from error
+        self._has_amx = cpu_features().amx_int8 and may_use_amx()
+        self._vocabulary = self._plan.logits.weights.shape[1]
+        self._idle: deque[Workspace] = deque()
+        self.padding = FREE_PADDING if max_length else UNPADDED
+
+    def run(self, outputs: list[str], inputs: dict[str, Int64Array]) -> Outputs:
+        """The outputs of these names, by name."""
+        batch = _batch(inputs)
+        workspace = self._workspace(batch.room)
+        logits = workspace.logits(batch)
+        found = self._outputs(logits, outputs, inputs)
+        self._idle.append(workspace)
+        return found
+
+    def _workspace(self, room: Room) -> Workspace:
+        try:
+            idle = self._idle.pop()
+        except IndexError:
+            return Workspace(self._plan, room, self._has_amx)
+        return idle if idle.room.holds(room) else Workspace(self._plan, idle.room.with_more(room), self._has_amx)
+
+    def _outputs(self, logits: Float32Array, names: list[str], inputs: dict[str, Int64Array]) -> Outputs:
+        shape = inputs["mask_positions"].shape
+        rows, stride = logits.shape
+        size = self._vocabulary
+        entropy = np.empty(rows, np.float32)
+        kernels().log_softmax(logits.ctypes.data, rows, stride, size, entropy.ctypes.data)
+        found: Outputs = {"entropy": entropy.reshape(shape)}
+        if {"top_logprobs", "top_ids"} & set(names):
+            values, places = _largest(logits, size, int(inputs["top_k"][0]))
+            found |= {"top_logprobs": values.reshape(*shape, -1), "top_ids": places.reshape(*shape, -1)}
+        if {"target_logprobs", "target_ranks"} & set(names):
+            targets = inputs["target_ids"].reshape(rows, -1)
+            logprobs = np.ascontiguousarray(np.take_along_axis(logits, targets, axis=1))
+            larger = np.empty(targets.shape, np.int64)
+            count = targets.shape[1]
+            kernels().count_larger(
+                logits.ctypes.data, rows, stride, size, logprobs.ctypes.data, count, larger.ctypes.data
+            )
+            found |= {"target_logprobs": logprobs.reshape(*shape, -1), "target_ranks": larger.reshape(*shape, -1) + 1}
+        return {name: found[name] for name in names}
+
+
+def _batch(inputs: dict[str, Int64Array]) -> Batch:
+    """The texts of a batch without their padding."""
+    ids, masks = inputs["input_ids"], inputs["mask_positions"]
+    texts, longest = ids.shape
+    lengths = inputs.get("lengths", np.full(texts, longest))
+    own = np.arange(longest) < lengths[:, np.newaxis]
+    starts = np.concatenate([[0], np.cumsum(lengths)])
+    positions = np.broadcast_to(np.arange(longest), ids.shape)[own]
+    rows = (starts[:-1, np.newaxis] + masks).ravel()
+    return Batch(ids[own], positions, starts, np.arange(texts + 1) * masks.shape[1], rows)
+
+
+def _largest(logprobs: Float32Array, size: int, count: int) -> tuple[Float32Array, Int64Array]:
+    """[rows, count] the largest, and their places; of equal ones the first comes first."""
+    rows, stride = logprobs.shape
+    if count > FEW:
+        places = np.argsort(-logprobs[:, :size], axis=1, kind="stable")[:, :count]
+        return np.take_along_axis(logprobs, places, axis=1), places
+    values, places = np.empty((rows, count), np.float32), np.empty((rows, count), np.int64)
+    if count:
+        kernels().find_largest(logprobs.ctypes.data, rows, stride, size, count, values.ctypes.data, places.ctypes.data)
+    return values, places

@@ -1,0 +1,172 @@
+"""The compiled kernels, and the structures that they take: those of the .c files, member by member."""
+
+import ctypes
+from ctypes import POINTER, Structure, c_float, c_int, c_int32, c_size_t, c_void_p
+from functools import cache
+from pathlib import Path
+
+__all__ = [
+    "LIBRARY",
+    "AttentionCall",
+    "EmbeddingCall",
+    "GridCall",
+    "NormalizationCall",
+    "ProductCall",
+    "RoundingCall",
+    "RowRoundingCall",
+    "kernels",
+    "may_use_amx",
+]
+
+LIBRARY = Path(__file__).with_name("kernels.so")
+"""Where the compiled kernels are, if there are any."""
+
+
+class GridCall(Structure):
+    """Grid of vectors.h."""
+
+    _fields_ = [
+        ("scale", c_float),
+        ("inverse_scale", c_float),
+        ("zero_point", c_int32),
+        ("lowest", c_int32),
+        ("highest", c_int32),
+    ]
+
+
+class RoundingCall(Structure):
+    """Rounding of vectors.h."""
+
+    _fields_ = [
+        ("levels", c_void_p),
+        ("rest", c_void_p),
+        ("factors", c_void_p),
+        ("columns", c_size_t),
+        ("grid", GridCall),
+        ("rest_grid", GridCall),
+    ]
+
+
+class ProductCall(Structure):
+    """Product of product.c."""
+
+    _fields_ = [
+        ("levels", c_void_p),
+        ("weights", c_void_p),
+        ("rows", c_size_t),
+        ("inner", c_size_t),
+        ("outer", c_size_t),
+        ("scales", c_void_p),
+        ("shifts", c_void_p),
+        ("row_factors", c_void_p),
+        ("bias", c_void_p),
+        ("added", c_void_p),
+        ("out", c_void_p),
+        ("has_gelu", c_int32),
+        ("has_amx", c_int32),
+        ("rounding", RoundingCall),
+    ]
+
+
+class AttentionCall(Structure):
+    """Attention of attention.c."""
+
+    _fields_ = [
+        ("queries", c_void_p),
+        ("keys", c_void_p),
+        ("values", c_void_p),
+        ("query_starts", c_void_p),
+        ("starts", c_void_p),
+        ("texts", c_size_t),
+        ("heads", c_size_t),
+        ("width", c_size_t),
+        ("head_width", c_size_t),
+        ("scale", c_float),
+        ("out", c_void_p),
+        ("scratch", c_void_p),
+        ("rounding", RoundingCall),
+    ]
+
+
+class NormalizationCall(Structure):
+    """Normalization of rows.c."""
+
+    _fields_ = [
+        ("numbers", c_void_p),
+        ("weight", c_void_p),
+        ("bias", c_void_p),
+        ("out", c_void_p),
+        ("rows", c_size_t),
+        ("width", c_size_t),
+        ("epsilon", c_float),
+        ("rounding", RoundingCall),
+    ]
+
+
+class RowRoundingCall(Structure):
+    """RowRounding of rows.c."""
+
+    _fields_ = [
+        ("numbers", c_void_p),
+        ("row_factors", c_void_p),
+        ("rows", c_size_t),
+        ("width", c_size_t),
+        ("least", c_float),
+        ("rounding", RoundingCall),
+    ]
+
+
+class EmbeddingCall(Structure):
+    """Embedding of rows.c."""
+
+    _fields_ = [
+        ("ids", c_void_p),
+        ("positions", c_void_p),
+        ("tokens", c_void_p),
+        ("token_scales", c_void_p),
+        ("position_rows", c_void_p),
+        ("out", c_void_p),
+        ("rows", c_size_t),
+        ("width", c_size_t),
+    ]
+
+
+@cache
+def kernels() -> ctypes.CDLL:
+    """The compiled kernels, for CPUs with AVX512-VNNI. Raises OSError where there are none."""
+    library = ctypes.CDLL(str(LIBRARY))
+    for name, call in CALLS.items():
+        size_of = getattr(library, f"size_of_{name}")
+        size_of.restype = c_size_t
+        if size_of() != ctypes.sizeof(call):
+            raise OSError(f"{LIBRARY} was compiled from other sources; install maskedge again")
+        getattr(library, name).argtypes = [POINTER(call)]
+        getattr(library, name).restype = None
+    for name, types in FUNCTIONS.items():
+        getattr(library, name).argtypes = types
+        getattr(library, name).restype = None
+    library.ask_for_amx.restype = c_int
+    library.make_gelu_table()
+    return library
+
+
+CALLS = {
+    "multiply": ProductCall,
+    "attend_texts": AttentionCall,
+    "normalize_rows": NormalizationCall,
+    "round_rows": RowRoundingCall,
+    "embed_rows": EmbeddingCall,
+}
+FUNCTIONS = {
+    "make_gelu_table": [],
+    "pack_weights": [c_void_p, c_size_t, c_size_t, c_size_t, c_size_t, c_void_p, c_void_p],
+    "log_softmax": [c_void_p, c_size_t, c_size_t, c_size_t, c_void_p],
+    "find_largest": [c_void_p, c_size_t, c_size_t, c_size_t, c_size_t, c_void_p, c_void_p],
+    "count_larger": [c_void_p, c_size_t, c_size_t, c_size_t, c_void_p, c_size_t, c_void_p],
+}
+
+
+@cache
+def may_use_amx() -> bool:
+    """Whether Linux lets this process use the tiles of a CPU with AMX, which it is asked for."""
+    return bool(kernels().ask_for_amx() == 0)

@@ -1,0 +1,101 @@
+"""Memory for values and levels, which serves the next ones once they are not used any more."""
+
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from maskedge.kernels.packing import INNER, OUTER, aligned, up_to
+from maskedge.kernels.plan import Plan
+from maskedge.kernels.steps import Levels, Value
+
+__all__ = ["BEYOND", "Bytes", "LevelMemory", "Memory"]
+
+BEYOND = 8
+"""Rows that attention reads beyond a text's last."""
+
+Bytes = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class LevelMemory:
+    """Where levels are kept."""
+
+    first: Bytes
+    rest: Bytes | None
+    row_factors: Bytes | None
+
+
+class Memory:
+    """What a plan's values and levels take, for so many tokens and masks."""
+
+    def __init__(self, plan: Plan, tokens: int, masks: int) -> None:
+        self._plan = plan
+        self._rows = {False: up_to(OUTER, tokens), True: up_to(OUTER, masks)}
+        self._uses = {made: len(users) for made, users in plan.users.items()}
+        self._free: defaultdict[int, list[Bytes]] = defaultdict(list)
+        self._floats: dict[Value, Bytes] = {}
+        self._levels: dict[Levels, LevelMemory] = {}
+        self._all: list[npt.NDArray[Any]] = []
+
+    def add_floats(self, value: Value) -> int:
+        """The address of memory for a value."""
+        rows = self._rows[self._plan.at_masks(value)] + BEYOND
+        self._floats[value] = self._taken(4 * rows * self._plan.width(value))
+        return self.address(value)
+
+    def add_levels(self, levels: Levels) -> LevelMemory:
+        """Memory for levels."""
+        rows = self._rows[self._plan.at_masks(levels.source)]
+        size = rows * up_to(INNER, self._plan.width(levels.source))
+        rest = None if levels.rest is None else self._taken(size)
+        row_factors = None if levels.least is None else self._taken(4 * rows)
+        self._levels[levels] = LevelMemory(self._taken(size), rest, row_factors)
+        return self._levels[levels]
+
+    def floats(self, value: Value) -> npt.NDArray[np.float32]:
+        """[rows, width] a value's floats."""
+        return self._floats[value].view(np.float32).reshape(-1, self._plan.width(value))
+
+    def levels(self, levels: Levels) -> LevelMemory:
+        """That of levels which were added."""
+        return self._levels[levels]
+
+    def address(self, value: Value) -> int:
+        """That of a value's floats."""
+        return self._floats[value].ctypes.data
+
+    def pointer(self, array: npt.NDArray[Any] | None) -> int | None:
+        """The address of an array, which stays as long as the memory does."""
+        if array is None:
+            return None
+        self._all.append(array)
+        return array.ctypes.data
+
+    def used(self, made: Value | Levels) -> None:
+        """Says that one of its users has been made. What has no more is forgotten."""
+        self._uses[made] -= 1
+        if self._uses[made] == 0:
+            self.forget(made)
+
+    def forget(self, made: Value | Levels) -> None:
+        """Its memory serves others from now on."""
+        if not isinstance(made, Levels):
+            self._give_back(self._floats.pop(made))
+            return
+        kept = self._levels.pop(made)
+        for part in (kept.first, kept.rest, kept.row_factors):
+            if part is not None:
+                self._give_back(part)
+
+    def _taken(self, size: int) -> Bytes:
+        if self._free[size]:
+            return self._free[size].pop()
+        memory = aligned(size)
+        self._all.append(memory)
+        return memory
+
+    def _give_back(self, memory: Bytes) -> None:
+        self._free[memory.size].append(memory)

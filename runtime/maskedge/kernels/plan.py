@@ -1,0 +1,108 @@
+"""In which order steps are computed, and which of them become levels as they are made."""
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+
+from maskedge.kernels.packing import Term, packed_terms
+from maskedge.kernels.recognition import UnrecognizedError
+from maskedge.kernels.steps import AtMasks, Attended, Embedded, Levels, Linear, Normalized, Value
+
+__all__ = ["Plan", "inputs_of", "plan_of"]
+
+WIDTH_STEP = 32
+"""Rows of floats, and those of a head of attention, are multiples of it."""
+
+
+@dataclass(slots=True)
+class Plan:
+    """The steps of an encoder in order, with their packed weights."""
+
+    logits: Linear
+    values: list[Value] = field(default_factory=list)
+    """Each after those that it is made of."""
+    terms: dict[Linear, list[Term]] = field(default_factory=dict)
+    users: dict[Value | Levels, list[Value]] = field(default_factory=lambda: defaultdict(list))
+    """What is made of a value's floats, or of levels."""
+    levels: dict[Value, list[Levels]] = field(default_factory=lambda: defaultdict(list))
+    """Those that are made of a value."""
+
+    def levels_at_once(self, value: Value) -> Levels | None:
+        """The levels that the kernel makes that makes the value. A product or an attention writes floats or levels."""
+        by_column = [levels for levels in self.levels[value] if levels.least is None]
+        if not by_column or isinstance(value, Embedded | AtMasks):
+            return None
+        alone = not self.users[value] and len(self.levels[value]) == 1
+        return by_column[0] if alone or isinstance(value, Normalized) else None
+
+    def wants_floats(self, value: Value) -> bool:
+        """Whether anything is made of a value's floats."""
+        return bool(self.users[value]) or any(levels is not self.levels_at_once(value) for levels in self.levels[value])
+
+    def width(self, value: Value) -> int:
+        """Floats in a row of a value: those of its columns, and of a product's up to the next whole tile."""
+        match value:
+            case Embedded():
+                return int(value.tokens.shape[1])
+            case Normalized():
+                return int(value.weight.size)
+            case Linear():
+                return self.terms[value][0].outer
+            case Attended():
+                return self.width(value.queries)
+            case AtMasks():
+                return self.width(value.source)
+
+    def at_masks(self, value: Value) -> bool:
+        """Whether a value's rows are masks, and not tokens."""
+        match value:
+            case Embedded():
+                return False
+            case AtMasks():
+                return True
+            case Normalized():
+                return self.at_masks(value.source)
+            case Linear():
+                return self.at_masks(value.levels.source)
+            case Attended():
+                return self.at_masks(value.queries)
+
+
+def plan_of(logits: Linear) -> Plan:
+    """The plan of a graph by its last step. Raises UnrecognizedError where the kernels are made for other widths."""
+    plan = Plan(logits)
+    _add(plan, logits)
+    plan.users[logits].append(logits)  # who asks wants the logits
+    for value in plan.values:
+        heads = value.heads if isinstance(value, Attended) else 1
+        if plan.width(value) % (WIDTH_STEP * heads):
+            raise UnrecognizedError(
+                f"{plan.width(value)} floats are no multiple of {WIDTH_STEP} in each of {heads} heads"
+            )
+    return plan
+
+
+def _add(plan: Plan, value: Value) -> None:
+    if value in plan.values:
+        return
+    for source in inputs_of(value):
+        made_of = source.source if isinstance(source, Levels) else source
+        _add(plan, made_of)
+        if isinstance(source, Levels) and source not in plan.levels[made_of]:
+            plan.levels[made_of].append(source)
+        plan.users[source].append(value)
+    if isinstance(value, Linear):
+        plan.terms[value] = packed_terms(value)
+    plan.values.append(value)
+
+
+def inputs_of(value: Value) -> list[Value | Levels]:
+    """What a value is made of."""
+    match value:
+        case Embedded():
+            return []
+        case Normalized() | AtMasks():
+            return [value.source]
+        case Attended():
+            return [value.queries, value.keys, value.values]
+        case Linear():
+            return [value.levels, *([value.added] if value.added is not None else [])]

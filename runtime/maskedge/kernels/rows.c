@@ -1,0 +1,129 @@
+/* What is done with each token's row by itself: its embedding, normalization, rounding. Widths are multiples of 16. */
+#include <string.h>
+
+#include "vectors.h"
+
+float gelu_coefficients[4][GELU_PARTS];
+
+/* The cubic of each part of GELU's table goes through four points of it (Chebyshev's), as Newton's differences say. */
+EXPORTED void make_gelu_table(void)
+{
+    for (int part = 0; part < GELU_PARTS; part++) {
+        double at[4], difference[4], power[4] = {0};
+        for (int i = 0; i < 4; i++) {
+            at[i] = 0.5 * cos((2 * i + 1) * M_PI / 8);
+            difference[i] = 0.5 * erf((part + at[i]) / GELU_SCALE / sqrt(2.0));
+        }
+        for (int order = 1; order < 4; order++)
+            for (int i = 3; i >= order; i--)
+                difference[i] = (difference[i] - difference[i - 1]) / (at[i] - at[i - order]);
+        for (int i = 3; i >= 0; i--) { /* the polynomial times (x - at[i]), plus the difference */
+            for (int higher = 3; higher > 0; higher--)
+                power[higher] = power[higher - 1] - at[i] * power[higher];
+            power[0] = difference[i] - at[i] * power[0];
+        }
+        for (int i = 0; i < 4; i++)
+            gelu_coefficients[i][part] = (float)power[i];
+    }
+}
+
+typedef struct {
+    const float *numbers;       /* [rows, width] */
+    const float *weight, *bias; /* [width]; a bias of NULL is 0 */
+    float *out;                 /* [rows, width]; may be NULL */
+    size_t rows, width;
+    float epsilon;
+    Rounding rounding; /* of what was normalized; its levels may be NULL */
+} Normalization;
+
+INLINE float sum_of(const float *row, size_t width)
+{
+    __m512 sum = _mm512_setzero_ps();
+    for (size_t at = 0; at < width; at += WIDTH)
+        sum = _mm512_add_ps(sum, _mm512_loadu_ps(row + at));
+    return _mm512_reduce_add_ps(sum);
+}
+
+INLINE float sum_of_squares(const float *row, size_t width, __m512 mean)
+{
+    __m512 sum = _mm512_setzero_ps();
+    for (size_t at = 0; at < width; at += WIDTH) {
+        __m512 off = _mm512_sub_ps(_mm512_loadu_ps(row + at), mean);
+        sum = _mm512_fmadd_ps(off, off, sum);
+    }
+    return _mm512_reduce_add_ps(sum);
+}
+
+EXPORTED void normalize_rows(const Normalization *n)
+{
+    for (size_t row = 0; row < n->rows; row++) {
+        const float *numbers = n->numbers + row * n->width;
+        __m512 mean = _mm512_set1_ps(sum_of(numbers, n->width) / (float)n->width);
+        float variance = sum_of_squares(numbers, n->width, mean) / (float)n->width;
+        __m512 factor = _mm512_set1_ps(1.0f / sqrtf(variance + n->epsilon));
+        for (size_t at = 0; at < n->width; at += WIDTH) {
+            __m512 number = _mm512_mul_ps(_mm512_sub_ps(_mm512_loadu_ps(numbers + at), mean), factor);
+            number = _mm512_mul_ps(number, _mm512_loadu_ps(n->weight + at));
+            if (n->bias)
+                number = _mm512_add_ps(number, _mm512_loadu_ps(n->bias + at));
+            if (n->out)
+                _mm512_storeu_ps(n->out + row * n->width + at, number);
+            if (n->rounding.levels)
+                store_levels(&n->rounding, number, row, at);
+        }
+    }
+}
+
+typedef struct {
+    const float *numbers; /* [rows, width] */
+    float *row_factors;   /* [rows]: the largest size of each row, by which it was divided; NULL: rows are not */
+    size_t rows, width;
+    float least; /* that a row is divided by */
+    Rounding rounding;
+} RowRounding;
+
+EXPORTED void round_rows(const RowRounding *r)
+{
+    for (size_t row = 0; row < r->rows; row++) {
+        const float *numbers = r->numbers + row * r->width;
+        __m512 share = _mm512_set1_ps(1.0f);
+        if (r->row_factors) {
+            __m512 largest = _mm512_set1_ps(r->least);
+            for (size_t at = 0; at < r->width; at += WIDTH)
+                largest = _mm512_max_ps(largest, _mm512_abs_ps(_mm512_loadu_ps(numbers + at)));
+            r->row_factors[row] = _mm512_reduce_max_ps(largest);
+            share = _mm512_set1_ps(1.0f / r->row_factors[row]);
+        }
+        for (size_t at = 0; at < r->width; at += WIDTH)
+            store_levels(&r->rounding, _mm512_mul_ps(_mm512_loadu_ps(numbers + at), share), row, at);
+    }
+}
+
+typedef struct {
+    const int64_t *ids, *positions;  /* [rows] */
+    const int8_t *tokens;            /* [vocabulary, width] */
+    const float *token_scales;       /* [vocabulary] */
+    const float *position_rows;      /* [positions, width] */
+    float *out;                      /* [rows, width] */
+    size_t rows, width;
+} Embedding;
+
+EXPORTED void embed_rows(const Embedding *e)
+{
+    for (size_t row = 0; row < e->rows; row++) {
+        const int8_t *token = e->tokens + (size_t)e->ids[row] * e->width;
+        const float *position = e->position_rows + (size_t)e->positions[row] * e->width;
+        __m512 scale = _mm512_set1_ps(e->token_scales[e->ids[row]]);
+        for (size_t at = 0; at < e->width; at += WIDTH) {
+            __m512i whole = _mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)(token + at)));
+            __m512 number = _mm512_mul_ps(_mm512_cvtepi32_ps(whole), scale);
+            _mm512_storeu_ps(e->out + row * e->width + at, _mm512_add_ps(number, _mm512_loadu_ps(position + at)));
+        }
+    }
+}
+
+SIZE_OF(normalize_rows, Normalization)
+
+SIZE_OF(round_rows, RowRounding)
+
+SIZE_OF(embed_rows, Embedding)

@@ -1,0 +1,232 @@
+"""A batch of texts, and what computes one at a time: calls of kernels, and the memory that they work in."""
+
+import ctypes
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from maskedge.arrays import Float32Array, Int64Array
+from maskedge.kernels import library
+from maskedge.kernels.library import GridCall, RoundingCall
+from maskedge.kernels.memory import BEYOND, Bytes, Memory
+from maskedge.kernels.packing import INNER, OUTER, Term, aligned, up_to
+from maskedge.kernels.plan import Plan, inputs_of
+from maskedge.kernels.steps import AtMasks, Attended, Embedded, Grid, Levels, Linear, Normalized, Value
+
+__all__ = ["Batch", "Room", "Workspace"]
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """The most of each that a workspace takes."""
+
+    tokens: int
+    masks: int
+    texts: int
+    longest: int
+    """Tokens of a text."""
+
+    def holds(self, other: "Room") -> bool:
+        """Whether it is at least as large."""
+        return self == self.with_more(other)
+
+    def with_more(self, other: "Room") -> "Room":
+        """The larger of each."""
+        tokens, masks = max(self.tokens, other.tokens), max(self.masks, other.masks)
+        return Room(tokens, masks, max(self.texts, other.texts), max(self.longest, other.longest))
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Texts without padding, one after another."""
+
+    ids: Int64Array  # [tokens]
+    positions: Int64Array  # [tokens], from 0 in each text
+    starts: Int64Array  # [texts + 1], the first token of each text
+    mask_starts: Int64Array  # [texts + 1], the first mask of each text
+    masks: Int64Array  # [masks], rows of tokens
+
+    @property
+    def room(self) -> Room:
+        """What it takes."""
+        return Room(self.ids.size, self.masks.size, self.starts.size - 1, int(np.diff(self.starts).max()))
+
+
+class Workspace:
+    """Computes batches up to some size. One at a time may use it."""
+
+    def __init__(self, plan: Plan, room: Room, has_amx: bool) -> None:
+        self.room = room
+        self._plan = plan
+        self._has_amx = has_amx
+        self._memory = Memory(plan, room.tokens, room.masks)
+        self._ids, self._positions, self._masks = (
+            np.zeros(size, np.int64) for size in (room.tokens, room.tokens, room.masks)
+        )
+        self._starts, self._mask_starts = (np.zeros(room.texts + 1, np.int32) for _ in range(2))
+        self._calls: list[tuple[Callable[[Any], object], Any]] = []
+        self._rows: list[tuple[Any, bool, int]] = []  # structures, whether their rows are masks, of which a multiple
+        self._attentions: list[library.AttentionCall] = []
+        for value in plan.values:
+            self._add(value)
+
+    def logits(self, batch: Batch) -> Float32Array:
+        """[masks, columns] those of a batch's masks; there may be more columns than tokens of the vocabulary. They are
+        the workspace's, and may be changed."""
+        for mine, given in (
+            (self._ids, batch.ids),
+            (self._positions, batch.positions),
+            (self._masks, batch.masks),
+            (self._starts, batch.starts),
+            (self._mask_starts, batch.mask_starts),
+        ):
+            mine[: given.size] = given
+        sizes = {False: batch.ids.size, True: batch.masks.size}
+        for call, at_masks, multiple in self._rows:
+            call.rows = up_to(multiple, sizes[at_masks])
+        for attention in self._attentions:
+            attention.texts = batch.starts.size - 1
+        for run, argument in self._calls:
+            run(argument)
+        return self._memory.floats(self._plan.logits)[: batch.masks.size]
+
+    def _add(self, value: Value) -> None:
+        match value:
+            case Embedded():
+                self._embed(value)
+            case Normalized():
+                self._normalize(value)
+            case Linear():
+                self._multiply(value)
+            case Attended():
+                self._attend(value)
+            case AtMasks():
+                self._take(value)
+        for levels in self._plan.levels[value]:
+            if levels is not self._plan.levels_at_once(value):
+                self._round(levels)
+        for source in inputs_of(value):
+            self._memory.used(source)
+
+    def _embed(self, value: Embedded) -> None:
+        pointer = self._memory.pointer
+        call = library.EmbeddingCall(
+            ids=pointer(self._ids),
+            positions=pointer(self._positions),
+            tokens=pointer(value.tokens),
+            token_scales=pointer(value.scales),
+            position_rows=pointer(value.positions[value.first_position :]),
+            out=self._memory.add_floats(value),
+            width=self._plan.width(value),
+        )
+        self._call("embed_rows", call, value)
+
+    def _normalize(self, value: Normalized) -> None:
+        call = library.NormalizationCall(
+            numbers=self._memory.address(value.source),
+            weight=self._memory.pointer(value.weight),
+            bias=self._memory.pointer(value.bias),
+            out=self._memory.add_floats(value) if self._plan.wants_floats(value) else None,
+            width=self._plan.width(value),
+            epsilon=value.epsilon,
+            rounding=self._rounding(self._plan.levels_at_once(value)),
+        )
+        self._call("normalize_rows", call, value)
+
+    def _multiply(self, value: Linear) -> None:
+        """Of two terms the second is added to the first, and does the rest."""
+        at_once = self._plan.levels_at_once(value)
+        *others, last = self._plan.terms[value]
+        kept = self._memory.levels(value.levels)
+        added = None if value.added is None else self._memory.address(value.added)
+        out = self._memory.add_floats(value) if others or at_once is None else None
+        if others:
+            self._multiply_term(value, others[0], kept.first, added, out, None)
+        levels = kept.rest if others else kept.first
+        self._multiply_term(value, last, levels, out if others else added, None if at_once else out, at_once)
+        if others and at_once:
+            self._memory.forget(value)
+
+    def _multiply_term(
+        self,
+        value: Linear,
+        term: Term,
+        levels: Bytes | None,
+        added: int | None,
+        out: int | None,
+        rounded: Levels | None,
+    ) -> None:
+        pointer = self._memory.pointer
+        call = library.ProductCall(
+            levels=pointer(levels),
+            weights=pointer(term.weights),
+            inner=term.inner,
+            outer=term.outer,
+            scales=pointer(term.scales),
+            shifts=pointer(term.shifts),
+            row_factors=pointer(self._memory.levels(value.levels).row_factors),
+            bias=pointer(term.bias),
+            added=added,
+            out=out,
+            has_gelu=value.has_gelu and term is self._plan.terms[value][-1],
+            has_amx=self._has_amx,
+            rounding=self._rounding(rounded),
+        )
+        self._call("multiply", call, value, OUTER)
+
+    def _attend(self, value: Attended) -> None:
+        at_once, width = self._plan.levels_at_once(value), self._plan.width(value)
+        head_width = width // value.heads
+        scratch = aligned(4 * (head_width + BEYOND) * up_to(OUTER, self.room.longest))
+        call = library.AttentionCall(
+            queries=self._memory.address(value.queries),
+            keys=self._memory.address(value.keys),
+            values=self._memory.address(value.values),
+            query_starts=self._memory.pointer(self._mask_starts if self._plan.at_masks(value) else self._starts),
+            starts=self._memory.pointer(self._starts),
+            heads=value.heads,
+            width=width,
+            head_width=head_width,
+            scale=head_width**-0.5,
+            out=None if at_once else self._memory.add_floats(value),
+            scratch=self._memory.pointer(scratch),
+            rounding=self._rounding(at_once),
+        )
+        self._attentions.append(call)
+        self._call("attend_texts", call, value)
+
+    def _take(self, value: AtMasks) -> None:
+        self._memory.add_floats(value)
+        source, taken = (self._memory.floats(each) for each in (value.source, value))
+        masks = self._masks
+        self._calls.append((lambda _: np.take(source, masks, axis=0, out=taken[: masks.size], mode="clip"), None))
+
+    def _round(self, levels: Levels) -> None:
+        rounding = self._rounding(levels)
+        call = library.RowRoundingCall(
+            numbers=self._memory.address(levels.source),
+            row_factors=self._memory.pointer(self._memory.levels(levels).row_factors),
+            width=self._plan.width(levels.source),
+            least=levels.least or 0,
+            rounding=rounding,
+        )
+        self._call("round_rows", call, levels.source)
+
+    def _call(self, name: str, call: Any, value: Value, multiple: int = 1) -> None:
+        self._calls.append((getattr(library.kernels(), name), ctypes.byref(call)))
+        if hasattr(call, "rows"):
+            self._rows.append((call, self._plan.at_masks(value), multiple))
+
+    def _rounding(self, levels: Levels | None) -> RoundingCall:
+        if levels is None:
+            return RoundingCall()
+        memory = self._memory.add_levels(levels)
+        pointers = map(self._memory.pointer, (memory.first, memory.rest, levels.factors))
+        columns = up_to(INNER, self._plan.width(levels.source))
+        return RoundingCall(*pointers, columns, _grid(levels.grid), _grid(levels.rest or levels.grid))
+
+
+def _grid(grid: Grid) -> GridCall:
+    return GridCall(grid.scale, 1 / grid.scale, grid.zero_point, grid.lowest, grid.highest)
