@@ -13,6 +13,7 @@ import pytest
 from maskedge.bundle import engine_choice
 from maskedge.bundle.cpu import cpu_features
 from maskedge.bundle.engine import EngineName
+from maskedge.kernels.library import LIBRARY, may_use_amx
 
 
 class Trap:
@@ -26,7 +27,7 @@ class Trap:
 
 
 @pytest.fixture(autouse=True, scope="session")
-def _auto_is_onnxruntime() -> Iterator[None]:
+def _auto_is_not_openvino() -> Iterator[None]:
     """Whatever the CPU: tests of one engine's bits say nothing of the other's. Those of the choice choose their CPU."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(engine_choice, "cpu_features", lambda: replace(cpu_features(), amx_int8=False))
@@ -38,6 +39,21 @@ def openvino() -> None:
     """What needs OpenVINO is skipped without it. It is not imported to see: maskedge keeps it from telling of that."""
     if find_spec("openvino") is None:
         pytest.skip("the extra openvino is not installed")
+
+
+@pytest.fixture(scope="session")
+def kernels() -> None:
+    """What needs the kernels is skipped where they were not compiled, or the CPU has not their instructions."""
+    if not LIBRARY.is_file():
+        pytest.skip("the kernels were not compiled: there is no C compiler for them")
+    if not cpu_features().avx512_vnni:
+        pytest.skip("this CPU has no AVX512-VNNI")
+
+
+@pytest.fixture(scope="session")
+def amx(kernels: None) -> bool:
+    """Whether the kernels multiply with AMX here."""
+    return cpu_features().amx_int8 and may_use_amx()
 
 
 @pytest.fixture(scope="session", params=["onnxruntime", "openvino"])

@@ -11,6 +11,7 @@ from maskedge.errors import (
     MaskedgeError,
     PageError,
     TextError,
+    UnsupportedGraphError,
 )
 from maskedge.explanation import ExplainedCandidate, ExplainedMask, ExplainedToken, Explanation, explain
 from maskedge.inference.encoding import EncodedText
@@ -58,6 +59,7 @@ __all__ = [
     "TextStatus",
     "TokenPrediction",
     "TokenScore",
+    "UnsupportedGraphError",
     "Verification",
     "WholeTarget",
     "WordInfluence",

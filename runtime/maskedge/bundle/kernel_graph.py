@@ -9,11 +9,13 @@ from maskedge.arrays import Float32Array, Int64Array
 from maskedge.bundle.cpu import cpu_features
 from maskedge.bundle.engine import Outputs
 from maskedge.bundle.padding import FREE_PADDING, UNPADDED
-from maskedge.errors import UnsupportedGraphError
+from maskedge.errors import EngineError, UnsupportedGraphError
+from maskedge.kernels.fitting import check_fit
 from maskedge.kernels.graph_file import read_graph
 from maskedge.kernels.library import kernels, may_use_amx
 from maskedge.kernels.plan import Plan, plan_of
 from maskedge.kernels.recognition import recognize
+from maskedge.kernels.steps import Embedded
 from maskedge.kernels.workspace import Batch, Room, Workspace
 
 __all__ = ["KernelGraph"]
@@ -37,21 +39,33 @@ class KernelGraph:
             raise UnsupportedGraphError("the engine kernels needs a CPU with AVX512-VNNI; take onnxruntime")
         try:
             self._plan: Plan = plan_of(recognize(read_graph(path)))
+            check_fit(self._plan)
         except (OSError, ValueError) as error:
             raise UnsupportedGraphError(f"the engine kernels cannot run {path}: {error}; take onnxruntime") from error
         self._has_amx = cpu_features().amx_int8 and may_use_amx()
         self._vocabulary = self._plan.logits.weights.shape[1]
+        (embedded,) = (value for value in self._plan.values if isinstance(value, Embedded))
+        self._rows = len(embedded.tokens), len(embedded.positions) - embedded.first_position
         self._idle: deque[Workspace] = deque()
         self.padding = FREE_PADDING if max_length else UNPADDED
 
     def run(self, outputs: list[str], inputs: dict[str, Int64Array]) -> Outputs:
         """The outputs of these names, by name."""
         batch = _batch(inputs)
+        self._refuse_unknown(batch)
         workspace = self._workspace(batch.room)
         logits = workspace.logits(batch)
         found = self._outputs(logits, outputs, inputs)
         self._idle.append(workspace)
         return found
+
+    def _refuse_unknown(self, batch: Batch) -> None:
+        """The kernels look rows up by number, wherever that leads."""
+        tokens, positions = self._rows
+        if not (batch.ids.min() >= 0 and batch.ids.max() < tokens and batch.positions.max() < positions):
+            raise EngineError(f"the graph has {tokens} tokens and {positions} positions, and a text asks for another")
+        if not (batch.masks.min() >= 0 and batch.masks.max() < batch.ids.size):
+            raise EngineError("a mask is outside of its text")
 
     def _workspace(self, room: Room) -> Workspace:
         try:

@@ -60,7 +60,7 @@ def read_graph(path: Path) -> GraphFile:
         fields = _fields(graph)
         constants = dict(_constant(_fields(tensor), path.parent) for tensor in fields[5])
         return GraphFile(tuple(map(_node, fields[1])), constants)
-    except (IndexError, KeyError, TypeError, struct.error, OSError) as error:
+    except (IndexError, KeyError, TypeError, ValueError, struct.error, OSError) as error:
         raise ValueError(f"{path} is no graph that can be read: {error!r}") from error
 
 
@@ -77,6 +77,8 @@ def _fields(message: memoryview) -> Fields:
         elif kind == WITH_LENGTH:
             length, at = _varint(message, at)
             value, at = message[at : at + length], at + length
+            if at > len(message):
+                raise IndexError("it ends too soon")
         elif kind in (EIGHT_BYTES, FOUR_BYTES):
             length, code = (8, "<d") if kind == EIGHT_BYTES else (4, "<f")
             value, at = struct.unpack_from(code, message, at)[0], at + length

@@ -4,13 +4,9 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 
 from maskedge.kernels.packing import Term, packed_terms
-from maskedge.kernels.recognition import UnrecognizedError
 from maskedge.kernels.steps import AtMasks, Attended, Embedded, Levels, Linear, Normalized, Value
 
 __all__ = ["Plan", "inputs_of", "plan_of"]
-
-WIDTH_STEP = 32
-"""Rows of floats, and those of a head of attention, are multiples of it."""
 
 
 @dataclass(slots=True)
@@ -68,16 +64,10 @@ class Plan:
 
 
 def plan_of(logits: Linear) -> Plan:
-    """The plan of a graph by its last step. Raises UnrecognizedError where the kernels are made for other widths."""
+    """The plan of a graph by its last step."""
     plan = Plan(logits)
     _add(plan, logits)
     plan.users[logits].append(logits)  # who asks wants the logits
-    for value in plan.values:
-        heads = value.heads if isinstance(value, Attended) else 1
-        if plan.width(value) % (WIDTH_STEP * heads):
-            raise UnrecognizedError(
-                f"{plan.width(value)} floats are no multiple of {WIDTH_STEP} in each of {heads} heads"
-            )
     return plan
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from maskedge import EngineError, Predictor
+from maskedge import EngineError, Predictor, UnsupportedGraphError
 from maskedge.bundle import engine_choice
 from maskedge.bundle.checked_graph import CheckedGraph
 from maskedge.bundle.cpu import CpuFeatures, features_of
@@ -44,14 +44,40 @@ def shift_golden_vectors(bundle: Path, by: float) -> Path:
 @pytest.mark.parametrize("precision", ["int8", "int8-avx2", "fp32", "int8-weights", "int4-weights"])
 @pytest.mark.parametrize("cpu", [SAPPHIRE_RAPIDS, ZEN_4, GRAVITON, UNKNOWN])
 @pytest.mark.parametrize("size", [BUNDLED_MODEL, BERT_BASE])
-def test_openvino_is_preferred_where_it_was_measured_to_be_faster(precision: str, cpu: CpuFeatures, size: int) -> None:
-    faster = cpu is SAPPHIRE_RAPIDS and precision in ("int8", "int8-avx2") and size == BERT_BASE
-    assert preferred(precision, cpu, size) == ("openvino" if faster else "onnxruntime")
-    assert preferred(precision, cpu, size, threads_per_batch=2) == "onnxruntime"
+def test_the_fastest_engine_comes_first_as_far_as_was_measured(precision: str, cpu: CpuFeatures, size: int) -> None:
+    integer = precision in ("int8", "int8-avx2")
+    kernels = integer and cpu in (SAPPHIRE_RAPIDS, ZEN_4)
+    openvino = integer and cpu is SAPPHIRE_RAPIDS and size == BERT_BASE
+    expected = [*["kernels"] * kernels, *["openvino"] * openvino, "onnxruntime"]
+    assert list(preferred(precision, cpu, size)) == expected
+
+
+def test_where_threads_share_a_batch_the_kernels_are_faster_by_amx_only() -> None:
+    choices = [preferred("int8", cpu, BERT_BASE, threads) for cpu in (SAPPHIRE_RAPIDS, ZEN_4) for threads in (2, 3)]
+    assert choices == [("kernels", "onnxruntime"), *[("onnxruntime",)] * 3]
+
+
+def test_auto_takes_the_next_engine_where_the_kernels_were_not_compiled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine_choice, "LIBRARY", tmp_path / "kernels.so")
+    assert Predictor.load().engine == "onnxruntime"
+
+
+@pytest.mark.usefixtures("kernels")
+def test_auto_says_nothing_of_a_graph_that_the_kernels_are_not_made_for(
+    bundle: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, "maskedge.engine"):
+        assert Predictor.load(bundle, precision="int8").engine == "onnxruntime"
+    assert caplog.text == ""
+    with pytest.raises(UnsupportedGraphError, match=r"kernels cannot run .*int8\.onnx: .* take onnxruntime"):
+        Predictor.load(bundle, precision="int8", engine="kernels")
 
 
 @pytest.mark.usefixtures("openvino")
-def test_the_bundled_model_runs_in_onnxruntime_even_with_amx(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_bundled_model_is_not_openvino_s_even_with_amx(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_choice, "LIBRARY", tmp_path / "kernels.so")
     monkeypatch.setattr(engine_choice, "cpu_features", lambda: SAPPHIRE_RAPIDS)
     assert Predictor.load().engine == "onnxruntime"
 
@@ -74,7 +100,7 @@ def test_auto_takes_onnxruntime_where_threads_share_one_text(bundle: Path) -> No
 
 @pytest.mark.usefixtures("amx")
 def test_auto_takes_onnxruntime_where_openvino_is_not_installed(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine_choice, "find_spec", lambda name: None)
+    monkeypatch.setattr(engine_choice, "find_spec", lambda name: name == "onnxruntime" or None)
     assert Predictor.load(bundle, precision="int8").engine == "onnxruntime"
 
 
@@ -140,7 +166,9 @@ def test_a_graph_that_openvino_cannot_read_is_named(bundle_copy: Path) -> None:
 
 @pytest.mark.parametrize("engine", ["tensorrt", "", "OpenVINO"])
 def test_another_engine_is_refused_by_name(bundle: Path, engine: EngineChoice) -> None:
-    with pytest.raises(ValueError, match=f"there is no engine '{engine}'; there are: auto, onnxruntime, openvino"):
+    with pytest.raises(
+        ValueError, match=f"there is no engine '{engine}'; there are: auto, kernels, onnxruntime, openvino"
+    ):
         Predictor.load(bundle, engine=engine)
 
 

@@ -13,7 +13,6 @@ import pytest
 from maskedge.bundle.padding import UNPADDED, Padding
 from maskedge.inference.batching import (
     MASKS_PER_BATCH,
-    PADDED_PER_BATCH,
     RANKED_PER_BATCH,
     READ_AHEAD_TOKENS,
     TOKENS_PER_BATCH,
@@ -231,7 +230,7 @@ def test_padding_makes_fewer_batches_of_fewer_shapes_for_few_tokens(count: int) 
     tokens, more = (sum(call["input_ids"].size for call in calls) for calls in (plain, padded))
     assert len(fewer) < len(shapes) / 2
     assert len(padded) < len(plain)
-    assert tokens < more < 1.1 * tokens + 10 * PADDED_PER_BATCH  # of the last batch of each of ten groups
+    assert tokens < more < 1.1 * tokens + 10 * PADDED.most  # of the last batch of each of ten groups
     assert max(call["input_ids"].size for call in padded) <= TOKENS_PER_BATCH
 
 
@@ -240,7 +239,7 @@ def test_a_batch_is_not_padded_more_than_another_batch_would_cost() -> None:
     queries = [Query(ids, (1,), (0,)) for ids in [long, *[short] * 90]]
     _, calls = ask(queries, threads=1, padding=PADDED)
     mixed = next(call for call in calls if 31 in call.get("lengths", ()))
-    assert (mixed["lengths"] == 17).sum() == PADDED_PER_BATCH // (31 - 17)
+    assert (mixed["lengths"] == 17).sum() == PADDED.most // (31 - 17)
 
 
 # What is made of answers while others come

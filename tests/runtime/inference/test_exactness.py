@@ -4,6 +4,7 @@ is exact."""
 import random
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,18 @@ DrawTexts = Callable[..., list[str]]
 SEEDS = range(4)
 
 
-@pytest.fixture(scope="module", params=["int8", "fp32", "english"])
-def model(request: pytest.FixtureRequest, bundle: Path, engine: EngineName) -> Predictor:
-    if request.param == "english":
+ENGINES: tuple[EngineName, ...] = ("onnxruntime", "openvino")
+MODELS = [*product(("int8", "fp32", "english"), ENGINES), ("english", "kernels")]
+
+
+@pytest.fixture(scope="module", params=MODELS, ids="-".join)
+def model(request: pytest.FixtureRequest, bundle: Path) -> Predictor:
+    name, engine = request.param
+    if engine != "onnxruntime":
+        request.getfixturevalue(engine)
+    if name == "english":
         return Predictor.load(threads=2, engine=engine)
-    return Predictor.load(bundle, precision=request.param, threads=2, engine=engine)
+    return Predictor.load(bundle, precision=name, threads=2, engine=engine)
 
 
 @pytest.fixture(scope="module", params=["int8", "fp32"])
