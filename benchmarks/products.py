@@ -1,18 +1,23 @@
-"""A product of 8-bit activations and weights as the kernels of onnxruntime and OpenVINO run it, and of floats as
-onnxruntime does: on one thread, timed by each engine's own clock."""
+"""A product of 8-bit activations and weights as each engine's kernels run it, and of floats as onnxruntime does: on one
+thread, timed by the engine's own clock."""
 
 import json
 import statistics
 import tempfile
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
+from timing import seconds_of
 
+from maskedge.bundle.cpu import cpu_features
 from maskedge.bundle.engine import OnnxGraph, session_options
+from maskedge.kernels.library import GridCall, ProductCall, RoundingCall, kernels, may_use_amx
+from maskedge.kernels.packing import INNER, OUTER, aligned, up_to
 
 __all__ = ["Product", "kernel_seconds"]
 
@@ -48,6 +53,7 @@ def kernel_seconds(product: Product, rounds: int) -> dict[str, float]:
         onnx.save(model_of(product, integers=False), floats)
         tokens = np.random.default_rng(0).normal(size=(product.rows, product.inner)).astype(np.float32)
         return {
+            "kernels": in_kernels(product, rounds),
             "onnxruntime": in_onnxruntime(integers, tokens, INTEGER, rounds),
             "OpenVINO": in_openvino(levels if product.rounded else integers, tokens, rounds),
             "onnxruntime, fp32": in_onnxruntime(floats, tokens, FLOAT, rounds),
@@ -109,6 +115,29 @@ def in_onnxruntime(path: Path, tokens: Any, operators: set[str], rounds: int) ->
         session.run(None, {"x": tokens})
     events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
     times: list[float] = [event["dur"] / 1e6 for event in events if event.get("args", {}).get("op_name") in operators]
+    return statistics.median(times)
+
+
+def in_kernels(product: Product, rounds: int) -> float:
+    """Seconds of one product in maskedge's own kernels."""
+    inner, outer = up_to(INNER, product.inner), up_to(OUTER, product.outer)
+    rows = up_to(OUTER, product.rows)
+    copies = max(1, min(WEIGHTS, LARGE // (product.inner * product.outer)))
+    drawn = np.random.default_rng(0)
+    levels, columns, out = aligned(rows * inner), aligned(4 * outer), aligned(4 * rows * outer)
+    levels[:] = drawn.integers(0, 256, levels.size, np.uint8)
+    weights = [aligned(inner * outer) for _ in range(copies)]
+    for each in weights:
+        each[:] = drawn.integers(-63, 64, each.size, np.int8).view(np.uint8)
+    sizes = {"rows": rows, "inner": inner, "outer": outer, "has_amx": cpu_features().amx_int8 and may_use_amx()}
+    numbers = dict.fromkeys(("scales", "shifts", "bias"), columns.ctypes.data)
+    rounding = RoundingCall(out.ctypes.data, None, None, up_to(INNER, outer), GridCall(1, 1, 128, 0, 255))
+    goes_to = {"rounding": rounding} if product.rounded else {"out": out.ctypes.data}
+    calls = [
+        ProductCall(levels=levels.ctypes.data, weights=each.ctypes.data, **sizes, **numbers, **goes_to)
+        for each in weights
+    ]
+    times = [seconds_of(partial(kernels().multiply, call)) for _ in range(rounds + 1) for call in calls]
     return statistics.median(times)
 
 

@@ -3,8 +3,8 @@ tokens with a mask each.
 
     .venv/bin/python benchmarks/roofline.py --out docs/results/roofline.json
 
-The products are those that the model's sizes name, each once, as onnxruntime's kernel and OpenVINO's run them when
-nothing else is in the graph. The BERT-base's bundle is the one that `make bench` has exported.
+The products are those that the model's sizes name, each once, as each engine's kernel runs them when nothing else is in
+the graph. The BERT-base's bundle is the one that `make bench` has exported.
 """
 
 import json
@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import typer
 from harness.environments import BUILD
@@ -96,8 +96,7 @@ def of_model(bundle: Path | None, sentences: Sequence[str], rounds: int) -> Figu
             "integer_products": inspected.optimized[INTEGER_PRODUCT],
             "products": products.total(),
         },
-        "fill": fill_seconds(predictor, sentences, rounds),
-        "fill_in_openvino": fill_seconds(opened(bundle, "openvino"), sentences, rounds),
+        "fill": {engine: fill_seconds(opened(bundle, engine), sentences, rounds) for engine in get_args(EngineName)},
     }
 
 

@@ -19,7 +19,7 @@ EXPORTED = "int8-avx2,int8,fp32"
 """The graphs that are compared; the first is the default."""
 BUNDLED_MODEL = "default"
 """The model whose int8 graphs the package ships, made with more calibration text: only its fp32 is exported."""
-ENGINES = {"onnxruntime": "", "openvino": ", OpenVINO"}
+ENGINES = {"kernels": ", kernels", "onnxruntime": "", "openvino": ", OpenVINO"}
 """The engines that there may be, and what the table calls them."""
 CALL = ", Predictor(list)"
 SHARED = ", all threads on one batch"
@@ -78,6 +78,8 @@ def offers(model: Model) -> dict[str, Offer]:
     found: dict[str, Offer] = {}
     for graph, bundle in graphs(model).items():
         for engine in engines():
+            if engine == "kernels" and not graph.startswith("int8"):
+                continue
             plain, name = Offer(bundle, graph, engine), f"{graph}{ENGINES[engine]}"
             found[name] = plain
             found[f"{name}{CALL}"] = plain._replace(called=True)
@@ -101,8 +103,18 @@ def engines() -> list[str]:
     """Those that `Predictor.load` knows and this environment has."""
     from maskedge import Predictor
 
-    known = typing.get_args(typing.get_type_hints(Predictor.load).get("engine")) or tuple(ENGINES)[:1]
-    return [name for name in ENGINES if name in known and find_spec(name)]
+    known = typing.get_args(typing.get_type_hints(Predictor.load).get("engine")) or ("onnxruntime",)
+    return [name for name in ENGINES if name in known and is_there(name)]
+
+
+def is_there(engine: str) -> bool:
+    """Whether this environment has an engine; the kernels are compiled as maskedge is installed."""
+    if engine != "kernels":
+        return find_spec(engine) is not None
+    from maskedge.bundle.cpu import cpu_features
+    from maskedge.kernels.library import LIBRARY
+
+    return LIBRARY.is_file() and cpu_features().avx512_vnni
 
 
 def load(model: Model, variant: str) -> Contender:

@@ -1,6 +1,8 @@
 """What the wheel and the sdist hold: the packages, their licences, and nothing else."""
 
+import platform
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -18,7 +20,7 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
 PACKAGES = ["batch/maskedge_batch", "export/maskedge_export", "runtime/maskedge"]
 LICENCES = ["LICENSE", "NOTICE", "LICENSES/CC-BY-SA-3.0.txt"]
-BESIDE_THE_PACKAGES = ["pyproject.toml", "README.md", "CHANGELOG.md", *LICENCES]
+BESIDE_THE_PACKAGES = ["pyproject.toml", "hatch_build.py", "README.md", "CHANGELOG.md", *LICENCES]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,11 @@ class Built:
     wheel_of_the_tree: dict[str, bytes]
     deflated: bool
     """Whether every file of the wheel is."""
+
+    @property
+    def compiled(self) -> set[str]:
+        """The kernels, where they could be compiled."""
+        return {"maskedge/kernels/kernels.so"} if shutil.which("cc") and platform.machine() == "x86_64" else set()
 
     @property
     def metadata(self) -> Message:
@@ -74,7 +81,7 @@ def kept(package: str) -> set[str]:
 
 def test_the_wheel_has_the_three_packages_and_nothing_else(built: Built) -> None:
     expected = {name.partition("/")[2] for package in PACKAGES for name in kept(package)}
-    assert {name for name in built.wheel if ".dist-info/" not in name} == expected
+    assert {name for name in built.wheel if ".dist-info/" not in name} == expected | built.compiled
     assert [name for name in expected if re.search(r"(^|/)(tests?|docs|__pycache__)/|\.(pyc|png|so)$", name)] == []
 
 

@@ -94,7 +94,7 @@ def reference(value: Value, batch: Batch) -> Any:
     match value:
         case Embedded():
             scaled = value.tokens[batch.ids].astype(np.float32) * value.scales[batch.ids, np.newaxis]
-            return scaled + value.positions[value.first_position + batch.positions]
+            return scaled + value.positions[batch.positions]
         case AtMasks():
             return reference(value.source, batch)[batch.masks]
         case Normalized():

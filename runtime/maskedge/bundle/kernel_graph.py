@@ -44,28 +44,18 @@ class KernelGraph:
             raise UnsupportedGraphError(f"the engine kernels cannot run {path}: {error}; take onnxruntime") from error
         self._has_amx = cpu_features().amx_int8 and may_use_amx()
         self._vocabulary = self._plan.logits.weights.shape[1]
-        (embedded,) = (value for value in self._plan.values if isinstance(value, Embedded))
-        self._rows = len(embedded.tokens), len(embedded.positions) - embedded.first_position
+        (self._embedded,) = (value for value in self._plan.values if isinstance(value, Embedded))
         self._idle: deque[Workspace] = deque()
         self.padding = FREE_PADDING if max_length else UNPADDED
 
     def run(self, outputs: list[str], inputs: dict[str, Int64Array]) -> Outputs:
         """The outputs of these names, by name."""
-        batch = _batch(inputs)
-        self._refuse_unknown(batch)
+        batch = _batch(inputs, self._embedded)
         workspace = self._workspace(batch.room)
         logits = workspace.logits(batch)
         found = self._outputs(logits, outputs, inputs)
         self._idle.append(workspace)
         return found
-
-    def _refuse_unknown(self, batch: Batch) -> None:
-        """The kernels look rows up by number, wherever that leads."""
-        tokens, positions = self._rows
-        if not (batch.ids.min() >= 0 and batch.ids.max() < tokens and batch.positions.max() < positions):
-            raise EngineError(f"the graph has {tokens} tokens and {positions} positions, and a text asks for another")
-        if not (batch.masks.min() >= 0 and batch.masks.max() < batch.ids.size):
-            raise EngineError("a mask is outside of its text")
 
     def _workspace(self, room: Room) -> Workspace:
         try:
@@ -96,16 +86,35 @@ class KernelGraph:
         return {name: found[name] for name in names}
 
 
-def _batch(inputs: dict[str, Int64Array]) -> Batch:
-    """The texts of a batch without their padding."""
+def _batch(inputs: dict[str, Int64Array], embedded: Embedded) -> Batch:
+    """The texts of a batch without their padding. Raises EngineError for what has no row to be looked up."""
     ids, masks = inputs["input_ids"], inputs["mask_positions"]
     texts, longest = ids.shape
     lengths = inputs.get("lengths", np.full(texts, longest))
     own = np.arange(longest) < lengths[:, np.newaxis]
     starts = np.concatenate([[0], np.cumsum(lengths)])
-    positions = np.broadcast_to(np.arange(longest), ids.shape)[own]
-    rows = (starts[:-1, np.newaxis] + masks).ravel()
-    return Batch(ids[own], positions, starts, np.arange(texts + 1) * masks.shape[1], rows)
+    batch = Batch(
+        ids=ids[own],
+        positions=_positions(embedded, ids)[own],
+        starts=starts,
+        mask_starts=np.arange(texts + 1) * masks.shape[1],
+        masks=(starts[:-1, np.newaxis] + masks).ravel(),
+    )
+    for found, rows in ((batch.ids, len(embedded.tokens)), (batch.positions, len(embedded.positions))):
+        if found.min() < 0 or found.max() >= rows:
+            raise EngineError(f"a text asks for row {found.max()} of an embedding that has {rows}")
+    if masks.min() < 0 or (masks >= lengths[:, np.newaxis]).any():
+        raise EngineError(f"a mask is outside of its text, at {masks.max()}")
+    return batch
+
+
+def _positions(embedded: Embedded, ids: Int64Array) -> Int64Array:
+    """[texts, longest] the row of each token's position."""
+    if embedded.padding is None:
+        return np.broadcast_to(embedded.first_position + np.arange(ids.shape[1]), ids.shape)
+    counted = (ids != embedded.padding).astype(np.int64)
+    rows: Int64Array = embedded.first_position + np.cumsum(counted, axis=1) * counted
+    return rows
 
 
 def _largest(logprobs: Float32Array, size: int, count: int) -> tuple[Float32Array, Int64Array]:

@@ -62,6 +62,8 @@ class ProductCall(Structure):
         ("bias", c_void_p),
         ("added", c_void_p),
         ("out", c_void_p),
+        ("out_rows", c_size_t),
+        ("normalization", c_void_p),
         ("has_gelu", c_int32),
         ("has_amx", c_int32),
         ("rounding", RoundingCall),

@@ -30,6 +30,12 @@ class Plan:
         alone = not self.users[value] and len(self.levels[value]) == 1
         return by_column[0] if alone or isinstance(value, Normalized) else None
 
+    def normalized_at_once(self, value: Value) -> Normalized | None:
+        """The normalization that the kernel does that makes a product, where nothing else is made of it."""
+        users = self.users[value]
+        alone = len(users) == 1 and not self.levels[value] and isinstance(value, Linear)
+        return users[0] if alone and isinstance(users[0], Normalized) else None
+
     def wants_floats(self, value: Value) -> bool:
         """Whether anything is made of a value's floats."""
         return bool(self.users[value]) or any(levels is not self.levels_at_once(value) for levels in self.levels[value])

@@ -26,6 +26,8 @@ typedef struct {
     const float *bias;         /* [outer] */
     const float *added;        /* [rows, outer], added to what was made; may be NULL */
     float *out;                /* [rows, outer]; NULL where only levels are wanted */
+    size_t out_rows;           /* that `out` holds at once, if what is made is normalized, and nothing else */
+    const Normalization *normalization; /* NULL: it is not, and `out` holds all */
     int32_t has_gelu, has_amx;
     Rounding rounding;
 } Product;
@@ -36,20 +38,22 @@ INLINE size_t smaller(size_t one, size_t other)
 }
 
 /* Weights [inner, outer] as products read them: 64 rows of 16 columns make a tile of 1 kB, in which four rows' weights
- * of a column lie side by side. What is packed was 0 before, and stays so beyond the last row and column. `sums` [outer]
- * are those of the columns. */
+ * of a column lie side by side. Rows and columns beyond the last are 0. `sums` [outer] are those of the columns. */
 EXPORTED void pack_weights(const int8_t *weights, size_t inner, size_t outer, size_t row_stride, size_t column_stride,
                            int8_t *packed, int32_t *sums)
 {
-    size_t tiles = (inner + BLOCK_COLUMNS - 1) / BLOCK_COLUMNS, tile = BLOCK_COLUMNS * WIDTH;
+    size_t rows = (inner + BLOCK_COLUMNS - 1) / BLOCK_COLUMNS * BLOCK_COLUMNS;
+    memset(packed, 0, rows * ((outer + TILE - 1) / TILE * TILE));
     memset(sums, 0, outer * sizeof *sums);
-    for (size_t row = 0; row < inner; row++) {
-        const int8_t *from = weights + row * row_stride;
-        int8_t *to = packed + row / 4 * WIDTH * 4 + row % 4;
-        for (size_t column = 0; column < outer; column++) {
-            int8_t weight = from[column * column_stride];
-            to[column / WIDTH * tiles * tile + column % WIDTH * 4] = weight;
-            sums[column] += weight;
+    for (size_t first = 0; first < outer; first += WIDTH) {
+        size_t columns = smaller(WIDTH, outer - first);
+        for (size_t row = 0; row < inner; row++) {
+            const int8_t *from = weights + row * row_stride + first * column_stride;
+            int8_t *to = packed + first * rows + row / 4 * 4 * WIDTH + row % 4;
+            for (size_t column = 0; column < columns; column++) {
+                to[4 * column] = from[column * column_stride];
+                sums[first + column] += from[column * column_stride];
+            }
         }
     }
 }
@@ -66,7 +70,7 @@ typedef struct {
 
 enum { TO_FLOATS, TO_LEVELS, TO_TERMS };
 
-INLINE Tile tile_at(const Product *p, const int32_t *sums, size_t row, size_t column)
+INLINE Tile tile_at(const Product *p, const int32_t *sums, size_t first, size_t row, size_t column)
 {
     size_t at = row * p->outer + column;
     Tile tile = {.sums = sums, .row = row, .column = column};
@@ -77,7 +81,7 @@ INLINE Tile tile_at(const Product *p, const int32_t *sums, size_t row, size_t co
     }
     tile.row_factors = p->row_factors ? p->row_factors + row : NULL;
     tile.added = p->added ? p->added + at : NULL;
-    tile.out = p->out ? p->out + at : NULL;
+    tile.out = p->out ? p->out + at - (p->normalization ? first * p->outer : 0) : NULL;
     tile.levels = level_at(p->rounding.levels, row, column, p->rounding.columns);
     tile.next_block = BLOCK_ROWS * p->rounding.columns;
     return tile;
@@ -200,48 +204,66 @@ INLINE void sum_with_vnni(const Product *p, int32_t *made, size_t first, size_t 
         const uint8_t *levels = level_at((uint8_t *)p->levels, first + row, 0, p->inner);
         __m512i sums[ROWS_AT_ONCE][PANEL];
         memset(sums, 0, sizeof sums);
-        for (size_t at = 0; at < steps * block; at += 4 * WIDTH) {
-            const uint8_t *fours = levels + at / block * block + at % block / WIDTH;
-            __m512i weights[PANEL] = {_mm512_loadu_si512(left + at), _mm512_loadu_si512(right + at)};
+        for (size_t at = 0; at < steps * block; at += block)
+#pragma GCC unroll 4
+            for (size_t four = 0; four < BLOCK_COLUMNS; four += 4) {
+                __m512i weights[PANEL] = {_mm512_loadu_si512(left + at + four * WIDTH),
+                                          _mm512_loadu_si512(right + at + four * WIDTH)};
 #pragma GCC unroll 8
-            for (size_t r = 0; r < ROWS_AT_ONCE; r++) {
-                int32_t four;
-                memcpy(&four, fours + r * BLOCK_COLUMNS, sizeof four);
-                for (size_t half = 0; half < PANEL; half++)
-                    sums[r][half] = _mm512_dpbusd_epi32(sums[r][half], _mm512_set1_epi32(four), weights[half]);
+                for (size_t r = 0; r < ROWS_AT_ONCE; r++) {
+                    int32_t bytes;
+                    memcpy(&bytes, levels + at + r * BLOCK_COLUMNS + four, sizeof bytes);
+                    for (size_t half = 0; half < PANEL; half++)
+                        sums[r][half] = _mm512_dpbusd_epi32(sums[r][half], _mm512_set1_epi32(bytes), weights[half]);
+                }
             }
-        }
         for (size_t r = 0; r < ROWS_AT_ONCE; r++)
             for (size_t half = 0; half < PANEL; half++)
                 _mm512_store_si512(made + (half * TILE + row + r) * WIDTH, sums[r][half]);
     }
 }
 
-/* All tiles, column by column, for as many rows as stay in a cache. */
-INLINE void multiply_tiles(const Product *p, const GeluTable *table, const int to, const int has_amx)
+/* Rows that are made before the next: as many as stay in a cache. */
+INLINE size_t rows_together(const Product *p)
+{
+    size_t most = CACHED_LEVELS / p->inner / TILE * TILE;
+    if (p->normalization)
+        most = smaller(most, p->out_rows);
+    return most < TILE ? TILE : most;
+}
+
+/* All tiles of some rows, column by column. */
+INLINE void multiply_rows(const Product *p, size_t first, size_t end, const GeluTable *table, const int to,
+                          const int has_amx)
 {
     int32_t sums[2][TILE * TILE] __attribute__((aligned(64)));
     const Rounding rounding = p->rounding;
-    size_t most = CACHED_LEVELS / p->inner / TILE * TILE, together = most < TILE ? TILE : most, turn = 0;
+    size_t turn = 0;
     Tile before = {.sums = NULL};
-    for (size_t first = 0; first < p->rows; first += together)
-        for (size_t column = 0; column < p->outer; column += TILE) {
-            size_t end = smaller(p->rows, first + together);
-            for (size_t row = first; row < end; row += TILE, turn = 1 - turn) {
-                Prefetching ahead = weights_after(p, column, (row - first) / TILE, (end - first) / TILE);
-                if (has_amx) {
-                    Finishing finishing = {&before, &rounding, table, p->outer, before.sums ? 0 : TILE, 0,
-                                           4 * (p->inner / BLOCK_COLUMNS - 1)};
-                    sum_with_amx(p, sums[turn], row, column, ahead, finishing, to);
-                } else
-                    sum_with_vnni(p, sums[turn], row, column);
-                before = tile_at(p, sums[turn], row, column);
-                if (!has_amx)
-                    finish_tile(&before, p->outer, &rounding, table, to);
-            }
+    for (size_t column = 0; column < p->outer; column += TILE)
+        for (size_t row = first; row < end; row += TILE, turn = 1 - turn) {
+            Prefetching ahead = weights_after(p, column, (row - first) / TILE, (end - first) / TILE);
+            if (has_amx) {
+                Finishing finishing = {&before, &rounding, table, p->outer, before.sums ? 0 : TILE, 0,
+                                       4 * (p->inner / BLOCK_COLUMNS - 1)};
+                sum_with_amx(p, sums[turn], row, column, ahead, finishing, to);
+            } else
+                sum_with_vnni(p, sums[turn], row, column);
+            before = tile_at(p, sums[turn], first, row, column);
+            if (!has_amx)
+                finish_tile(&before, p->outer, &rounding, table, to);
         }
     if (has_amx)
         finish_tile(&before, p->outer, &rounding, table, to);
+    for (size_t row = first; p->normalization && row < end; row++)
+        normalize_row(p->normalization, p->out + (row - first) * p->outer, row);
+}
+
+INLINE void multiply_tiles(const Product *p, const GeluTable *table, const int to, const int has_amx)
+{
+    size_t together = rows_together(p);
+    for (size_t first = 0; first < p->rows; first += together)
+        multiply_rows(p, first, smaller(p->rows, first + together), table, to, has_amx);
 }
 
 INLINE void multiply_to(const Product *p, const int to, const int has_amx)

@@ -135,11 +135,33 @@ class _Recognizer:
         if any(ids != "input_ids" for _, ids in gathered):
             raise UnrecognizedError("it embeds other things than its tokens")
         table, numbers = self._node(positions, "Gather").inputs
-        start, _, step = self._node(self._node(numbers, "Unsqueeze").inputs[0], "Range").inputs
-        if self._constant(step) != 1:
-            raise UnrecognizedError("its positions are not counted")
         token_table, token_scales = (self._constant(name) for name, _ in gathered)
-        return Embedded(token_table, token_scales, self._constant(table), int(self._constant(start)))
+        return Embedded(token_table, token_scales, self._constant(table), *self._positions(numbers))
+
+    def _positions(self, name: str) -> tuple[int, int | None]:
+        """The first position of a text, and the token that is not counted, if there is one."""
+        node = self._node(name, "Unsqueeze", "Add")
+        if node.operator == "Unsqueeze":
+            start, _, step = self._node(node.inputs[0], "Range").inputs
+            if self._constant(step) != 1:
+                raise UnrecognizedError("its positions are not counted")
+            return int(self._constant(start)), None
+        return int(self._constant(node.inputs[1])), self._not_counted(self._node(node.inputs[0], "Mul"))
+
+    def _not_counted(self, node: Node) -> int:
+        """Of positions as RoBERTa has them: the number of tokens so far, times whether this is one."""
+        counted = self._node(node.inputs[0], "CumSum")
+        is_token = self._node(node.inputs[1], "Cast")
+        ids, padding = self._node(self._node(is_token.inputs[0], "Not").inputs[0], "Equal").inputs
+        plain = not (counted.attributes.get("reverse") or counted.attributes.get("exclusive"))
+        if (
+            counted.inputs[0] != node.inputs[1]
+            or ids != "input_ids"
+            or self._constant(counted.inputs[1]) != 1
+            or not plain
+        ):
+            raise UnrecognizedError("its positions are counted in another way")
+        return int(self._constant(padding))
 
     def _product(self, node: Node) -> Linear:
         linear = self._linear(node)

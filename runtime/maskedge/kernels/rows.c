@@ -27,15 +27,6 @@ EXPORTED void make_gelu_table(void)
     }
 }
 
-typedef struct {
-    const float *numbers;       /* [rows, width] */
-    const float *weight, *bias; /* [width]; a bias of NULL is 0 */
-    float *out;                 /* [rows, width]; may be NULL */
-    size_t rows, width;
-    float epsilon;
-    Rounding rounding; /* of what was normalized; its levels may be NULL */
-} Normalization;
-
 INLINE float sum_of(const float *row, size_t width)
 {
     __m512 sum = _mm512_setzero_ps();
@@ -54,24 +45,27 @@ INLINE float sum_of_squares(const float *row, size_t width, __m512 mean)
     return _mm512_reduce_add_ps(sum);
 }
 
+void normalize_row(const Normalization *n, const float *numbers, size_t row)
+{
+    __m512 mean = _mm512_set1_ps(sum_of(numbers, n->width) / (float)n->width);
+    float variance = sum_of_squares(numbers, n->width, mean) / (float)n->width;
+    __m512 factor = _mm512_set1_ps(1.0f / sqrtf(variance + n->epsilon));
+    for (size_t at = 0; at < n->width; at += WIDTH) {
+        __m512 number = _mm512_mul_ps(_mm512_sub_ps(_mm512_loadu_ps(numbers + at), mean), factor);
+        number = _mm512_mul_ps(number, _mm512_loadu_ps(n->weight + at));
+        if (n->bias)
+            number = _mm512_add_ps(number, _mm512_loadu_ps(n->bias + at));
+        if (n->out)
+            _mm512_storeu_ps(n->out + row * n->width + at, number);
+        if (n->rounding.levels)
+            store_levels(&n->rounding, number, row, at);
+    }
+}
+
 EXPORTED void normalize_rows(const Normalization *n)
 {
-    for (size_t row = 0; row < n->rows; row++) {
-        const float *numbers = n->numbers + row * n->width;
-        __m512 mean = _mm512_set1_ps(sum_of(numbers, n->width) / (float)n->width);
-        float variance = sum_of_squares(numbers, n->width, mean) / (float)n->width;
-        __m512 factor = _mm512_set1_ps(1.0f / sqrtf(variance + n->epsilon));
-        for (size_t at = 0; at < n->width; at += WIDTH) {
-            __m512 number = _mm512_mul_ps(_mm512_sub_ps(_mm512_loadu_ps(numbers + at), mean), factor);
-            number = _mm512_mul_ps(number, _mm512_loadu_ps(n->weight + at));
-            if (n->bias)
-                number = _mm512_add_ps(number, _mm512_loadu_ps(n->bias + at));
-            if (n->out)
-                _mm512_storeu_ps(n->out + row * n->width + at, number);
-            if (n->rounding.levels)
-                store_levels(&n->rounding, number, row, at);
-        }
-    }
+    for (size_t row = 0; row < n->rows; row++)
+        normalize_row(n, n->numbers + row * n->width, row);
 }
 
 typedef struct {

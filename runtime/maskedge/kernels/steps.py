@@ -15,6 +15,8 @@ class Embedded:
     scales: Float32Array  # [vocabulary]
     positions: Float32Array  # [positions, width]
     first_position: int
+    padding: int | None = None
+    """Where given, tokens are counted but those with this id, from 1; those themselves have number 0."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)

@@ -69,6 +69,19 @@ INLINE void store_levels(const Rounding *to, __m512 numbers, size_t row, size_t 
     }
 }
 
+/* Layer normalization, of rows or as a product makes them. */
+typedef struct {
+    const float *numbers;       /* [rows, width] */
+    const float *weight, *bias; /* [width]; a bias of NULL is 0 */
+    float *out;                 /* [rows, width]; may be NULL */
+    size_t rows, width;
+    float epsilon;
+    Rounding rounding; /* of what was normalized; its levels may be NULL */
+} Normalization;
+
+/* Of a row's numbers, which may lie anywhere. */
+void normalize_row(const Normalization *n, const float *numbers, size_t row);
+
 /* e to the power of numbers from -87 to 0, within 2 units of the last place; 0 for -infinity. The polynomial is that of
  * Cephes' expf (https://netlib.org/cephes). */
 INLINE __m512 exp_of_negative(__m512 x)

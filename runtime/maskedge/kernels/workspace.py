@@ -17,6 +17,9 @@ from maskedge.kernels.steps import AtMasks, Attended, Embedded, Grid, Levels, Li
 
 __all__ = ["Batch", "Room", "Workspace"]
 
+NORMALIZED_ROWS = 128
+"""Rows of a product that are normalized before the next are made, while they are in a cache."""
+
 
 @dataclass(frozen=True, slots=True)
 class Room:
@@ -43,7 +46,7 @@ class Batch:
     """Texts without padding, one after another."""
 
     ids: Int64Array  # [tokens]
-    positions: Int64Array  # [tokens], from 0 in each text
+    positions: Int64Array  # [tokens], rows of their embedding
     starts: Int64Array  # [texts + 1], the first token of each text
     mask_starts: Int64Array  # [texts + 1], the first mask of each text
     masks: Int64Array  # [masks], rows of tokens
@@ -69,6 +72,7 @@ class Workspace:
         self._calls: list[tuple[Callable[[Any], object], Any]] = []
         self._rows: list[tuple[Any, bool, int]] = []  # structures, whether their rows are masks, of which a multiple
         self._attentions: list[library.AttentionCall] = []
+        self._kept: list[Any] = []  # what other calls point to
         for value in plan.values:
             self._add(value)
 
@@ -97,7 +101,8 @@ class Workspace:
             case Embedded():
                 self._embed(value)
             case Normalized():
-                self._normalize(value)
+                if self._plan.normalized_at_once(value.source) is None:
+                    self._call("normalize_rows", self._normalization(value, self._memory.address(value.source)), value)
             case Linear():
                 self._multiply(value)
             case Attended():
@@ -117,15 +122,15 @@ class Workspace:
             positions=pointer(self._positions),
             tokens=pointer(value.tokens),
             token_scales=pointer(value.scales),
-            position_rows=pointer(value.positions[value.first_position :]),
+            position_rows=pointer(value.positions),
             out=self._memory.add_floats(value),
             width=self._plan.width(value),
         )
         self._call("embed_rows", call, value)
 
-    def _normalize(self, value: Normalized) -> None:
-        call = library.NormalizationCall(
-            numbers=self._memory.address(value.source),
+    def _normalization(self, value: Normalized, numbers: int | None) -> library.NormalizationCall:
+        return library.NormalizationCall(
+            numbers=numbers,
             weight=self._memory.pointer(value.weight),
             bias=self._memory.pointer(value.bias),
             out=self._memory.add_floats(value) if self._plan.wants_floats(value) else None,
@@ -133,30 +138,36 @@ class Workspace:
             epsilon=value.epsilon,
             rounding=self._rounding(self._plan.levels_at_once(value)),
         )
-        self._call("normalize_rows", call, value)
 
     def _multiply(self, value: Linear) -> None:
         """Of two terms the second is added to the first, and does the rest."""
-        at_once = self._plan.levels_at_once(value)
         *others, last = self._plan.terms[value]
         kept = self._memory.levels(value.levels)
         added = None if value.added is None else self._memory.address(value.added)
-        out = self._memory.add_floats(value) if others or at_once is None else None
-        if others:
-            self._multiply_term(value, others[0], kept.first, added, out, None)
-        levels = kept.rest if others else kept.first
-        self._multiply_term(value, last, levels, out if others else added, None if at_once else out, at_once)
-        if others and at_once:
-            self._memory.forget(value)
+        goes_to = self._destination(value)
+        if not others:
+            self._multiply_term(value, last, kept.first, added, goes_to)
+            return
+        first = self._memory.add_first_term(value)
+        self._multiply_term(value, others[0], kept.first, added, {"out": first})
+        self._multiply_term(value, last, kept.rest, first, goes_to)
+        self._memory.forget_first_term()
+
+    def _destination(self, value: Linear) -> dict[str, Any]:
+        """Members of a product's call that say what becomes of it."""
+        levels, normalized = self._plan.levels_at_once(value), self._plan.normalized_at_once(value)
+        gelu = {"has_gelu": value.has_gelu}
+        if levels is not None:
+            return gelu | {"rounding": self._rounding(levels)}
+        if normalized is None:
+            return gelu | {"out": self._memory.add_floats(value)}
+        out = self._memory.add_floats(value, NORMALIZED_ROWS)
+        call = self._normalization(normalized, None)
+        self._kept.append(call)
+        return gelu | {"out": out, "out_rows": NORMALIZED_ROWS, "normalization": ctypes.addressof(call)}
 
     def _multiply_term(
-        self,
-        value: Linear,
-        term: Term,
-        levels: Bytes | None,
-        added: int | None,
-        out: int | None,
-        rounded: Levels | None,
+        self, value: Linear, term: Term, levels: Bytes | None, added: int | None, goes_to: dict[str, Any]
     ) -> None:
         pointer = self._memory.pointer
         call = library.ProductCall(
@@ -169,10 +180,8 @@ class Workspace:
             row_factors=pointer(self._memory.levels(value.levels).row_factors),
             bias=pointer(term.bias),
             added=added,
-            out=out,
-            has_gelu=value.has_gelu and term is self._plan.terms[value][-1],
             has_amx=self._has_amx,
-            rounding=self._rounding(rounded),
+            **goes_to,
         )
         self._call("multiply", call, value, OUTER)
 
