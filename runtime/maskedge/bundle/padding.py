@@ -20,6 +20,8 @@ class Padding:
     """The longest text that the model reads."""
     most: int = 128
     """Most tokens of padding in a batch: so many take about as long as what a batch costs beside its tokens."""
+    left_out: bool = False
+    """Whether padding is not computed, so that a batch costs what its texts' own tokens do."""
 
     def length(self, longest: int) -> int:
         """Tokens of each row of a batch whose longest text has so many. The first length of a group stays: it fills
@@ -43,5 +45,5 @@ class Padding:
 UNPADDED = Padding()
 """Each text has a batch's length, and each row is a text."""
 
-FREE_PADDING = Padding(group=1 << 62, most=1 << 62)
+FREE_PADDING = Padding(group=1 << 62, left_out=True)
 """Padding is left out of what is computed, and any texts may share a batch."""

@@ -7,7 +7,7 @@ give the same bits. So no answer depends on what it was batched with.
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, pairwise
 from operator import itemgetter
 from typing import TypeVar
 
@@ -167,6 +167,9 @@ def _parts(
 ) -> Iterator[list[int]]:
     """A group's indices, of the longest queries first, in batches."""
     group.sort(key=lengths.__getitem__, reverse=True)
+    if padding.left_out:
+        yield from _even_parts(group, lengths, token_budget, most_rows)
+        return
     start = 0
     while start < len(group):
         length = padding.length(lengths[group[start]])
@@ -176,6 +179,17 @@ def _parts(
         part = part[: max(1, int(np.searchsorted(padded, padding.most, side="right")))]
         yield part
         start += len(part)
+
+
+def _even_parts(group: list[int], lengths: list[int], token_budget: int, most_rows: int) -> Iterator[list[int]]:
+    """A group's indices in batches of about as many tokens each, whatever their lengths."""
+    ends = np.cumsum([lengths[index] for index in group])
+    tokens = int(ends[-1])
+    parts = -(-tokens // token_budget)
+    starts = [0, *np.searchsorted(ends, tokens * np.arange(1, parts) / parts).tolist(), len(group)]
+    for start, end in pairwise(starts):
+        for first in range(start, end, most_rows):
+            yield group[first : min(first + most_rows, end)]
 
 
 def _inputs(queries: list[Query], mask_id: int, top_k: int, padding: Padding) -> dict[str, Int64Array]:

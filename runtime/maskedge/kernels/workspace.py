@@ -17,8 +17,14 @@ from maskedge.kernels.steps import AtMasks, Attended, Embedded, Grid, Levels, Li
 
 __all__ = ["Batch", "Room", "Workspace"]
 
-NORMALIZED_ROWS = 128
-"""Rows of a product that are normalized before the next are made, while they are in a cache."""
+NARROW = 1024
+"""Levels in a row, up to which a product's weights stay in a cache of 2 MB while rows pass."""
+
+
+def rows_together(inner: int) -> int:
+    """Rows of a product that are normalized before the next are made, while they are in a cache. Where weights come
+    from farther away for each such part, it is larger."""
+    return 128 if inner <= NARROW else 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,10 +167,11 @@ class Workspace:
             return gelu | {"rounding": self._rounding(levels)}
         if normalized is None:
             return gelu | {"out": self._memory.add_floats(value)}
-        out = self._memory.add_floats(value, NORMALIZED_ROWS)
+        rows = rows_together(self._plan.terms[value][0].inner)
+        out = self._memory.add_floats(value, rows)
         call = self._normalization(normalized, None)
         self._kept.append(call)
-        return gelu | {"out": out, "out_rows": NORMALIZED_ROWS, "normalization": ctypes.addressof(call)}
+        return gelu | {"out": out, "out_rows": rows, "normalization": ctypes.addressof(call)}
 
     def _multiply_term(
         self, value: Linear, term: Term, levels: Bytes | None, added: int | None, goes_to: dict[str, Any]

@@ -4,13 +4,14 @@ import random
 import weakref
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from threading import Lock
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 
-from maskedge.bundle.padding import UNPADDED, Padding
+from maskedge.bundle.padding import FREE_PADDING, UNPADDED, Padding
 from maskedge.inference.batching import (
     MASKS_PER_BATCH,
     RANKED_PER_BATCH,
@@ -290,3 +291,26 @@ def test_a_batch_ranks_no_more_than_fits(top_k: int) -> None:
         rows, masks = call["mask_positions"].shape
         assert rows == 1 or rows * masks * top_k <= RANKED_PER_BATCH
     assert sum(len(call["input_ids"]) for call in graph.calls) == 500
+
+
+# Where padding is left out
+
+
+@pytest.mark.parametrize("count", [1, 7, 60, 600])
+def test_texts_of_any_lengths_share_batches_of_equally_many_tokens(count: int) -> None:
+    queries = [replace(query, mask_positions=(1,)) for query in draw_lengths(3, count)]
+    numbers, calls = ask(queries, threads=2, padding=FREE_PADDING)
+    assert numbers == [1000 + number for number in range(count)]
+    own = [int(call.get("lengths", np.full(*call["input_ids"].shape)).sum()) for call in calls]
+    tokens, longest = sum(len(query.input_ids) for query in queries), max(len(query.input_ids) for query in queries)
+    assert sum(own) == tokens
+    assert max(own) <= TOKENS_PER_BATCH + longest
+    assert len(calls) <= 2 * -(-tokens // (2 * TOKENS_PER_BATCH))
+    assert count < 10 or max(own) - min(own) <= 2 * longest
+
+
+def test_a_batch_without_padding_has_no_more_masks_than_fit() -> None:
+    queries = [Query(np.arange(1000 + at, 1003 + at), (1,), (0,)) for at in range(700)]
+    _, calls = ask(queries, threads=1, padding=FREE_PADDING)
+    assert sorted(len(call["input_ids"]) for call in calls)[-1] == MASKS_PER_BATCH
+    assert sum(len(call["input_ids"]) for call in calls) == 700
