@@ -310,7 +310,7 @@ def test_texts_of_any_lengths_share_batches_of_equally_many_tokens(count: int) -
 
 
 def test_a_batch_without_padding_has_no_more_masks_than_fit() -> None:
-    queries = [Query(np.arange(1000 + at, 1003 + at), (1,), (0,)) for at in range(700)]
+    queries = [Query(np.arange(1000 + at, 1002 + at), (1,), (0,)) for at in range(700)]
     _, calls = ask(queries, threads=1, padding=FREE_PADDING)
     assert sorted(len(call["input_ids"]) for call in calls)[-1] == MASKS_PER_BATCH
     assert sum(len(call["input_ids"]) for call in calls) == 700
