@@ -8,12 +8,14 @@ from pathlib import Path
 __all__ = [
     "LIBRARY",
     "AttentionCall",
+    "Call",
     "EmbeddingCall",
     "GridCall",
     "NormalizationCall",
     "ProductCall",
     "RoundingCall",
     "RowRoundingCall",
+    "TakingCall",
     "kernels",
     "may_use_amx",
 ]
@@ -133,6 +135,24 @@ class EmbeddingCall(Structure):
     ]
 
 
+class TakingCall(Structure):
+    """Taking of rows.c."""
+
+    _fields_ = [
+        ("numbers", c_void_p),
+        ("tokens", c_void_p),
+        ("out", c_void_p),
+        ("rows", c_size_t),
+        ("width", c_size_t),
+    ]
+
+
+class Call(Structure):
+    """Call of rows.c."""
+
+    _fields_ = [("kernel", c_void_p), ("argument", c_void_p)]
+
+
 @cache
 def kernels() -> ctypes.CDLL:
     """The compiled kernels, for CPUs with AVX512-VNNI. Raises OSError where there are none."""
@@ -158,9 +178,11 @@ CALLS = {
     "normalize_rows": NormalizationCall,
     "round_rows": RowRoundingCall,
     "embed_rows": EmbeddingCall,
+    "take_rows": TakingCall,
 }
 FUNCTIONS = {
     "make_gelu_table": [],
+    "run_calls": [c_void_p, c_size_t],
     "pack_weights": [c_void_p, c_size_t, c_size_t, c_size_t, c_size_t, c_void_p, c_void_p],
     "log_softmax": [c_void_p, c_size_t, c_size_t, c_size_t, c_void_p],
     "find_largest": [c_void_p, c_size_t, c_size_t, c_size_t, c_size_t, c_void_p, c_void_p],

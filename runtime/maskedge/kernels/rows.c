@@ -116,8 +116,34 @@ EXPORTED void embed_rows(const Embedding *e)
     }
 }
 
+typedef struct {
+    const float *numbers;   /* [tokens, width] */
+    const int64_t *tokens;  /* [rows] */
+    float *out;             /* [rows, width] */
+    size_t rows, width;
+} Taking;
+
+EXPORTED void take_rows(const Taking *t)
+{
+    for (size_t row = 0; row < t->rows; row++)
+        memcpy(t->out + row * t->width, t->numbers + (size_t)t->tokens[row] * t->width, t->width * sizeof *t->out);
+}
+
+typedef struct {
+    void (*kernel)(const void *);
+    const void *argument;
+} Call;
+
+/* One kernel after another, while Python's other threads run on. */
+EXPORTED void run_calls(const Call *calls, size_t count)
+{
+    for (size_t call = 0; call < count; call++)
+        calls[call].kernel(calls[call].argument);
+}
+
 SIZE_OF(normalize_rows, Normalization)
 
 SIZE_OF(round_rows, RowRounding)
 
 SIZE_OF(embed_rows, Embedding)
+SIZE_OF(take_rows, Taking)

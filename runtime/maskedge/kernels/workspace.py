@@ -1,7 +1,6 @@
 """A batch of texts, and what computes one at a time: calls of kernels, and the memory that they work in."""
 
 import ctypes
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,12 +74,13 @@ class Workspace:
             np.zeros(size, np.int64) for size in (room.tokens, room.tokens, room.masks)
         )
         self._starts, self._mask_starts = (np.zeros(room.texts + 1, np.int32) for _ in range(2))
-        self._calls: list[tuple[Callable[[Any], object], Any]] = []
+        self._calls: list[library.Call] = []
         self._rows: list[tuple[Any, bool, int]] = []  # structures, whether their rows are masks, of which a multiple
         self._attentions: list[library.AttentionCall] = []
         self._kept: list[Any] = []  # what other calls point to
         for value in plan.values:
             self._add(value)
+        self._program = (library.Call * len(self._calls))(*self._calls)
 
     def logits(self, batch: Batch) -> Float32Array:
         """[masks, columns] those of a batch's masks; there may be more columns than tokens of the vocabulary. They are
@@ -98,8 +98,7 @@ class Workspace:
             call.rows = up_to(multiple, sizes[at_masks])
         for attention in self._attentions:
             attention.texts = batch.starts.size - 1
-        for run, argument in self._calls:
-            run(argument)
+        library.kernels().run_calls(self._program, len(self._program))
         return self._memory.floats(self._plan.logits)[: batch.masks.size]
 
     def _add(self, value: Value) -> None:
@@ -214,10 +213,13 @@ class Workspace:
         self._call("attend_texts", call, value)
 
     def _take(self, value: AtMasks) -> None:
-        self._memory.add_floats(value)
-        source, taken = (self._memory.floats(each) for each in (value.source, value))
-        masks = self._masks
-        self._calls.append((lambda _: np.take(source, masks, axis=0, out=taken[: masks.size], mode="clip"), None))
+        call = library.TakingCall(
+            numbers=self._memory.address(value.source),
+            tokens=self._memory.pointer(self._masks),
+            out=self._memory.add_floats(value),
+            width=self._plan.width(value),
+        )
+        self._call("take_rows", call, value)
 
     def _round(self, levels: Levels) -> None:
         rounding = self._rounding(levels)
@@ -231,7 +233,9 @@ class Workspace:
         self._call("round_rows", call, levels.source)
 
     def _call(self, name: str, call: Any, value: Value, multiple: int = 1) -> None:
-        self._calls.append((getattr(library.kernels(), name), ctypes.byref(call)))
+        kernel = ctypes.cast(getattr(library.kernels(), name), ctypes.c_void_p)
+        self._kept.append(call)
+        self._calls.append(library.Call(kernel, ctypes.addressof(call)))
         if hasattr(call, "rows"):
             self._rows.append((call, self._plan.at_masks(value), multiple))
 
