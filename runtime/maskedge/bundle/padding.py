@@ -2,7 +2,11 @@
 
 from dataclasses import dataclass
 
-__all__ = ["FREE_PADDING", "UNPADDED", "Padding"]
+__all__ = ["FREE_PADDING", "TOKENS_PER_BATCH", "UNPADDED", "Padding"]
+
+TOKENS_PER_BATCH = 1024
+"""Most tokens in a batch: enough to keep the CPU's multipliers busy, and so few that a layer's activations stay in its
+caches."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +24,8 @@ class Padding:
     """The longest text that the model reads."""
     most: int = 128
     """Most tokens of padding in a batch: so many take about as long as what a batch costs beside its tokens."""
+    tokens: int = TOKENS_PER_BATCH
+    """Most tokens in a batch."""
     left_out: bool = False
     """Whether padding is not computed, so that a batch costs what its texts' own tokens do."""
 

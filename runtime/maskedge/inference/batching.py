@@ -15,14 +15,10 @@ import numpy as np
 
 from maskedge.arrays import Int64Array
 from maskedge.bundle.engine import Graph, Outputs, graph_inputs
-from maskedge.bundle.padding import Padding
+from maskedge.bundle.padding import TOKENS_PER_BATCH, Padding
 from maskedge.inference.workers import Workers
 
 __all__ = ["AnswerQueries", "Finish", "Query", "answer_each", "answer_queries", "stream_answers"]
-
-TOKENS_PER_BATCH = 1024
-"""Most tokens in a batch: enough to keep the CPU's multipliers busy, and so few that a layer's activations stay in its
-caches."""
 
 MASKS_PER_BATCH = 256
 """Most masks in a batch: at each the graph makes a distribution over the vocabulary, and 256 of those over
@@ -100,7 +96,7 @@ def answer_each(
         top_k: How many of the most probable tokens each mask gets.
         workers: Run the batches.
     """
-    budgets = _token_budget(queries, workers.threads), _mask_budget(top_k)
+    budgets = _token_budget(queries, workers.threads, graph.padding.tokens), _mask_budget(top_k)
     batches = _batches(queries, *budgets, graph.padding)
 
     def run(batch: list[int]) -> list[Made]:
@@ -137,10 +133,10 @@ def _read_ahead(queries: Iterable[Query], tokens: int) -> Iterator[list[Query]]:
         yield group
 
 
-def _token_budget(queries: Sequence[Query], threads: int) -> int:
-    """Tokens to put in a batch: so many that each thread gets as many batches, none of more than TOKENS_PER_BATCH."""
+def _token_budget(queries: Sequence[Query], threads: int, most: int) -> int:
+    """Tokens to put in a batch: so many that each thread gets as many batches, none of more than `most`."""
     tokens = sum(len(query.input_ids) for query in queries)
-    batches = max(1, -(-tokens // (threads * TOKENS_PER_BATCH)))  # of each thread
+    batches = max(1, -(-tokens // (threads * most)))  # of each thread
     return -(-tokens // (threads * batches))
 
 
@@ -173,7 +169,7 @@ def _parts(
     start = 0
     while start < len(group):
         length = padding.length(lengths[group[start]])
-        most = padding.full_rows(max(1, min(TOKENS_PER_BATCH // length, most_rows)))
+        most = padding.full_rows(max(1, min(padding.tokens // length, most_rows)))
         part = group[start : start + min(most, padding.rows(-(-token_budget // length)))]
         padded = np.cumsum([length - lengths[index] for index in part])
         part = part[: max(1, int(np.searchsorted(padded, padding.most, side="right")))]
