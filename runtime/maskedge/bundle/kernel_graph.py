@@ -46,7 +46,8 @@ class KernelGraph:
         if not cpu_features().avx512_vnni:
             raise UnsupportedGraphError("the engine kernels needs a CPU with AVX512-VNNI; take onnxruntime")
         try:
-            self._plan: Plan = plan_of(recognize(read_graph(path)))
+            graph = read_graph(path)
+            self._plan: Plan = plan_of(recognize(graph), graph.leave_on_disk)
             check_fit(self._plan)
         except (OSError, ValueError) as error:
             raise UnsupportedGraphError(f"the engine kernels cannot run {path}: {error}; take onnxruntime") from error
@@ -67,7 +68,7 @@ class KernelGraph:
         return found
 
     def _is_small(self) -> bool:
-        """Whether a layer's weights stay in a core's cache, so that a batch need not be large to be worth their reading."""
+        """Whether a layer's weights stay in a core's cache, so that a small batch is worth their reading too."""
         layers = sum(isinstance(value, Attended) for value in self._plan.values)
         products = (terms[0] for product, terms in self._plan.terms.items() if product is not self._plan.logits)
         return sum(term.weights.size for term in products) <= layers * CORE_CACHE

@@ -7,6 +7,7 @@ https://protobuf.dev/programming-guides/encoding describes. The package `onnx` w
 import struct
 from collections import defaultdict
 from dataclasses import dataclass
+from mmap import ACCESS_READ, MADV_DONTNEED, mmap
 from pathlib import Path
 from typing import Any
 
@@ -49,19 +50,30 @@ class GraphFile:
 
     nodes: tuple[Node, ...]
     constants: dict[str, npt.NDArray[Any]]
-    """By name. Large ones lie in the file, and are read as they are used."""
+    """By name. They lie in files, and are read as they are used."""
+    files: tuple[mmap, ...] = ()
+
+    def leave_on_disk(self) -> None:
+        """Gives back the memory that reading took. What is used again is read again."""
+        for file in self.files:
+            file.madvise(MADV_DONTNEED)
 
 
 def read_graph(path: Path) -> GraphFile:
     """The graph of a file. Raises ValueError where it holds none."""
     try:
-        file: Any = np.memmap(path, np.uint8, mode="r")
-        (graph,) = _fields(memoryview(file))[7]
+        files = {path.name: _mapped(path)}
+        (graph,) = _fields(memoryview(files[path.name]))[7]
         fields = _fields(graph)
-        constants = dict(_constant(_fields(tensor), path.parent) for tensor in fields[5])
-        return GraphFile(tuple(map(_node, fields[1])), constants)
+        constants = dict(_constant(_fields(tensor), path.parent, files) for tensor in fields[5])
+        return GraphFile(tuple(map(_node, fields[1])), constants, tuple(files.values()))
     except (IndexError, KeyError, TypeError, ValueError, struct.error, OSError) as error:
         raise ValueError(f"{path} is no graph that can be read: {error!r}") from error
+
+
+def _mapped(path: Path) -> mmap:
+    with path.open("rb") as file:
+        return mmap(file.fileno(), 0, access=ACCESS_READ)
 
 
 def _fields(message: memoryview) -> Fields:
@@ -113,22 +125,27 @@ def _attribute(fields: Fields) -> tuple[str, Any]:
     return _text(fields[1][0]), value[0] if value else None
 
 
-def _constant(fields: Fields, folder: Path) -> tuple[str, npt.NDArray[Any]]:
+def _constant(fields: Fields, folder: Path, files: dict[str, mmap]) -> tuple[str, npt.NDArray[Any]]:
     shape = _integers(fields[1])
     kind = np.dtype(TYPES[fields[2][0]])
     size = int(np.prod(shape, dtype=np.int64))
-    values: npt.NDArray[Any]
     if fields[13]:
         where = {_text(entry[1][0]): _text(entry[2][0]) for entry in map(_fields, fields[13])}
-        if Path(where["location"]).name != where["location"]:
-            raise IndexError(f"{where['location']} is not beside it")
-        offset = int(where.get("offset", 0))
-        values = np.memmap(folder / where["location"], kind, mode="r", offset=offset, shape=(size,))
+        values = np.frombuffer(_beside(where["location"], folder, files), kind, size, int(where.get("offset", 0)))
     elif fields[9]:
-        values = np.frombuffer(fields[9][0], kind, count=size)
+        values = np.frombuffer(fields[9][0], kind, size)
     else:
         values = np.array([*_floats(fields[4]), *_integers(fields[5]), *_integers(fields[7])], kind)
     return _text(fields[8][0]), values.reshape(shape)
+
+
+def _beside(name: str, folder: Path, files: dict[str, mmap]) -> mmap:
+    """A file in the same folder, which is opened once."""
+    if Path(name).name != name:
+        raise IndexError(f"{name} is not beside it")
+    if name not in files:
+        files[name] = _mapped(folder / name)
+    return files[name]
 
 
 def _integers(values: list[Any]) -> list[int]:
@@ -146,6 +163,6 @@ def _integers(values: list[Any]) -> list[int]:
 
 
 def _floats(values: list[Any]) -> list[float]:
-    return [
-        number for value in values for number in ([value] if isinstance(value, float) else np.frombuffer(value, "<f4"))
-    ]
+    """Floats that are fields each, or packed into one."""
+    parts = ([value] if isinstance(value, float) else np.frombuffer(value, "<f4").tolist() for value in values)
+    return [number for part in parts for number in part]

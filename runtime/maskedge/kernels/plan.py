@@ -1,6 +1,7 @@
 """In which order steps are computed, and which of them become levels as they are made."""
 
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from maskedge.kernels.packing import Term, packed_terms
@@ -69,25 +70,26 @@ class Plan:
                 return self.at_masks(value.queries)
 
 
-def plan_of(logits: Linear) -> Plan:
-    """The plan of a graph by its last step."""
+def plan_of(logits: Linear, after_packing: Callable[[], object] = lambda: None) -> Plan:
+    """The plan of a graph by its last step. Calls a function whenever it has packed a product's weights."""
     plan = Plan(logits)
-    _add(plan, logits)
+    _add(plan, logits, after_packing)
     plan.users[logits].append(logits)  # who asks wants the logits
     return plan
 
 
-def _add(plan: Plan, value: Value) -> None:
+def _add(plan: Plan, value: Value, after_packing: Callable[[], object]) -> None:
     if value in plan.values:
         return
     for source in inputs_of(value):
         made_of = source.source if isinstance(source, Levels) else source
-        _add(plan, made_of)
+        _add(plan, made_of, after_packing)
         if isinstance(source, Levels) and source not in plan.levels[made_of]:
             plan.levels[made_of].append(source)
         plan.users[source].append(value)
     if isinstance(value, Linear):
         plan.terms[value] = packed_terms(value)
+        after_packing()
     plan.values.append(value)
 
 
