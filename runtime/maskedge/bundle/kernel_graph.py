@@ -46,6 +46,7 @@ class KernelGraph:
         if not cpu_features().avx512_vnni:
             raise UnsupportedGraphError("the engine kernels needs a CPU with AVX512-VNNI; take onnxruntime")
         try:
+            kernels()
             graph = read_graph(path)
             self._plan: Plan = plan_of(recognize(graph), graph.leave_on_disk)
             check_fit(self._plan)

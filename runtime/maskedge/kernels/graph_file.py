@@ -4,10 +4,10 @@ The fields are those of https://github.com/onnx/onnx/blob/main/onnx/onnx.proto, 
 https://protobuf.dev/programming-guides/encoding describes. The package `onnx` would be needed for no more than this.
 """
 
+import mmap
 import struct
 from collections import defaultdict
 from dataclasses import dataclass
-from mmap import ACCESS_READ, MADV_DONTNEED, mmap
 from pathlib import Path
 from typing import Any
 
@@ -51,12 +51,12 @@ class GraphFile:
     nodes: tuple[Node, ...]
     constants: dict[str, npt.NDArray[Any]]
     """By name. They lie in files, and are read as they are used."""
-    files: tuple[mmap, ...] = ()
+    files: tuple[mmap.mmap, ...] = ()
 
     def leave_on_disk(self) -> None:
         """Gives back the memory that reading took. What is used again is read again."""
         for file in self.files:
-            file.madvise(MADV_DONTNEED)
+            file.madvise(mmap.MADV_DONTNEED)
 
 
 def read_graph(path: Path) -> GraphFile:
@@ -71,9 +71,9 @@ def read_graph(path: Path) -> GraphFile:
         raise ValueError(f"{path} is no graph that can be read: {error!r}") from error
 
 
-def _mapped(path: Path) -> mmap:
+def _mapped(path: Path) -> mmap.mmap:
     with path.open("rb") as file:
-        return mmap(file.fileno(), 0, access=ACCESS_READ)
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
 
 def _fields(message: memoryview) -> Fields:
@@ -125,7 +125,7 @@ def _attribute(fields: Fields) -> tuple[str, Any]:
     return _text(fields[1][0]), value[0] if value else None
 
 
-def _constant(fields: Fields, folder: Path, files: dict[str, mmap]) -> tuple[str, npt.NDArray[Any]]:
+def _constant(fields: Fields, folder: Path, files: dict[str, mmap.mmap]) -> tuple[str, npt.NDArray[Any]]:
     shape = _integers(fields[1])
     kind = np.dtype(TYPES[fields[2][0]])
     size = int(np.prod(shape, dtype=np.int64))
@@ -139,7 +139,7 @@ def _constant(fields: Fields, folder: Path, files: dict[str, mmap]) -> tuple[str
     return _text(fields[8][0]), values.reshape(shape)
 
 
-def _beside(name: str, folder: Path, files: dict[str, mmap]) -> mmap:
+def _beside(name: str, folder: Path, files: dict[str, mmap.mmap]) -> mmap.mmap:
     """A file in the same folder, which is opened once."""
     if Path(name).name != name:
         raise IndexError(f"{name} is not beside it")
