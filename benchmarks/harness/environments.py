@@ -72,7 +72,9 @@ def development_packages() -> Path:
 def digest_of(name: str) -> str:
     """SHA-256 of what an environment is made of."""
     made_of = [ROOT / "constraints.txt", ROOT / "pyproject.toml", constraints_of(name)]
-    made_of += sorted((ROOT / "runtime").rglob("*.py")) if name == OURS else []
+    if name == OURS:
+        sources = (path for path in (ROOT / "runtime").rglob("*") if path.suffix in (".py", ".c", ".h"))
+        made_of += [ROOT / "hatch_build.py", *sorted(sources)]
     contents = [path.read_bytes() for path in made_of if path.is_file()]
     return hashlib.sha256(b"\0".join([sys.version.encode(), *contents])).hexdigest()
 
