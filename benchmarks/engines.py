@@ -1,8 +1,8 @@
-"""onnxruntime against OpenVINO on one bundle: how far their answers are from each other, and how fast each is here.
+"""The engines on one bundle: how far their answers are from onnxruntime's, and how fast each is here.
 
     .venv/bin/python benchmarks/engines.py --out docs/results/engines.json
 
-Both score the same sentences, each token masked in turn, and fill the same masks. They take turns over `--rounds`
+All score the same sentences, each token masked in turn, and fill the same masks. They take turns over `--rounds`
 rounds, and the median round counts. Writes the figures as JSON.
 """
 
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow.parquet as pq
 import typer
 from rich.console import Console
@@ -22,12 +23,14 @@ from rich.table import Table
 
 from maskedge import Predictor, SentenceScore
 from maskedge.bundle.cpu import cpu_features
-from maskedge.bundle.engine import EngineName
+from maskedge.bundle.engine import PACKAGES, EngineName
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
-ENGINES: tuple[EngineName, ...] = ("onnxruntime", "openvino")
+ENGINES: tuple[EngineName, ...] = ("onnxruntime", "kernels", "openvino")
+"""The others are compared with the first."""
 
 Metrics = dict[str, Any]
+Numbers = npt.NDArray[np.float64]
 
 
 def main(
@@ -60,31 +63,43 @@ def machine(predictor: Predictor, note: str) -> Metrics:
         "precision": predictor.precision,
         "cpus": len(os.sched_getaffinity(0)),
         "cpu_features": cpu_features().names,
-        "versions": {name: version(name) for name in ("maskedge", *ENGINES)},
+        "versions": {name: version(name) for name in ("maskedge", *sorted({*PACKAGES.values()}))},
         "note": note,
     }
 
 
 def differences(predictors: dict[EngineName, Predictor], sentences: list[str], texts: list[str]) -> Metrics:
-    """How far the engines' log-probabilities of the same tokens are from each other, nats."""
-    scores = {engine: predictor.score(sentences) for engine, predictor in predictors.items()}
-    first, second = (logprobs(scores[engine]) for engine in ENGINES)
-    best = [[fill.masks[0].predictions[0].token for fill in predictors[engine].fill(texts)] for engine in ENGINES]
-    same = sum(map(int.__eq__, *best))
+    """How far each engine's log-probabilities of the same tokens are from the first's, nats."""
+    scores = {engine: logprobs(predictor.score(sentences)) for engine, predictor in predictors.items()}
+    fills = {engine: predictor.fill(texts) for engine, predictor in predictors.items()}
+    best = {engine: [fill.masks[0].predictions[0].token for fill in some] for engine, some in fills.items()}
+    first, *others = ENGINES
+    return {
+        "tokens": len(scores[first]),
+        "masks": len(texts),
+        "perplexities": {engine: float(np.exp(-each.mean())) for engine, each in scores.items()},
+        "from_the_first": {
+            engine: {
+                **apart(scores[first], scores[engine]),
+                "same_best_token": sum(map(int.__eq__, best[first], best[engine])) / len(texts),
+            }
+            for engine in others
+        },
+    }
+
+
+def apart(first: Numbers, second: Numbers) -> Metrics:
+    """How far two engines' log-probabilities are from each other, nats."""
     off = np.abs(first - second)
     return {
-        "tokens": len(off),
         "median": float(np.median(off)),
         "percentile_99": float(np.percentile(off, 99)),
         "max": float(off.max()),
         "mean_change": float((second - first).mean()),
-        "perplexities": {engine: float(np.exp(-logprobs(scores[engine]).mean())) for engine in ENGINES},
-        "masks": len(texts),
-        "same_best_token": same / len(texts),
     }
 
 
-def logprobs(scores: list[SentenceScore]) -> "np.ndarray[Any, np.dtype[np.float64]]":
+def logprobs(scores: list[SentenceScore]) -> Numbers:
     """Those of all tokens, nats."""
     return np.array([token.logprob for score in scores for token in score.tokens])
 
@@ -120,8 +135,9 @@ def show(figures: Metrics) -> None:
         table.add_row(engine, speed, spent, f"{off['perplexities'][engine]:.3f}")
     console = Console()
     console.print(table)
-    console.print(f"nats apart: median {off['median']:.4f}, 99 % {off['percentile_99']:.3f}, most {off['max']:.2f}")
-    console.print(f"the same best token: {off['same_best_token']:.1%}")
+    for engine, each in off["from_the_first"].items():
+        nats = f"median {each['median']:.4f}, 99 % {each['percentile_99']:.3f}, most {each['max']:.2f} nats"
+        console.print(f"{engine} from {ENGINES[0]}: {nats}; the same best token: {each['same_best_token']:.1%}")
 
 
 if __name__ == "__main__":

@@ -9,13 +9,16 @@ the graph. The BERT-base's bundle is the one that `make bench` has exported.
 
 import json
 import math
+import shutil
 import statistics
+import subprocess
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any
 
 import typer
 from harness.environments import BUILD
@@ -26,11 +29,13 @@ from timing import median_seconds, seconds_of
 
 from maskedge import Predictor
 from maskedge.arrays import Int64Array
+from maskedge.bundle.cpu import cpu_features
 from maskedge.bundle.engine import EngineName, Graph, Outputs
 from maskedge.bundle.padding import Padding
 from maskedge_export import inspect_graph
 
 ROOT = Path(__file__).parents[1]
+TILES = Path(__file__).with_name("tiles.c")
 EXAMPLES = ROOT / "examples" / "sentences.txt"
 ROWS, LENGTH = 32, 32
 """Of a batch as the runtime makes it: 1,024 tokens."""
@@ -55,6 +60,7 @@ def main(
         "machine": machine(),
         "batch": {"rows": ROWS, "length": LENGTH},
         "models": {name: of_model(path, sentences, rounds) for name, path in bundles.items()},
+        "tiles": tile_rates() if cpu_features().amx_int8 else {},
     }
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
@@ -96,8 +102,22 @@ def of_model(bundle: Path | None, sentences: Sequence[str], rounds: int) -> Figu
             "integer_products": inspected.optimized[INTEGER_PRODUCT],
             "products": products.total(),
         },
-        "fill": {engine: fill_seconds(opened(bundle, engine), sentences, rounds) for engine in get_args(EngineName)},
+        "fill": fill_seconds(predictor, sentences, rounds),
+        "fill_in_openvino": fill_seconds(opened(bundle, "openvino"), sentences, rounds),
+        "fill_in_kernels": fill_seconds(opened(bundle, "kernels"), sentences, rounds),
     }
+
+
+def tile_rates() -> dict[str, float]:
+    """Thousand million multiply-adds a second that a core makes with AMX, by the kB of memory that its tiles come from;
+    0 of them: registers."""
+    with tempfile.TemporaryDirectory() as scratch:
+        program = Path(scratch, "tiles")
+        switches = ["-O2", "-mamx-tile", "-mamx-int8"]
+        compiler = shutil.which("cc") or "cc"
+        subprocess.run([compiler, *switches, str(TILES), "-o", str(program)], check=True)
+        printed = subprocess.run([str(program)], check=True, capture_output=True, text=True).stdout
+    return {size: float(rate) for size, rate in map(str.split, printed.splitlines())}
 
 
 def opened(bundle: Path | None, engine: EngineName) -> Predictor:

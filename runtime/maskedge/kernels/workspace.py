@@ -63,7 +63,10 @@ class Batch:
 
 
 class Workspace:
-    """Computes batches up to some size. One at a time may use it."""
+    """Computes batches up to some size. One at a time may use it.
+
+    `kernels` names what is called for a batch, in order.
+    """
 
     def __init__(self, plan: Plan, room: Room, has_amx: bool) -> None:
         self.room = room
@@ -74,6 +77,7 @@ class Workspace:
             np.zeros(size, np.int64) for size in (room.tokens, room.tokens, room.masks)
         )
         self._starts, self._mask_starts = (np.zeros(room.texts + 1, np.int32) for _ in range(2))
+        self.kernels: list[str] = []
         self._calls: list[library.Call] = []
         self._rows: list[tuple[Any, bool, int]] = []  # structures, whether their rows are masks, of which a multiple
         self._attentions: list[library.AttentionCall] = []
@@ -236,6 +240,7 @@ class Workspace:
         kernel = ctypes.cast(getattr(library.kernels(), name), ctypes.c_void_p)
         self._kept.append(call)
         self._calls.append(library.Call(kernel, ctypes.addressof(call)))
+        self.kernels.append(name)
         if hasattr(call, "rows"):
             self._rows.append((call, self._plan.at_masks(value), multiple))
 

@@ -1,6 +1,7 @@
 """The bundled model in the kernels: onnxruntime's answers, the same bits whatever a text is batched with, and graphs
 that they are not made for."""
 
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -17,7 +18,9 @@ from maskedge.bundle.engine import Graph, OnnxGraph, graph_inputs
 from maskedge.bundle.kernel_graph import KernelGraph
 from maskedge.bundle.padding import UNPADDED
 from maskedge.kernels.graph_file import GraphFile, Node, read_graph
+from maskedge.kernels.plan import plan_of
 from maskedge.kernels.recognition import UnrecognizedError, recognize
+from maskedge.kernels.workspace import Room, Workspace
 
 pytestmark = pytest.mark.usefixtures("kernels")
 
@@ -139,6 +142,20 @@ def test_it_is_the_engine_of_the_bundled_model_where_it_can_be() -> None:
 def test_what_the_graph_has_no_row_for_is_refused(graph: KernelGraph, inputs: dict[str, Any]) -> None:
     with pytest.raises(EngineError, match=r"asks for row -?\d+ of an embedding that has \d+|outside of its text"):
         graph.run(OUTPUTS, inputs)
+
+
+def test_what_a_batch_costs_is_counted(file: GraphFile) -> None:
+    """More calls would be more work: a product of each weight, twice where it has two terms; what is normalized or
+    rounded apart from the product before it; one rounding of rows by themselves for each layer but the last."""
+    workspace = Workspace(plan_of(recognize(file)), Room(64, 8, 8, 32), has_amx=False)
+    assert Counter(workspace.kernels) == {
+        "embed_rows": 1,
+        "normalize_rows": 1,  # of embeddings
+        "multiply": 45,
+        "attend_texts": 6,
+        "round_rows": 6,
+        "take_rows": 1,
+    }
 
 
 def test_without_a_longest_text_nothing_is_padded() -> None:

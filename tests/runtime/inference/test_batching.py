@@ -11,12 +11,11 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from maskedge.bundle.padding import FREE_PADDING, UNPADDED, Padding
+from maskedge.bundle.padding import FREE_PADDING, TOKENS_PER_BATCH, UNPADDED, Padding
 from maskedge.inference.batching import (
     MASKS_PER_BATCH,
     RANKED_PER_BATCH,
     READ_AHEAD_TOKENS,
-    TOKENS_PER_BATCH,
     Query,
     answer_each,
     answer_queries,
