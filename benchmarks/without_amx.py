@@ -1,10 +1,10 @@
-"""Runs a command whose processes Linux refuses the tiles of AMX: a CPU that has them does then what one with AVX512-VNNI
-alone does, in every library.
+"""Runs a command whose processes Linux refuses the tiles of AMX: in every library a CPU that has them does then what one
+with AVX512-VNNI alone does.
 
     .venv/bin/python benchmarks/without_amx.py .venv/bin/python benchmarks/side_by_side.py --name side_by_side_vnni
 
-AMX has to be asked for (https://docs.kernel.org/arch/x86/xstate.html). A filter of system calls answers that it may not be
-used (https://docs.kernel.org/userspace-api/seccomp_filter.html).
+AMX has to be asked for (https://docs.kernel.org/arch/x86/xstate.html). A filter of system calls answers that it may
+not be used (https://docs.kernel.org/userspace-api/seccomp_filter.html).
 """
 
 import ctypes
