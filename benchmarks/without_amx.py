@@ -1,5 +1,5 @@
-"""Runs a command whose processes Linux refuses the tiles of AMX: in every library a CPU that has them does then what one
-with AVX512-VNNI alone does.
+"""Runs a command whose processes Linux refuses the tiles of AMX: in every library a CPU that has them does then what
+one with AVX512-VNNI alone does.
 
     .venv/bin/python benchmarks/without_amx.py .venv/bin/python benchmarks/side_by_side.py --name side_by_side_vnni
 

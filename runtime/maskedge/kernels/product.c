@@ -7,12 +7,11 @@
 #include "vectors.h"
 
 enum {
-    LINE = 64, /* bytes of a line of the caches */
+    LINE = 64,            /* bytes of a line of the caches */
     TILE = 32,            /* rows and columns of sums that are made at once */
     PANEL = TILE / WIDTH, /* vectors in a row of them */
-    AT_ONCE = 1,          /* rows of them that are finished at once */
     ROWS_AT_ONCE = 8,     /* of which sums stay in registers, without AMX */
-    CACHED_LEVELS = 800 << 10 /* bytes of levels that stay in the nearer cache (2 MB where there is AMX) while all
+    CACHED_LEVELS = 800 << 10 /* bytes of levels that stay in a core's cache, of 2 MB where there is AMX, while all
                                  weights pass */
 };
 
@@ -58,7 +57,7 @@ EXPORTED void pack_weights(const int8_t *weights, size_t inner, size_t outer, si
     }
 }
 
-/* Sums of a tile, and where what they become goes. */
+/* The sums of a tile, and where what they become goes. */
 typedef struct {
     const int32_t *sums; /* [PANEL, TILE, 16] */
     __m512 scales[PANEL], bias[PANEL], shifts[PANEL];
@@ -68,6 +67,7 @@ typedef struct {
     size_t row, column, next_block; /* bytes between blocks of rows of levels */
 } Tile;
 
+/* What is made: floats, levels, or levels that are multiplied by factors first or have a second term. */
 enum { TO_FLOATS, TO_LEVELS, TO_TERMS };
 
 INLINE Tile tile_at(const Product *p, const int32_t *sums, size_t first, size_t row, size_t column)
@@ -120,7 +120,7 @@ typedef struct {
     const Tile *tile;
     const Rounding *rounding;
     const GeluTable *table;
-    size_t outer, row, due, times; /* rows that are finished; rows times `times` that should be; how many parts */
+    size_t outer, row, due, times; /* rows that are finished; `times` the rows that should be; how many parts */
 } Finishing;
 
 INLINE void finish_part(Finishing *f, const int to)
@@ -156,7 +156,8 @@ INLINE void prefetch_part(Prefetching *weights)
 /* Sums a tile, while another is finished. The CPU multiplies tiles beside its vectors, if the instructions of both are
  * mixed: with what is finished after each instruction of AMX, GELU's product took 0.7 of the time that it took when all
  * of a step's came together. */
-INLINE void sum_with_amx(const Product *p, int32_t *sums, size_t row, size_t column, Prefetching ahead, Finishing f, const int to)
+INLINE void sum_with_amx(const Product *p, int32_t *sums, size_t row, size_t column, Prefetching ahead, Finishing f,
+                         const int to)
 {
     const size_t size = p->inner * BLOCK_ROWS, next = BLOCK_ROWS * BLOCK_COLUMNS;
     const uint8_t *upper = p->levels + row * p->inner, *lower = upper + size;
@@ -196,6 +197,7 @@ INLINE void sum_with_amx(const Product *p, int32_t *sums, size_t row, size_t col
     _tile_stored(3, sums + (TILE + BLOCK_ROWS) * WIDTH, BLOCK_COLUMNS);
 }
 
+/* Sums a tile, four levels of a row and four weights of 16 columns at a time. */
 INLINE void sum_with_vnni(const Product *p, int32_t *made, size_t first, size_t column)
 {
     size_t steps = p->inner / BLOCK_COLUMNS, block = BLOCK_ROWS * BLOCK_COLUMNS;
@@ -269,7 +271,7 @@ INLINE void multiply_tiles(const Product *p, const GeluTable *table, const int t
 INLINE void multiply_to(const Product *p, const int to, const int has_amx)
 {
     if (p->has_gelu) {
-        GeluTable table = gelu_table(1, 0);
+        GeluTable table = gelu_table();
         multiply_tiles(p, &table, to, has_amx);
     } else
         multiply_tiles(p, NULL, to, has_amx);

@@ -109,21 +109,17 @@ INLINE __m512 exp_of_negative(__m512 x)
 
 typedef struct {
     __m512 low[4], high[4]; /* of the powers 0 to 3: parts 0 to 15, and 16 to 31 */
-    __m512 half, offset;
 } GeluTable;
 
 extern float gelu_coefficients[4][GELU_PARTS];
 
-/* For GELU times a factor, plus an offset. */
-INLINE GeluTable gelu_table(float factor, float offset)
+INLINE GeluTable gelu_table(void)
 {
     GeluTable table;
     for (int power = 0; power < 4; power++) {
-        table.low[power] = _mm512_mul_ps(_mm512_loadu_ps(gelu_coefficients[power]), _mm512_set1_ps(factor));
-        table.high[power] = _mm512_mul_ps(_mm512_loadu_ps(gelu_coefficients[power] + WIDTH), _mm512_set1_ps(factor));
+        table.low[power] = _mm512_loadu_ps(gelu_coefficients[power]);
+        table.high[power] = _mm512_loadu_ps(gelu_coefficients[power] + WIDTH);
     }
-    table.half = _mm512_set1_ps(0.5f * factor);
-    table.offset = _mm512_set1_ps(offset);
     return table;
 }
 
@@ -143,7 +139,7 @@ INLINE __m512 gelu(__m512 x, const GeluTable *table)
     __m512 share = gelu_power(table, 3, part);
     for (int power = 2; power >= 0; power--)
         share = _mm512_fmadd_ps(share, off, gelu_power(table, power, part));
-    return _mm512_fmadd_ps(size, share, _mm512_fmadd_ps(x, table->half, table->offset));
+    return _mm512_fmadd_ps(size, share, _mm512_mul_ps(x, _mm512_set1_ps(0.5f)));
 }
 
 #endif
