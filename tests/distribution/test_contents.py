@@ -1,5 +1,6 @@
 """What the wheel and the sdist hold: the packages, their licences, and nothing else."""
 
+import os
 import platform
 import re
 import shutil
@@ -33,6 +34,12 @@ class Built:
     wheel_of_the_tree: dict[str, bytes]
     deflated: bool
     """Whether every file of the wheel is."""
+
+    @property
+    def described(self) -> str:
+        """What the wheel says of itself, its tags among it."""
+        (text,) = [body for name, body in self.wheel.items() if name.endswith(".dist-info/WHEEL")]
+        return text.decode()
 
     @property
     def compiled(self) -> set[str]:
@@ -93,6 +100,27 @@ def test_the_sdist_has_what_the_wheel_is_built_of_and_nothing_else(built: Built)
 
 def test_the_sdist_builds_the_wheel_that_the_tree_builds(built: Built) -> None:
     assert built.wheel == built.wheel_of_the_tree
+
+
+def test_the_kernels_run_with_the_c_library_that_the_wheel_s_name_promises(built: Built) -> None:
+    if not built.compiled:
+        pytest.skip("this machine compiles no kernels")
+    (promised,) = re.findall(r"^Tag: py3-none-manylinux_2_(\d+)_x86_64$", built.described, re.MULTILINE)
+    (name,) = built.compiled
+    needed = re.findall(rb"GLIBC_2\.(\d+)", built.wheel[name])
+    assert needed
+    assert max(map(int, needed)) <= int(promised)
+
+
+def test_without_a_compiler_the_wheel_is_for_every_system(tmp_path: Path) -> None:
+    build = [sys.executable, "-m", "build", "--no-isolation", "--wheel", str(ROOT), "--outdir", str(tmp_path)]
+    ran = subprocess.run(build, check=True, capture_output=True, text=True, env={**os.environ, "CC": "no-compiler"})
+    assert (
+        "The kernels were not compiled; onnxruntime runs everything: there is no C compiler" in ran.stderr + ran.stdout
+    )
+    (wheel,) = tmp_path.glob("*.whl")
+    assert wheel.name.endswith("-py3-none-any.whl")
+    assert not [name for name in unzipped(wheel) if name.endswith(".so")]
 
 
 def test_the_licences_of_code_and_model_are_inside(built: Built) -> None:
