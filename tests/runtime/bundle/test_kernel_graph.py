@@ -1,6 +1,8 @@
 """The bundled model in the kernels: onnxruntime's answers, the same bits whatever a text is batched with, and graphs
 that they are not made for."""
 
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -119,6 +121,28 @@ def test_calls_at_once_have_memory_of_their_own(graph: KernelGraph) -> None:
         found = list(pool.map(lambda inputs: answers(graph, inputs), batches * 5))
     for got, wanted in zip(found, expected * 5, strict=True):
         assert all(got[name].tobytes() == wanted[name].tobytes() for name in OUTPUTS)
+
+
+FORKED = """
+import os, pickle
+from maskedge import Predictor
+predictor = Predictor.load(engine="kernels", threads=2)
+texts = ["the [MASK] water"] * 40 + ["an old [MASK] of the sea"]
+before = predictor.fill(texts)
+child = os.fork()
+if child == 0:
+    os._exit(0 if predictor.fill(texts) == before else 1)
+assert predictor.fill(texts) == before
+copied = pickle.loads(pickle.dumps(predictor))
+assert copied.engine == "kernels" and copied.fill(texts) == before
+raise SystemExit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+@pytest.mark.slow
+def test_a_forked_process_and_a_copy_go_on_with_the_same_bits() -> None:
+    ran = subprocess.run([sys.executable, "-c", FORKED], capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stderr) == (0, "")
 
 
 def test_it_is_the_engine_of_the_bundled_model_where_it_can_be() -> None:
