@@ -16,7 +16,7 @@ typedef struct {
     size_t texts, heads, width, head_width; /* of a head: a multiple of 32 */
     float scale;
     float *out;      /* [queries, width]; NULL where only levels are wanted */
-    float *scratch;  /* (head width + 8) times the longest text, up to the next multiple of 32 */
+    float *scratch;  /* (2 * head width + 8) times the longest text, up to the next multiple of 32 */
     Rounding rounding;
 } Attention;
 
@@ -58,27 +58,36 @@ INLINE void share_out(float *shares, size_t stride, size_t tokens, const size_t 
     }
 }
 
+/* A head's keys and values of a text, in the order in which they are read: of 32 tokens the first dimension, the second;
+ * of 32 dimensions the first token, the second. Where they lie first, rows are so far apart that few of them fit into the
+ * nearest cache. */
+typedef struct {
+    const float *keys, *values; /* [stride / 32, head width, 32], [head width / 32, stride, 32] */
+    float *shares;              /* [8, stride] */
+    size_t tokens, stride;      /* stride: tokens up to the next multiple of 32 */
+} HeadOfText;
+
 /* What so many queries of a text's head see. */
-INLINE void attend(const Attention *a, size_t query, size_t wanted, size_t head, size_t first, size_t tokens,
-                   const float *keys, float *shares, const size_t count)
+INLINE void attend(const Attention *a, size_t query, size_t wanted, size_t head, const HeadOfText *text, const size_t count)
 {
-    size_t stride = (tokens + GROUP - 1) / GROUP * GROUP, offset = head * a->head_width;
+    size_t offset = head * a->head_width;
     __m512 sums[QUERIES][2];
     float totals[QUERIES];
-    for (size_t key = 0; key < stride; key += GROUP) {
-        sum_rows(a->queries + query * a->width + offset, a->width, keys + key, stride, a->head_width, count, sums);
+    for (size_t key = 0; key < text->stride; key += GROUP) {
+        const float *queries = a->queries + query * a->width + offset;
+        sum_rows(queries, a->width, text->keys + key * a->head_width, GROUP, a->head_width, count, sums);
         for (size_t r = 0; r < count; r++)
             for (size_t half = 0; half < 2; half++)
-                _mm512_storeu_ps(shares + r * stride + key + half * WIDTH,
+                _mm512_storeu_ps(text->shares + r * text->stride + key + half * WIDTH,
                                  _mm512_mul_ps(sums[r][half], _mm512_set1_ps(a->scale)));
     }
-    share_out(shares, stride, tokens, count, totals);
-    for (size_t column = offset; column < offset + a->head_width; column += GROUP) {
-        sum_rows(shares, stride, a->values + first * a->width + column, a->width, tokens, count, sums);
+    share_out(text->shares, text->stride, text->tokens, count, totals);
+    for (size_t column = 0; column < a->head_width; column += GROUP) {
+        sum_rows(text->shares, text->stride, text->values + column * text->stride, GROUP, text->tokens, count, sums);
         for (size_t r = 0; r < wanted; r++)
             for (size_t half = 0; half < 2; half++) {
                 __m512 seen = _mm512_div_ps(sums[r][half], _mm512_set1_ps(totals[r]));
-                size_t at = column + half * WIDTH;
+                size_t at = offset + column + half * WIDTH;
                 if (a->out)
                     _mm512_storeu_ps(a->out + (query + r) * a->width + at, seen);
                 else
@@ -107,12 +116,13 @@ INLINE void turn_square(__m512 rows[WIDTH])
     }
 }
 
-/* Keys [tokens, head width] -> [head width, stride], 0 beyond the tokens. */
-INLINE void transpose(const float *keys, size_t width, size_t head_width, size_t tokens, size_t stride, float *turned)
+/* Keys as HeadOfText has them, 0 beyond the tokens. */
+INLINE void order_keys(const float *keys, size_t width, size_t head_width, size_t tokens, size_t stride, float *ordered)
 {
     for (size_t token = 0; token < stride; token += WIDTH)
         for (size_t column = 0; column < head_width; column += WIDTH) {
             __m512 square[WIDTH];
+            float *to = ordered + token / GROUP * GROUP * head_width + token % GROUP;
 #pragma GCC unroll 16
             for (size_t row = 0; row < WIDTH; row++)
                 square[row] = token + row < tokens ? _mm512_loadu_ps(keys + (token + row) * width + column)
@@ -120,23 +130,34 @@ INLINE void transpose(const float *keys, size_t width, size_t head_width, size_t
             turn_square(square);
 #pragma GCC unroll 16
             for (size_t row = 0; row < WIDTH; row++)
-                _mm512_storeu_ps(turned + (column + row) * stride + token, square[row]);
+                _mm512_storeu_ps(to + (column + row) * GROUP, square[row]);
         }
+}
+
+INLINE void order_values(const float *values, size_t width, size_t head_width, size_t tokens, size_t stride, float *ordered)
+{
+    for (size_t token = 0; token < tokens; token++)
+        for (size_t column = 0; column < head_width; column += WIDTH)
+            _mm512_storeu_ps(ordered + column / GROUP * GROUP * stride + token * GROUP + column % GROUP,
+                             _mm512_loadu_ps(values + token * width + column));
 }
 
 EXPORTED void attend_texts(const Attention *a)
 {
-    for (size_t text = 0; text < a->texts; text++) {
-        size_t first = a->starts[text], tokens = a->starts[text + 1] - first;
+    for (size_t number = 0; number < a->texts; number++) {
+        size_t first = a->starts[number], tokens = a->starts[number + 1] - first;
         size_t stride = (tokens + GROUP - 1) / GROUP * GROUP;
-        float *keys = a->scratch, *shares = keys + a->head_width * stride;
+        float *keys = a->scratch, *values = keys + a->head_width * stride;
+        HeadOfText text = {keys, values, values + a->head_width * stride, tokens, stride};
         for (size_t head = 0; head < a->heads; head++) {
-            transpose(a->keys + first * a->width + head * a->head_width, a->width, a->head_width, tokens, stride, keys);
-            size_t query = a->query_starts[text], last = a->query_starts[text + 1];
+            size_t at = first * a->width + head * a->head_width;
+            order_keys(a->keys + at, a->width, a->head_width, tokens, stride, keys);
+            order_values(a->values + at, a->width, a->head_width, tokens, stride, values);
+            size_t query = a->query_starts[number], last = a->query_starts[number + 1];
             for (; query + FEW_QUERIES < last; query += QUERIES)
-                attend(a, query, last - query < QUERIES ? last - query : QUERIES, head, first, tokens, keys, shares, QUERIES);
+                attend(a, query, last - query < QUERIES ? last - query : QUERIES, head, &text, QUERIES);
             if (query < last)
-                attend(a, query, last - query, head, first, tokens, keys, shares, FEW_QUERIES);
+                attend(a, query, last - query, head, &text, FEW_QUERIES);
         }
     }
 }

@@ -198,7 +198,7 @@ class Workspace:
     def _attend(self, value: Attended) -> None:
         at_once, width = self._plan.levels_at_once(value), self._plan.width(value)
         head_width = width // value.heads
-        scratch = aligned(4 * (head_width + BEYOND) * up_to(OUTER, self.room.longest))
+        scratch = aligned(4 * (2 * head_width + BEYOND) * up_to(OUTER, self.room.longest))
         call = library.AttentionCall(
             queries=self._memory.address(value.queries),
             keys=self._memory.address(value.keys),
