@@ -6,14 +6,14 @@ from pathlib import Path
 
 import numpy as np
 
-from maskedge.arrays import Float32Array, Int64Array
+from maskedge.arrays import Int64Array
 from maskedge.bundle.cpu import cpu_features
 from maskedge.bundle.engine import Outputs
 from maskedge.bundle.padding import FREE_PADDING, UNPADDED
 from maskedge.errors import EngineError, UnsupportedGraphError
 from maskedge.kernels.fitting import check_fit
 from maskedge.kernels.graph_file import read_graph
-from maskedge.kernels.library import kernels, may_use_amx
+from maskedge.kernels.library import DistributionCall, kernels, may_use_amx
 from maskedge.kernels.plan import Plan, plan_of
 from maskedge.kernels.recognition import recognize
 from maskedge.kernels.steps import Attended, Embedded
@@ -63,10 +63,40 @@ class KernelGraph:
         """The outputs of these names, by name."""
         batch = _batch(inputs, self._embedded)
         workspace = self._workspace(batch.room)
-        logits = workspace.logits(batch)
-        found = self._outputs(logits, outputs, inputs)
+        found = self._described(workspace, batch, inputs)
         self._idle.append(workspace)
-        return found
+        return {name: found[name] for name in outputs}
+
+    def _described(self, workspace: Workspace, batch: Batch, inputs: dict[str, Int64Array]) -> Outputs:
+        shape, top_k = inputs["mask_positions"].shape, int(inputs["top_k"][0])
+        count = top_k if top_k <= FEW else 0
+        target_ids = np.ascontiguousarray(inputs["target_ids"])
+        if target_ids.size and not 0 <= target_ids.min() <= target_ids.max() < self._vocabulary:
+            raise EngineError(f"the graph has {self._vocabulary} tokens, and another one is to be rated")
+        entropy, values = np.empty(shape, np.float32), np.empty((*shape, count), np.float32)
+        places = np.empty(values.shape, np.int64)
+        target_values, larger = np.empty(target_ids.shape, np.float32), np.empty(target_ids.shape, np.int64)
+        wanted = DistributionCall(
+            entropies=entropy.ctypes.data,
+            count=count,
+            values=values.ctypes.data,
+            places=places.ctypes.data,
+            targets=target_ids.shape[-1],
+            target_ids=target_ids.ctypes.data,
+            target_values=target_values.ctypes.data,
+            larger=larger.ctypes.data,
+        )
+        logprobs = workspace.logits(batch, wanted)[:, : self._vocabulary]
+        if count < top_k:
+            places = np.argsort(-logprobs, axis=1, kind="stable")[:, :top_k].reshape(*shape, top_k)
+            values = np.take_along_axis(logprobs.reshape(*shape, -1), places, axis=-1)
+        return {
+            "entropy": entropy,
+            "top_logprobs": values,
+            "top_ids": places,
+            "target_logprobs": target_values,
+            "target_ranks": larger + 1,
+        }
 
     def _is_small(self) -> bool:
         """Whether a layer's weights stay in a core's cache, so that a small batch is worth their reading too."""
@@ -80,27 +110,6 @@ class KernelGraph:
         except IndexError:
             return Workspace(self._plan, room, self._has_amx)
         return idle if idle.room.holds(room) else Workspace(self._plan, idle.room.with_more(room), self._has_amx)
-
-    def _outputs(self, logits: Float32Array, names: list[str], inputs: dict[str, Int64Array]) -> Outputs:
-        shape = inputs["mask_positions"].shape
-        rows, stride = logits.shape
-        size = self._vocabulary
-        entropy = np.empty(rows, np.float32)
-        kernels().log_softmax(logits.ctypes.data, rows, stride, size, entropy.ctypes.data)
-        found: Outputs = {"entropy": entropy.reshape(shape)}
-        if {"top_logprobs", "top_ids"} & set(names):
-            values, places = _largest(logits, size, int(inputs["top_k"][0]))
-            found |= {"top_logprobs": values.reshape(*shape, -1), "top_ids": places.reshape(*shape, -1)}
-        if {"target_logprobs", "target_ranks"} & set(names):
-            targets = inputs["target_ids"].reshape(rows, -1)
-            logprobs = np.ascontiguousarray(np.take_along_axis(logits, targets, axis=1))
-            larger = np.empty(targets.shape, np.int64)
-            count = targets.shape[1]
-            kernels().count_larger(
-                logits.ctypes.data, rows, stride, size, logprobs.ctypes.data, count, larger.ctypes.data
-            )
-            found |= {"target_logprobs": logprobs.reshape(*shape, -1), "target_ranks": larger.reshape(*shape, -1) + 1}
-        return {name: found[name] for name in names}
 
 
 def _batch(inputs: dict[str, Int64Array], embedded: Embedded) -> Batch:
@@ -132,15 +141,3 @@ def _positions(embedded: Embedded, ids: Int64Array) -> Int64Array:
     counted = (ids != embedded.padding).astype(np.int64)
     rows: Int64Array = embedded.first_position + np.cumsum(counted, axis=1) * counted
     return rows
-
-
-def _largest(logprobs: Float32Array, size: int, count: int) -> tuple[Float32Array, Int64Array]:
-    """[rows, count] the largest, and their places; of equal ones the first comes first."""
-    rows, stride = logprobs.shape
-    if count > FEW:
-        places = np.argsort(-logprobs[:, :size], axis=1, kind="stable")[:, :count]
-        return np.take_along_axis(logprobs, places, axis=1), places
-    values, places = np.empty((rows, count), np.float32), np.empty((rows, count), np.int64)
-    if count:
-        kernels().find_largest(logprobs.ctypes.data, rows, stride, size, count, values.ctypes.data, places.ctypes.data)
-    return values, places

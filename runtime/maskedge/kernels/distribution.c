@@ -12,7 +12,7 @@ INLINE __m512 load_or(const float *row, size_t at, size_t size, float otherwise)
 }
 
 /* Logits [rows, stride] of so many tokens become logarithms of probabilities, and `entropies` [rows] theirs, in nats. */
-EXPORTED void log_softmax(float *logits, size_t rows, size_t stride, size_t tokens, float *entropies)
+static void log_softmax(float *logits, size_t rows, size_t stride, size_t tokens, float *entropies)
 {
     for (size_t r = 0; r < rows; r++) {
         float *row = logits + r * stride;
@@ -36,7 +36,7 @@ EXPORTED void log_softmax(float *logits, size_t rows, size_t stride, size_t toke
 }
 
 /* The largest `count` numbers of each row, the largest first and of equal ones the first, with their places. */
-EXPORTED void find_largest(const float *numbers, size_t rows, size_t stride, size_t size, size_t count, float *values,
+static void find_largest(const float *numbers, size_t rows, size_t stride, size_t size, size_t count, float *values,
                            int64_t *places)
 {
     for (size_t r = 0; r < rows; r++) {
@@ -66,7 +66,7 @@ EXPORTED void find_largest(const float *numbers, size_t rows, size_t stride, siz
 }
 
 /* How many numbers of each row are larger than each of so many others. */
-EXPORTED void count_larger(const float *numbers, size_t rows, size_t stride, size_t size, const float *others,
+static void count_larger(const float *numbers, size_t rows, size_t stride, size_t size, const float *others,
                            size_t count, int64_t *larger)
 {
     for (size_t r = 0; r < rows; r++)
@@ -80,3 +80,30 @@ EXPORTED void count_larger(const float *numbers, size_t rows, size_t stride, siz
             larger[r * count + each] = found;
         }
 }
+
+typedef struct {
+    float *logits; /* [rows, stride], which become logarithms of probabilities */
+    size_t rows, stride, tokens;
+    float *entropies; /* [rows] */
+    size_t count;     /* of the most probable tokens that are wanted */
+    float *values;    /* [rows, count] theirs, */
+    int64_t *places;  /* and their ids */
+    size_t targets;   /* that are rated in each row */
+    const int64_t *target_ids; /* [rows, targets] */
+    float *target_values;
+    int64_t *larger; /* [rows, targets] how many tokens are more probable than each */
+} Distribution;
+
+/* All that is asked of some masks' logits. */
+EXPORTED void describe_rows(const Distribution *d)
+{
+    log_softmax(d->logits, d->rows, d->stride, d->tokens, d->entropies);
+    if (d->count)
+        find_largest(d->logits, d->rows, d->stride, d->tokens, d->count, d->values, d->places);
+    for (size_t at = 0; at < d->rows * d->targets; at++)
+        d->target_values[at] = d->logits[at / d->targets * d->stride + (size_t)d->target_ids[at]];
+    if (d->targets)
+        count_larger(d->logits, d->rows, d->stride, d->tokens, d->target_values, d->targets, d->larger);
+}
+
+SIZE_OF(describe_rows, Distribution)

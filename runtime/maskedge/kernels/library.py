@@ -9,6 +9,7 @@ __all__ = [
     "LIBRARY",
     "AttentionCall",
     "Call",
+    "DistributionCall",
     "EmbeddingCall",
     "GridCall",
     "NormalizationCall",
@@ -147,6 +148,25 @@ class TakingCall(Structure):
     ]
 
 
+class DistributionCall(Structure):
+    """Distribution of distribution.c."""
+
+    _fields_ = [
+        ("logits", c_void_p),
+        ("rows", c_size_t),
+        ("stride", c_size_t),
+        ("tokens", c_size_t),
+        ("entropies", c_void_p),
+        ("count", c_size_t),
+        ("values", c_void_p),
+        ("places", c_void_p),
+        ("targets", c_size_t),
+        ("target_ids", c_void_p),
+        ("target_values", c_void_p),
+        ("larger", c_void_p),
+    ]
+
+
 class Call(Structure):
     """Call of rows.c."""
 
@@ -179,14 +199,12 @@ CALLS = {
     "round_rows": RowRoundingCall,
     "embed_rows": EmbeddingCall,
     "take_rows": TakingCall,
+    "describe_rows": DistributionCall,
 }
 FUNCTIONS = {
     "make_gelu_table": [],
     "run_calls": [c_void_p, c_size_t],
     "pack_weights": [c_void_p, c_size_t, c_size_t, c_size_t, c_size_t, c_void_p, c_void_p],
-    "log_softmax": [c_void_p, c_size_t, c_size_t, c_size_t, c_void_p],
-    "find_largest": [c_void_p, c_size_t, c_size_t, c_size_t, c_size_t, c_void_p, c_void_p],
-    "count_larger": [c_void_p, c_size_t, c_size_t, c_size_t, c_void_p, c_size_t, c_void_p],
 }
 
 

@@ -84,11 +84,26 @@ class Workspace:
         self._kept: list[Any] = []  # what other calls point to
         for value in plan.values:
             self._add(value)
+        self._append("describe_rows", 0)
         self._program = (library.Call * len(self._calls))(*self._calls)
 
-    def logits(self, batch: Batch) -> Float32Array:
-        """[masks, columns] those of a batch's masks; there may be more columns than tokens of the vocabulary. They are
-        the workspace's, and may be changed."""
+    def logits(self, batch: Batch, wanted: library.DistributionCall | None = None) -> Float32Array:
+        """[masks, columns] those of a batch's masks; where something is wanted of them, it is computed in the same go,
+        in which Python's other threads run on, and they become logarithms of probabilities. There may be more columns
+        than tokens of the vocabulary. They are the workspace's, until its next batch."""
+        self._take_up(batch)
+        logits = self._memory.floats(self._plan.logits)[: batch.masks.size]
+        calls = len(self._program)
+        if wanted is None:
+            calls -= 1
+        else:
+            wanted.logits, (wanted.rows, wanted.stride) = logits.ctypes.data, logits.shape
+            wanted.tokens = self._plan.logits.weights.shape[1]
+            self._program[-1].argument = ctypes.addressof(wanted)
+        library.kernels().run_calls(self._program, calls)
+        return logits
+
+    def _take_up(self, batch: Batch) -> None:
         for mine, given in (
             (self._ids, batch.ids),
             (self._positions, batch.positions),
@@ -102,8 +117,6 @@ class Workspace:
             call.rows = up_to(multiple, sizes[at_masks])
         for attention in self._attentions:
             attention.texts = batch.starts.size - 1
-        library.kernels().run_calls(self._program, len(self._program))
-        return self._memory.floats(self._plan.logits)[: batch.masks.size]
 
     def _add(self, value: Value) -> None:
         match value:
@@ -237,12 +250,15 @@ class Workspace:
         self._call("round_rows", call, levels.source)
 
     def _call(self, name: str, call: Any, value: Value, multiple: int = 1) -> None:
-        kernel = ctypes.cast(getattr(library.kernels(), name), ctypes.c_void_p)
         self._kept.append(call)
-        self._calls.append(library.Call(kernel, ctypes.addressof(call)))
-        self.kernels.append(name)
+        self._append(name, ctypes.addressof(call))
         if hasattr(call, "rows"):
             self._rows.append((call, self._plan.at_masks(value), multiple))
+
+    def _append(self, name: str, argument: int) -> None:
+        kernel = ctypes.cast(getattr(library.kernels(), name), ctypes.c_void_p)
+        self._calls.append(library.Call(kernel, argument))
+        self.kernels.append(name)
 
     def _rounding(self, levels: Levels | None) -> RoundingCall:
         if levels is None:

@@ -160,11 +160,15 @@ def test_it_is_the_engine_of_the_bundled_model_where_it_can_be() -> None:
         graph_inputs([[101, 103, 102]], [[3]], [[[0]]], 1),
         graph_inputs([[101, 103, 102]], [[-1]], [[[0]]], 1),
         graph_inputs([[103] * 513], [[1]], [[[0]]], 1),
+        graph_inputs([[101, 103, 102]], [[1]], [[[30522]]], 1),
         graph_inputs([[101, 103, 102]] * 2, [[1], [2]], [[[0]]] * 2, 1) | {"lengths": np.array([3, 2])},
     ],
 )
 def test_what_the_graph_has_no_row_for_is_refused(graph: KernelGraph, inputs: dict[str, Any]) -> None:
-    with pytest.raises(EngineError, match=r"asks for row -?\d+ of an embedding that has \d+|outside of its text"):
+    with pytest.raises(
+        EngineError,
+        match=r"asks for row -?\d+ of an embedding that has \d+|outside of its text|another one is to be rated",
+    ):
         graph.run(OUTPUTS, inputs)
 
 
@@ -179,6 +183,7 @@ def test_what_a_batch_costs_is_counted(file: GraphFile) -> None:
         "attend_texts": 6,
         "round_rows": 6,
         "take_rows": 1,
+        "describe_rows": 1,
     }
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from kernel_steps import Drawn, batch_of, drawn_batch, reference, rounded
 
-from maskedge.kernels.library import kernels, may_use_amx
+from maskedge.kernels.library import DistributionCall, kernels, may_use_amx
 from maskedge.kernels.plan import plan_of
 from maskedge.kernels.steps import AtMasks, Attended, Grid, Levels, Linear, Value
 from maskedge.kernels.workspace import Batch, Workspace
@@ -27,6 +27,24 @@ def logits(step: Linear, batch: Batch, has_amx: bool = False) -> Any:
     """What the kernels make of a batch, without the columns beyond the vocabulary."""
     made = Workspace(plan_of(step), batch.room, has_amx).logits(batch)
     return made[:, : step.weights.shape[1]].copy()
+
+
+def described(logits: Any, size: int, count: int = 0, targets: Any = ()) -> dict[str, Any]:
+    """What is made of some rows' first `size` logits, which become logarithms of probabilities."""
+    rows = len(logits)
+    ids = np.zeros((rows, 0), np.int64) if len(targets) == 0 else np.asarray(targets, np.int64)
+    made: dict[str, Any] = {
+        "entropies": np.empty(rows, np.float32),
+        "values": np.empty((rows, count), np.float32),
+        "places": np.empty((rows, count), np.int64),
+        "target_values": np.empty(ids.shape, np.float32),
+        "larger": np.empty(ids.shape, np.int64),
+    }
+    pointers = {name: array.ctypes.data for name, array in made.items()}
+    sizes = {"rows": rows, "stride": logits.shape[1], "tokens": size, "count": count, "targets": ids.shape[1]}
+    call = DistributionCall(logits=logits.ctypes.data, target_ids=ids.ctypes.data, **sizes, **pointers)
+    kernels().describe_rows(call)
+    return made
 
 
 def at_masks(drawn: Drawn, source: Value, outer: int = 100, **more: Any) -> Linear:
@@ -182,8 +200,8 @@ def test_log_probabilities_and_entropy_are_those_of_a_softmax(drawn_logits: Any,
     wide = drawn_logits[:, :size].astype(np.float64)
     exact = wide - wide.max(axis=1, keepdims=True)
     exact -= np.log(np.exp(exact).sum(axis=1, keepdims=True))
-    entropy, beyond = np.empty(7, np.float32), drawn_logits[:, size:].copy()
-    kernels().log_softmax(drawn_logits.ctypes.data, 7, 1000, size, entropy.ctypes.data)
+    beyond = drawn_logits[:, size:].copy()
+    entropy = described(drawn_logits, size)["entropies"]
     assert np.abs(drawn_logits[:, :size] - exact).max() < 5e-6
     assert np.abs(entropy + (np.exp(exact) * exact).sum(axis=1)).max() < 5e-6
     assert np.array_equal(drawn_logits[:, size:], beyond)
@@ -191,8 +209,7 @@ def test_log_probabilities_and_entropy_are_those_of_a_softmax(drawn_logits: Any,
 
 def test_a_token_that_is_ruled_out_has_no_share(drawn_logits: Any) -> None:
     drawn_logits[:, ::2] = -np.inf
-    entropy = np.empty(7, np.float32)
-    kernels().log_softmax(drawn_logits.ctypes.data, 7, 1000, 1000, entropy.ctypes.data)
+    entropy = described(drawn_logits, 1000)["entropies"]
     assert (drawn_logits[:, ::2] == -np.inf).all()
     assert np.abs(np.exp(drawn_logits[:, 1::2].astype(np.float64)).sum(axis=1) - 1).max() < 1e-5
     assert np.isfinite(entropy).all()
@@ -201,8 +218,7 @@ def test_a_token_that_is_ruled_out_has_no_share(drawn_logits: Any) -> None:
 @pytest.mark.parametrize("place", [0, 8, 500, 999])
 def test_a_logit_that_is_none_makes_none_of_its_row(drawn_logits: Any, place: int) -> None:
     drawn_logits[3, place] = np.nan
-    entropy = np.empty(7, np.float32)
-    kernels().log_softmax(drawn_logits.ctypes.data, 7, 1000, 1000, entropy.ctypes.data)
+    entropy = described(drawn_logits, 1000)["entropies"]
     assert np.isnan(drawn_logits[3]).all()
     assert np.isnan(entropy).tolist() == [row == 3 for row in range(7)]
     assert np.isfinite(drawn_logits[4]).all()
@@ -211,20 +227,20 @@ def test_a_logit_that_is_none_makes_none_of_its_row(drawn_logits: Any, place: in
 @pytest.mark.parametrize("count", [1, 2, 5, 64, 1000])
 @pytest.mark.parametrize("distinct", [3, 50, 100000])
 def test_the_largest_come_first_and_of_equals_the_first(count: int, distinct: int) -> None:
-    numbers = np.random.default_rng(count).integers(0, distinct, (5, 1000)).astype(np.float32)
-    values, places = np.empty((5, count), np.float32), np.empty((5, count), np.int64)
-    kernels().find_largest(numbers.ctypes.data, 5, 1000, 1000, count, values.ctypes.data, places.ctypes.data)
-    expected = np.argsort(-numbers, axis=1, kind="stable")[:, :count]
-    assert np.array_equal(places, expected)
-    assert np.array_equal(values, np.take_along_axis(numbers, expected, axis=1))
+    logits = np.random.default_rng(count).integers(0, distinct, (5, 1000)).astype(np.float32) / 100
+    found = described(logits, 1000, count)
+    expected = np.argsort(-logits, axis=1, kind="stable")[:, :count]
+    assert np.array_equal(found["places"], expected)
+    assert np.array_equal(found["values"], np.take_along_axis(logits, expected, axis=1))
 
 
-def test_larger_numbers_are_counted() -> None:
-    numbers = np.random.default_rng(12).integers(0, 30, (4, 333)).astype(np.float32)
-    others = np.array([[0, 29, 7.5]] * 4, np.float32)
-    larger = np.empty((4, 3), np.int64)
-    kernels().count_larger(numbers.ctypes.data, 4, 333, 333, others.ctypes.data, 3, larger.ctypes.data)
-    assert np.array_equal(larger, (numbers[:, np.newaxis] > others[:, :, np.newaxis]).sum(axis=2))
+def test_targets_are_rated_and_what_is_more_probable_is_counted() -> None:
+    logits = np.random.default_rng(12).integers(0, 30, (4, 333)).astype(np.float32)
+    targets = np.random.default_rng(13).integers(0, 333, (4, 6))
+    found = described(logits, 333, targets=targets)
+    expected = np.take_along_axis(logits, targets, axis=1)
+    assert np.array_equal(found["target_values"], expected)
+    assert np.array_equal(found["larger"], (logits[:, np.newaxis] > expected[:, :, np.newaxis]).sum(axis=2))
 
 
 def test_the_kernels_are_those_of_these_sources(monkeypatch: pytest.MonkeyPatch) -> None:
