@@ -67,8 +67,17 @@ class Served:
     @property
     def visitors_files(self) -> list[Path]:
         """All files of visitors' in its folder; Gradio leaves an empty one beside each that was asked about."""
-        files = [path for path in self.folder.rglob("mlm-demo-*/**/*") if path.is_file()]
-        return [path for path in files if path.stat().st_size > 0]
+        starts = self.folder.glob("mlm-demo-*")
+        files = [Path(folder, name) for start in starts for folder, _, names in os.walk(start) for name in names]
+        return [path for path in files if _size(path) > 0]
+
+
+def _size(path: Path) -> int:
+    """Bytes of a file; 0 of one that has just been taken away."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 @contextmanager
