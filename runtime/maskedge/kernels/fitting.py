@@ -22,8 +22,8 @@ def check_fit(plan: Plan) -> None:
         if not all(_fits(plan, value)):
             raise UnrecognizedError(f"a step ({type(value).__name__}) has arrays that do not fit what it is made of")
         width, heads = plan.width(value), value.heads if isinstance(value, Attended) else 1
-        if width % (WIDTH_STEP * heads):
-            raise UnrecognizedError(f"{heads} heads of {width / heads:g} floats, which is no multiple of {WIDTH_STEP}")
+        if width < 1 or heads < 1 or width % (WIDTH_STEP * heads):
+            raise UnrecognizedError(f"{width} floats in {heads} heads, which have no multiple of {WIDTH_STEP} each")
 
 
 def _fits(plan: Plan, value: Value) -> list[bool]:

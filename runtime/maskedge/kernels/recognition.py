@@ -20,7 +20,10 @@ class UnrecognizedError(ValueError):
 
 def recognize(graph: GraphFile) -> Linear:
     """The logits of a graph: a step that holds those before it. Raises UnrecognizedError."""
-    return _Recognizer(graph).logits()
+    try:
+        return _Recognizer(graph).logits()
+    except (AttributeError, IndexError, KeyError, TypeError) as error:  # a node without what those of an encoder have
+        raise UnrecognizedError(f"a node is none of an encoder's: {error!r}") from error
 
 
 class _Recognizer:
@@ -39,6 +42,9 @@ class _Recognizer:
         softmax = [node for node in self._graph.nodes if node.operator == "LogSoftmax"]
         if len(softmax) != 1:
             raise UnrecognizedError(f"it has {len(softmax)} distributions")
+        for node in self._graph.nodes:  # layer after layer: all at once, 24 of them would fill Python's stack
+            if node.operator == "LayerNormalization":
+                self._value(node.outputs[0])
         logits = self._value(softmax[0].inputs[0])
         if not isinstance(logits, Linear) or logits.has_gelu or logits.added is not None:
             raise UnrecognizedError("its logits are no linear function")

@@ -1,6 +1,7 @@
 """The bundled model in the kernels: onnxruntime's answers, the same bits whatever a text is batched with, and graphs
 that they are not made for."""
 
+import inspect
 import subprocess
 import sys
 from collections import Counter
@@ -244,6 +245,9 @@ def with_attribute(**attributes: Any) -> Callable[[Node], Node]:
         ("Div", lambda node: replace(node, inputs=(node.inputs[0], "quantization.tiny"))),
         ("Abs", lambda node: replace(node, inputs=("layer_norm",))),
         ("Gelu", lambda node: replace(node, operator="Relu")),
+        ("Attention", lambda node: replace(node, attributes={})),
+        ("LayerNormalization", lambda node: replace(node, attributes={})),
+        ("Gelu", lambda node: replace(node, inputs=("input_ids",))),
         ("LogSoftmax", lambda node: replace(node, operator="Softmax")),
         ("Range", lambda node: replace(node, inputs=(*node.inputs[:2], "val_4"))),
     ],
@@ -254,6 +258,15 @@ def test_a_graph_that_computes_something_else_is_not_recognized(
     recognize(file)
     with pytest.raises(UnrecognizedError):
         recognize(altered(file, operator, alter))
+
+
+def test_however_many_layers_there_are_python_s_stack_holds_one(file: GraphFile) -> None:
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(len(inspect.stack()) + 120)
+    try:
+        plan_of(recognize(file))
+    finally:
+        sys.setrecursionlimit(limit)
 
 
 def test_a_row_s_product_must_be_multiplied_by_what_the_row_was_divided_by(file: GraphFile) -> None:

@@ -5,12 +5,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from kernel_steps import Drawn
+from kernel_steps import Drawn, drawn_batch
 
 from maskedge.kernels.fitting import check_fit
 from maskedge.kernels.plan import plan_of
 from maskedge.kernels.recognition import UnrecognizedError
 from maskedge.kernels.steps import AtMasks, Attended, Embedded, Levels, Linear, Normalized, Value
+from maskedge.kernels.workspace import Workspace
 
 pytestmark = pytest.mark.usefixtures("kernels")
 
@@ -30,10 +31,11 @@ def attended(**changes: Any) -> Attended:
     return replace(Attended(queries, keys, values, 2), **changes)
 
 
-def test_steps_that_fit_are_taken() -> None:
-    check_fit(plan_of(logits(NORMALIZED)))
-    check_fit(plan_of(logits(attended())))
-    check_fit(plan_of(DRAWN.encoder(2, 2, 96)))
+@pytest.mark.parametrize("step", [logits(NORMALIZED), logits(attended()), DRAWN.encoder(2, 2, 96)])
+def test_steps_that_fit_are_computed(step: Linear) -> None:
+    plan, batch = plan_of(step), drawn_batch(0, [9, 4])
+    check_fit(plan)
+    assert np.isfinite(Workspace(plan, batch.room, has_amx=False).logits(batch)).all()
 
 
 @pytest.mark.parametrize(
@@ -73,7 +75,7 @@ def test_a_product_with_other_arrays_is_refused(changes: dict[str, Any]) -> None
         check_fit(plan_of(logits(NORMALIZED, **changes)))
 
 
-@pytest.mark.parametrize(("width", "heads"), [(48, 1), (100, 2), (64, 4)])
+@pytest.mark.parametrize(("width", "heads"), [(48, 1), (100, 2), (64, 4), (64, 0)])
 def test_widths_that_the_kernels_are_not_made_for_are_refused(width: int, heads: int) -> None:
     with pytest.raises(UnrecognizedError, match=r"no multiple of 32"):
         check_fit(plan_of(Drawn(0, width=width).encoder(1, heads, 64)))
