@@ -20,7 +20,7 @@ typedef struct {
     const int8_t *weights; /* as `pack_weights` laid them */
     size_t rows, inner, outer; /* multiples of 32, 64 and 32 */
     const float *scales;       /* [outer]: sum -> number */
-    const float *shifts;       /* [outer], added to a number before its row's factor; may be NULL */
+    const float *shifts;       /* [outer], added to a number before its row's factor */
     const float *row_factors;  /* [rows]; may be NULL */
     const float *bias;         /* [outer] */
     const float *added;        /* [rows, outer], added to what was made; may be NULL */
