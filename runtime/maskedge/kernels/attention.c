@@ -1,7 +1,7 @@
 /* Attention of each text's tokens to all its tokens, head by head, in floats. */
 #include <string.h>
 
-#include "vectors.h"
+#include "product.h"
 
 enum {
     GROUP = 2 * WIDTH, /* columns that are summed at once: keys, or dimensions of a head */
@@ -9,8 +9,15 @@ enum {
     FEW_QUERIES = 4
 };
 
+/* Queries, keys or values of all heads side by side; or of one at a time, from a product. */
 typedef struct {
-    const float *queries, *keys, *values; /* [rows, width] each, the heads side by side */
+    const float *numbers;   /* [rows, stride] */
+    size_t stride;          /* the width of all heads, or of one */
+    const Product *product; /* NULL: all heads are there */
+} Projection;
+
+typedef struct {
+    Projection queries, keys, values;
     const int32_t *query_starts;          /* [texts + 1]: the first query of each text */
     const int32_t *starts;                /* [texts + 1]: the first token of each text */
     size_t texts, heads, width, head_width; /* of a head: a multiple of 32 */
@@ -62,20 +69,20 @@ INLINE void share_out(float *shares, size_t stride, size_t tokens, const size_t 
  * of 32 dimensions the first token, the second. Where they lie first, rows are so far apart that few of them fit into the
  * nearest cache. */
 typedef struct {
-    const float *keys, *values; /* [stride / 32, head width, 32], [head width / 32, stride, 32] */
-    float *shares;              /* [8, stride] */
-    size_t tokens, stride;      /* stride: tokens up to the next multiple of 32 */
+    float *keys, *values;  /* [stride / 32, head width, 32], [head width / 32, stride, 32] */
+    float *shares;         /* [8, stride] */
+    size_t tokens, stride; /* stride: tokens up to the next multiple of 32 */
 } HeadOfText;
 
 /* What so many queries of a text's head see. */
-INLINE void attend(const Attention *a, size_t query, size_t wanted, size_t head, const HeadOfText *text, const size_t count)
+INLINE void attend(const Attention *a, const float *queries, size_t query, size_t wanted, size_t head,
+                   const HeadOfText *text, const size_t count)
 {
-    size_t offset = head * a->head_width;
+    size_t offset = head * a->head_width, stride = a->queries.stride;
     __m512 sums[QUERIES][2];
     float totals[QUERIES];
     for (size_t key = 0; key < text->stride; key += GROUP) {
-        const float *queries = a->queries + query * a->width + offset;
-        sum_rows(queries, a->width, text->keys + key * a->head_width, GROUP, a->head_width, count, sums);
+        sum_rows(queries + query * stride, stride, text->keys + key * a->head_width, GROUP, a->head_width, count, sums);
         for (size_t r = 0; r < count; r++)
             for (size_t half = 0; half < 2; half++)
                 _mm512_storeu_ps(text->shares + r * text->stride + key + half * WIDTH,
@@ -142,23 +149,39 @@ INLINE void order_values(const float *values, size_t width, size_t head_width, s
                              _mm512_loadu_ps(values + token * width + column));
 }
 
+/* The numbers of a head, whose first row this is. */
+INLINE const float *of_head(const Projection *p, size_t head, size_t head_width)
+{
+    if (!p->product)
+        return p->numbers + head * head_width;
+    multiply_columns(p->product, head * head_width, head_width);
+    return p->numbers;
+}
+
+INLINE void attend_text(const Attention *a, size_t number, size_t head, const float *queries, const float *keys,
+                        const float *values)
+{
+    size_t first = a->starts[number], tokens = a->starts[number + 1] - first;
+    size_t stride = (tokens + GROUP - 1) / GROUP * GROUP, size = a->head_width * stride;
+    HeadOfText text = {a->scratch, a->scratch + size, a->scratch + 2 * size, tokens, stride};
+    order_keys(keys + first * a->keys.stride, a->keys.stride, a->head_width, tokens, stride, text.keys);
+    order_values(values + first * a->values.stride, a->values.stride, a->head_width, tokens, stride, text.values);
+    size_t query = a->query_starts[number], last = a->query_starts[number + 1];
+    for (; query + FEW_QUERIES < last; query += QUERIES)
+        attend(a, queries, query, smaller(last - query, QUERIES), head, &text, QUERIES);
+    if (query < last)
+        attend(a, queries, query, last - query, head, &text, FEW_QUERIES);
+}
+
+/* Head by head: what products make of one stays in a core's cache until it has been attended to. */
 EXPORTED void attend_texts(const Attention *a)
 {
-    for (size_t number = 0; number < a->texts; number++) {
-        size_t first = a->starts[number], tokens = a->starts[number + 1] - first;
-        size_t stride = (tokens + GROUP - 1) / GROUP * GROUP;
-        float *keys = a->scratch, *values = keys + a->head_width * stride;
-        HeadOfText text = {keys, values, values + a->head_width * stride, tokens, stride};
-        for (size_t head = 0; head < a->heads; head++) {
-            size_t at = first * a->width + head * a->head_width;
-            order_keys(a->keys + at, a->width, a->head_width, tokens, stride, keys);
-            order_values(a->values + at, a->width, a->head_width, tokens, stride, values);
-            size_t query = a->query_starts[number], last = a->query_starts[number + 1];
-            for (; query + FEW_QUERIES < last; query += QUERIES)
-                attend(a, query, last - query < QUERIES ? last - query : QUERIES, head, &text, QUERIES);
-            if (query < last)
-                attend(a, query, last - query, head, &text, FEW_QUERIES);
-        }
+    for (size_t head = 0; head < a->heads; head++) {
+        const float *queries = of_head(&a->queries, head, a->head_width);
+        const float *keys = of_head(&a->keys, head, a->head_width);
+        const float *values = of_head(&a->values, head, a->head_width);
+        for (size_t number = 0; number < a->texts; number++)
+            attend_text(a, number, head, queries, keys, values);
     }
 }
 

@@ -14,6 +14,7 @@ __all__ = [
     "GridCall",
     "NormalizationCall",
     "ProductCall",
+    "ProjectionCall",
     "RoundingCall",
     "RowRoundingCall",
     "TakingCall",
@@ -51,7 +52,7 @@ class RoundingCall(Structure):
 
 
 class ProductCall(Structure):
-    """Product of product.c."""
+    """Product of product.h."""
 
     _fields_ = [
         ("levels", c_void_p),
@@ -64,6 +65,7 @@ class ProductCall(Structure):
         ("row_factors", c_void_p),
         ("bias", c_void_p),
         ("added", c_void_p),
+        ("first", c_void_p),
         ("out", c_void_p),
         ("out_rows", c_size_t),
         ("normalization", c_void_p),
@@ -73,13 +75,19 @@ class ProductCall(Structure):
     ]
 
 
+class ProjectionCall(Structure):
+    """Projection of attention.c."""
+
+    _fields_ = [("numbers", c_void_p), ("stride", c_size_t), ("product", c_void_p)]
+
+
 class AttentionCall(Structure):
     """Attention of attention.c."""
 
     _fields_ = [
-        ("queries", c_void_p),
-        ("keys", c_void_p),
-        ("values", c_void_p),
+        ("queries", ProjectionCall),
+        ("keys", ProjectionCall),
+        ("values", ProjectionCall),
         ("query_starts", c_void_p),
         ("starts", c_void_p),
         ("texts", c_size_t),

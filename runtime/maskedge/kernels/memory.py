@@ -38,7 +38,6 @@ class Memory:
         self._free: defaultdict[int, list[Bytes]] = defaultdict(list)
         self._floats: dict[Value, Bytes] = {}
         self._levels: dict[Levels, LevelMemory] = {}
-        self._first_term: Bytes | None = None
         self._all: list[npt.NDArray[Any]] = []
 
     def add_floats(self, value: Value, most: int | None = None) -> int:
@@ -47,20 +46,10 @@ class Memory:
         self._floats[value] = self._taken(4 * min(rows, most or rows) * self._plan.width(value))
         return self.address(value)
 
-    def add_first_term(self, value: Value) -> int:
-        """The address of memory for the first of a product's two terms: that of the value, if all of it is kept."""
-        size = 4 * (self._rows[self._plan.at_masks(value)] + BEYOND) * self._plan.width(value)
-        kept = self._floats.get(value)
-        if kept is not None and kept.size == size:
-            return self.address(value)
-        self._first_term = self._taken(size)
-        return self._first_term.ctypes.data
-
-    def forget_first_term(self) -> None:
-        """Its memory serves others from now on."""
-        if self._first_term is not None:
-            self._give_back(self._first_term)
-        self._first_term = None
+    def add_head(self, value: Value, width: int) -> int:
+        """The address of memory for a head of a value."""
+        self._floats[value] = self._taken(4 * (self._rows[self._plan.at_masks(value)] + BEYOND) * width)
+        return self.address(value)
 
     def add_levels(self, levels: Levels) -> LevelMemory:
         """Memory for levels."""

@@ -37,6 +37,12 @@ class Plan:
         alone = len(users) == 1 and not self.levels[value] and isinstance(value, Linear)
         return users[0] if alone and isinstance(users[0], Normalized) else None
 
+    def is_made_in_heads(self, value: Value) -> bool:
+        """Whether an attention makes a product, a head at a time, as nothing else is made of it."""
+        users = self.users[value]
+        alone = len(users) == 1 and isinstance(users[0], Attended) and not self.levels[value]
+        return alone and isinstance(value, Linear) and value.added is None
+
     def wants_floats(self, value: Value) -> bool:
         """Whether anything is made of a value's floats."""
         return bool(self.users[value]) or any(levels is not self.levels_at_once(value) for levels in self.levels[value])

@@ -4,37 +4,15 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "vectors.h"
+#include "product.h"
 
 enum {
-    LINE = 64,            /* bytes of a line of the caches */
     TILE = 32,            /* rows and columns of sums that are made at once */
     PANEL = TILE / WIDTH, /* vectors in a row of them */
     ROWS_AT_ONCE = 8,     /* of which sums stay in registers, without AMX */
     CACHED_LEVELS = 800 << 10 /* bytes of levels that stay in a core's cache, of 2 MB where there is AMX, while all
                                  weights pass */
 };
-
-typedef struct {
-    const uint8_t *levels; /* [rows, inner] in blocks */
-    const int8_t *weights; /* as `pack_weights` laid them */
-    size_t rows, inner, outer; /* multiples of 32, 64 and 32 */
-    const float *scales;       /* [outer]: sum -> number */
-    const float *shifts;       /* [outer], added to a number before its row's factor */
-    const float *row_factors;  /* [rows]; may be NULL */
-    const float *bias;         /* [outer] */
-    const float *added;        /* [rows, outer], added to what was made; may be NULL */
-    float *out;                /* [rows, outer]; NULL where only levels are wanted */
-    size_t out_rows;           /* that `out` holds at once, if what is made is normalized, and nothing else */
-    const Normalization *normalization; /* NULL: it is not, and `out` holds all */
-    int32_t has_gelu, has_amx;
-    Rounding rounding;
-} Product;
-
-INLINE size_t smaller(size_t one, size_t other)
-{
-    return one < other ? one : other;
-}
 
 /* Weights [inner, outer] as products read them: 64 rows of 16 columns make a tile of 1 kB, in which four rows' weights
  * of a column lie side by side. Rows and columns beyond the last are 0. `sums` [outer] are those of the columns. */
@@ -64,7 +42,8 @@ typedef struct {
     const float *row_factors, *added; /* at the tile's first row and column, as are the others */
     float *out;
     uint8_t *levels;
-    size_t row, column, next_block; /* bytes between blocks of rows of levels */
+    size_t added_stride, out_stride; /* floats between rows */
+    size_t rows, row, column, next_block; /* bytes between blocks of rows of levels */
 } Tile;
 
 /* What is made: floats, levels, or levels that are multiplied by factors first or have a second term. */
@@ -73,7 +52,8 @@ enum { TO_FLOATS, TO_LEVELS, TO_TERMS };
 INLINE Tile tile_at(const Product *p, const int32_t *sums, size_t first, size_t row, size_t column)
 {
     size_t at = row * p->outer + column;
-    Tile tile = {.sums = sums, .row = row, .column = column};
+    Tile tile = {.sums = sums, .row = row, .column = column, .added_stride = p->outer, .out_stride = p->outer};
+    tile.rows = smaller(TILE, p->rows - row);
     for (size_t half = 0; half < PANEL; half++) {
         tile.scales[half] = _mm512_loadu_ps(p->scales + column + half * WIDTH);
         tile.bias[half] = _mm512_loadu_ps(p->bias + column + half * WIDTH);
@@ -88,8 +68,7 @@ INLINE Tile tile_at(const Product *p, const int32_t *sums, size_t first, size_t 
 }
 
 /* Makes a row of a tile's sums what the product gives. */
-INLINE void finish_row(const Tile *tile, size_t r, size_t outer, const Rounding *rounding, const GeluTable *table,
-                       const int to)
+INLINE void finish_row(const Tile *tile, size_t r, const Rounding *rounding, const GeluTable *table, const int to)
 {
     for (size_t half = 0; half < PANEL; half++) {
         __m512i sums = _mm512_load_si512(tile->sums + (half * TILE + r) * WIDTH);
@@ -100,11 +79,11 @@ INLINE void finish_row(const Tile *tile, size_t r, size_t outer, const Rounding 
         }
         number = _mm512_add_ps(number, tile->bias[half]);
         if (tile->added)
-            number = _mm512_add_ps(number, _mm512_loadu_ps(tile->added + r * outer + half * WIDTH));
+            number = _mm512_add_ps(number, _mm512_loadu_ps(tile->added + r * tile->added_stride + half * WIDTH));
         if (table)
             number = gelu(number, table);
         if (to == TO_FLOATS)
-            _mm512_storeu_ps(tile->out + r * outer + half * WIDTH, number);
+            _mm512_storeu_ps(tile->out + r * tile->out_stride + half * WIDTH, number);
         else if (to == TO_TERMS)
             store_levels(rounding, number, tile->row + r, tile->column + half * WIDTH);
         else {
@@ -120,19 +99,19 @@ typedef struct {
     const Tile *tile;
     const Rounding *rounding;
     const GeluTable *table;
-    size_t outer, row, due, times; /* rows that are finished; `times` the rows that should be; how many parts */
+    size_t row, due, times; /* rows that are finished; `times` the rows that should be; how many parts */
 } Finishing;
 
 INLINE void finish_part(Finishing *f, const int to)
 {
-    for (f->due += TILE; f->row * f->times < f->due && f->row < TILE; f->row++)
-        finish_row(f->tile, f->row, f->outer, f->rounding, f->table, to);
+    for (f->due += TILE; f->row * f->times < f->due && f->row < f->tile->rows; f->row++)
+        finish_row(f->tile, f->row, f->rounding, f->table, to);
 }
 
-INLINE void finish_tile(const Tile *tile, size_t outer, const Rounding *rounding, const GeluTable *table, const int to)
+INLINE void finish_tile(const Tile *tile, const Rounding *rounding, const GeluTable *table, const int to)
 {
-    for (size_t row = 0; row < TILE; row++)
-        finish_row(tile, row, outer, rounding, table, to);
+    for (size_t row = 0; row < tile->rows; row++)
+        finish_row(tile, row, rounding, table, to);
 }
 
 /* Asks for the weights of the next columns, while these are multiplied: so many lines of the caches for each step. */
@@ -155,7 +134,8 @@ INLINE void prefetch_part(Prefetching *weights)
 
 /* Sums a tile, while another is finished. The CPU multiplies tiles beside its vectors, if the instructions of both are
  * mixed: with what is finished after each instruction of AMX, GELU's product took 0.7 of the time that it took when all
- * of a step's came together. */
+ * of a step's came together. Levels are streamed, for they would drive the columns' weights, which the next rows need
+ * again, out of the nearest cache: products of 768 levels took 0.8 of the time. */
 INLINE void sum_with_amx(const Product *p, int32_t *sums, size_t row, size_t column, Prefetching ahead, Finishing f,
                          const int to)
 {
@@ -166,23 +146,23 @@ INLINE void sum_with_amx(const Product *p, int32_t *sums, size_t row, size_t col
     _tile_zero(1);
     _tile_zero(2);
     _tile_zero(3);
-    _tile_loadd(4, upper, BLOCK_COLUMNS);
+    _tile_stream_loadd(4, upper, BLOCK_COLUMNS);
     _tile_loadd(6, left, BLOCK_COLUMNS);
     _tile_loadd(7, right, BLOCK_COLUMNS);
-    _tile_loadd(5, lower, BLOCK_COLUMNS);
+    _tile_stream_loadd(5, lower, BLOCK_COLUMNS);
     for (size_t at = next; at < size; at += next) {
         _tile_dpbusd(0, 4, 6);
         prefetch_part(&ahead);
         finish_part(&f, to);
         _tile_dpbusd(1, 4, 7);
-        _tile_loadd(4, upper + at, BLOCK_COLUMNS);
+        _tile_stream_loadd(4, upper + at, BLOCK_COLUMNS);
         finish_part(&f, to);
         _tile_dpbusd(2, 5, 6);
         _tile_loadd(6, left + at, BLOCK_COLUMNS);
         finish_part(&f, to);
         _tile_dpbusd(3, 5, 7);
         _tile_loadd(7, right + at, BLOCK_COLUMNS);
-        _tile_loadd(5, lower + at, BLOCK_COLUMNS);
+        _tile_stream_loadd(5, lower + at, BLOCK_COLUMNS);
         finish_part(&f, to);
     }
     _tile_dpbusd(0, 4, 6);
@@ -234,29 +214,59 @@ INLINE size_t rows_together(const Product *p)
     return most < TILE ? TILE : most;
 }
 
+/* Sums a tile, after the one before has been finished; with AMX at the same time. */
+INLINE void sum_and_finish(const Product *p, int32_t *sums, size_t row, size_t column, Prefetching ahead,
+                           const Tile *before, const Rounding *rounding, const GeluTable *table, const int to,
+                           const int has_amx)
+{
+    size_t parts = 4 * (p->inner / BLOCK_COLUMNS - 1);
+    Finishing finishing = {before, rounding, table, 0, 0, parts};
+    if (has_amx) {
+        sum_with_amx(p, sums, row, column, ahead, finishing, to);
+        return;
+    }
+    finish_tile(before, rounding, table, to);
+    sum_with_vnni(p, sums, row, column);
+}
+
+/* The numbers of a product's first term, which stay near until those of the second are added. */
+INLINE Tile first_term_at(const Product *p, const int32_t *sums, float *numbers, size_t row, size_t column)
+{
+    Tile tile = tile_at(p->first, sums, 0, row, column);
+    tile.out = numbers;
+    tile.out_stride = TILE;
+    return tile;
+}
+
 /* All tiles of some rows, column by column. */
 INLINE void multiply_rows(const Product *p, size_t first, size_t end, const GeluTable *table, const int to,
                           const int has_amx)
 {
-    int32_t sums[2][TILE * TILE] __attribute__((aligned(64)));
+    int32_t sums[TILE * TILE] __attribute__((aligned(64)));
+    float numbers[TILE * TILE] __attribute__((aligned(64)));
     const Rounding rounding = p->rounding;
-    size_t turn = 0;
-    Tile before = {.sums = NULL};
+    const size_t terms = p->first ? 2 : 1, parts = terms * ((end - first + TILE - 1) / TILE);
+    Tile before = {.rows = 0};
     for (size_t column = 0; column < p->outer; column += TILE)
-        for (size_t row = first; row < end; row += TILE, turn = 1 - turn) {
-            Prefetching ahead = weights_after(p, column, (row - first) / TILE, (end - first) / TILE);
-            if (has_amx) {
-                Finishing finishing = {&before, &rounding, table, p->outer, before.sums ? 0 : TILE, 0,
-                                       4 * (p->inner / BLOCK_COLUMNS - 1)};
-                sum_with_amx(p, sums[turn], row, column, ahead, finishing, to);
-            } else
-                sum_with_vnni(p, sums[turn], row, column);
-            before = tile_at(p, sums[turn], first, row, column);
-            if (!has_amx)
-                finish_tile(&before, p->outer, &rounding, table, to);
+        for (size_t row = first; row < end; row += TILE) {
+            size_t part = terms * (row - first) / TILE;
+            if (p->first) {
+                Prefetching ahead = weights_after(p, column, part++, parts);
+                sum_and_finish(p->first, sums, row, column, ahead, &before, &rounding, table, to, has_amx);
+                before = first_term_at(p, sums, numbers, row, column);
+                Prefetching more = weights_after(p, column, part, parts);
+                sum_and_finish(p, sums, row, column, more, &before, &rounding, NULL, TO_FLOATS, has_amx);
+            } else {
+                Prefetching ahead = weights_after(p, column, part, parts);
+                sum_and_finish(p, sums, row, column, ahead, &before, &rounding, table, to, has_amx);
+            }
+            before = tile_at(p, sums, first, row, column);
+            if (p->first) {
+                before.added = numbers;
+                before.added_stride = TILE;
+            }
         }
-    if (has_amx)
-        finish_tile(&before, p->outer, &rounding, table, to);
+    finish_tile(&before, &rounding, table, to);
     for (size_t row = first; p->normalization && row < end; row++)
         normalize_row(p->normalization, p->out + (row - first) * p->outer, row);
 }
@@ -311,6 +321,29 @@ EXPORTED void multiply(const Product *p)
         multiply_with_amx(p);
     else
         multiply_with(p, 0);
+}
+
+static Product columns_of(const Product *p, size_t first, size_t count)
+{
+    Product part = *p;
+    part.weights += first * p->inner;
+    part.scales += first;
+    part.shifts += first;
+    part.bias += first;
+    part.outer = count;
+    return part;
+}
+
+void multiply_columns(const Product *p, size_t first, size_t count)
+{
+    Product part = columns_of(p, first, count);
+    if (!p->first) {
+        multiply(&part);
+        return;
+    }
+    Product first_term = columns_of(p->first, first, count);
+    part.first = &first_term;
+    multiply(&part);
 }
 
 /* Asks Linux for AMX's tiles, which a process has once it asked (https://docs.kernel.org/arch/x86/xstate.html). 0: it

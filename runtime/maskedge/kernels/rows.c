@@ -27,28 +27,25 @@ EXPORTED void make_gelu_table(void)
     }
 }
 
-INLINE float sum_of(const float *row, size_t width)
-{
-    __m512 sum = _mm512_setzero_ps();
-    for (size_t at = 0; at < width; at += WIDTH)
-        sum = _mm512_add_ps(sum, _mm512_loadu_ps(row + at));
-    return _mm512_reduce_add_ps(sum);
-}
+enum { SUMS = 4 /* that grow side by side: an addition waits for the one before it */ };
 
-INLINE float sum_of_squares(const float *row, size_t width, __m512 mean)
+/* Sums of a row's numbers less a mean, or of their squares. */
+INLINE float sum_of(const float *row, size_t width, __m512 mean, const int of_squares)
 {
-    __m512 sum = _mm512_setzero_ps();
-    for (size_t at = 0; at < width; at += WIDTH) {
-        __m512 off = _mm512_sub_ps(_mm512_loadu_ps(row + at), mean);
-        sum = _mm512_fmadd_ps(off, off, sum);
-    }
-    return _mm512_reduce_add_ps(sum);
+    __m512 sums[SUMS] = {_mm512_setzero_ps(), _mm512_setzero_ps(), _mm512_setzero_ps(), _mm512_setzero_ps()};
+    size_t whole = width / (SUMS * WIDTH) * (SUMS * WIDTH);
+    for (size_t at = 0; at < width; at += SUMS * WIDTH)
+        for (size_t each = 0; each < (at < whole ? SUMS : (width - whole) / WIDTH); each++) {
+            __m512 off = _mm512_sub_ps(_mm512_loadu_ps(row + at + each * WIDTH), mean);
+            sums[each] = of_squares ? _mm512_fmadd_ps(off, off, sums[each]) : _mm512_add_ps(off, sums[each]);
+        }
+    return _mm512_reduce_add_ps(_mm512_add_ps(_mm512_add_ps(sums[0], sums[1]), _mm512_add_ps(sums[2], sums[3])));
 }
 
 void normalize_row(const Normalization *n, const float *numbers, size_t row)
 {
-    __m512 mean = _mm512_set1_ps(sum_of(numbers, n->width) / (float)n->width);
-    float variance = sum_of_squares(numbers, n->width, mean) / (float)n->width;
+    __m512 mean = _mm512_set1_ps(sum_of(numbers, n->width, _mm512_setzero_ps(), 0) / (float)n->width);
+    float variance = sum_of(numbers, n->width, mean, 1) / (float)n->width;
     __m512 factor = _mm512_set1_ps(1.0f / sqrtf(variance + n->epsilon));
     for (size_t at = 0; at < n->width; at += WIDTH) {
         __m512 number = _mm512_mul_ps(_mm512_sub_ps(_mm512_loadu_ps(numbers + at), mean), factor);
@@ -102,9 +99,20 @@ typedef struct {
     size_t rows, width;
 } Embedding;
 
+enum { ROWS_AHEAD = 8 /* whose tokens are asked for, as they lie anywhere in memory */ };
+
+INLINE void prefetch_token(const Embedding *e, size_t row)
+{
+    const int8_t *token = e->tokens + (size_t)e->ids[row] * e->width;
+    for (size_t at = 0; at < e->width; at += LINE)
+        _mm_prefetch((const char *)token + at, _MM_HINT_T0);
+}
+
 EXPORTED void embed_rows(const Embedding *e)
 {
     for (size_t row = 0; row < e->rows; row++) {
+        if (row + ROWS_AHEAD < e->rows)
+            prefetch_token(e, row + ROWS_AHEAD);
         const int8_t *token = e->tokens + (size_t)e->ids[row] * e->width;
         const float *position = e->position_rows + (size_t)e->positions[row] * e->width;
         __m512 scale = _mm512_set1_ps(e->token_scales[e->ids[row]]);

@@ -15,10 +15,16 @@
 #define SIZE_OF(kernel, type) EXPORTED size_t size_of_##kernel(void) { return sizeof(type); }
 
 enum {
+    LINE = 64,         /* bytes of a line of the caches */
     WIDTH = 16,        /* floats in a vector */
     BLOCK_ROWS = 16,   /* of a block of levels, */
     BLOCK_COLUMNS = 64 /* and its columns: what a tile of AMX holds */
 };
+
+INLINE size_t smaller(size_t one, size_t other)
+{
+    return one < other ? one : other;
+}
 
 /* Levels lie in blocks of 16 rows by 64 columns, those of a row of blocks one after another. */
 INLINE uint8_t *level_at(uint8_t *levels, size_t row, size_t column, size_t columns)

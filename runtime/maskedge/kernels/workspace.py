@@ -79,7 +79,7 @@ class Workspace:
         self._starts, self._mask_starts = (np.zeros(room.texts + 1, np.int32) for _ in range(2))
         self.kernels: list[str] = []
         self._calls: list[library.Call] = []
-        self._rows: list[tuple[Any, bool, int]] = []  # structures, whether their rows are masks, of which a multiple
+        self._rows: list[tuple[Any, bool]] = []  # structures, and whether their rows are masks
         self._attentions: list[library.AttentionCall] = []
         self._kept: list[Any] = []  # what other calls point to
         for value in plan.values:
@@ -113,12 +113,14 @@ class Workspace:
         ):
             mine[: given.size] = given
         sizes = {False: batch.ids.size, True: batch.masks.size}
-        for call, at_masks, multiple in self._rows:
-            call.rows = up_to(multiple, sizes[at_masks])
+        for call, at_masks in self._rows:
+            call.rows = sizes[at_masks]
         for attention in self._attentions:
             attention.texts = batch.starts.size - 1
 
     def _add(self, value: Value) -> None:
+        if self._plan.is_made_in_heads(value):
+            return  # its attention makes it
         match value:
             case Embedded():
                 self._embed(value)
@@ -126,7 +128,7 @@ class Workspace:
                 if self._plan.normalized_at_once(value.source) is None:
                     self._call("normalize_rows", self._normalization(value, self._memory.address(value.source)), value)
             case Linear():
-                self._multiply(value)
+                self._call("multiply", self._product(value, self._destination(value)), value)
             case Attended():
                 self._attend(value)
             case AtMasks():
@@ -134,7 +136,12 @@ class Workspace:
         for levels in self._plan.levels[value]:
             if levels is not self._plan.levels_at_once(value):
                 self._round(levels)
+        self._have_used(value)
+
+    def _have_used(self, value: Value) -> None:
         for source in inputs_of(value):
+            if isinstance(source, Linear) and self._plan.is_made_in_heads(source):
+                self._have_used(source)
             self._memory.used(source)
 
     def _embed(self, value: Embedded) -> None:
@@ -161,19 +168,16 @@ class Workspace:
             rounding=self._rounding(self._plan.levels_at_once(value)),
         )
 
-    def _multiply(self, value: Linear) -> None:
-        """Of two terms the second is added to the first, and does the rest."""
+    def _product(self, value: Linear, goes_to: dict[str, Any]) -> library.ProductCall:
+        """Of two terms the second does the rest, once the first is added to it."""
         *others, last = self._plan.terms[value]
         kept = self._memory.levels(value.levels)
         added = None if value.added is None else self._memory.address(value.added)
-        goes_to = self._destination(value)
         if not others:
-            self._multiply_term(value, last, kept.first, added, goes_to)
-            return
-        first = self._memory.add_first_term(value)
-        self._multiply_term(value, others[0], kept.first, added, {"out": first})
-        self._multiply_term(value, last, kept.rest, first, goes_to)
-        self._memory.forget_first_term()
+            return self._term(value, last, kept.first, goes_to | {"added": added})
+        first = self._term(value, others[0], kept.first, {"added": added})
+        self._keep(first, value)
+        return self._term(value, last, kept.rest, goes_to | {"first": ctypes.addressof(first)})
 
     def _destination(self, value: Linear) -> dict[str, Any]:
         """Members of a product's call that say what becomes of it."""
@@ -189,11 +193,9 @@ class Workspace:
         self._kept.append(call)
         return gelu | {"out": out, "out_rows": rows, "normalization": ctypes.addressof(call)}
 
-    def _multiply_term(
-        self, value: Linear, term: Term, levels: Bytes | None, added: int | None, goes_to: dict[str, Any]
-    ) -> None:
+    def _term(self, value: Linear, term: Term, levels: Bytes | None, more: dict[str, Any]) -> library.ProductCall:
         pointer = self._memory.pointer
-        call = library.ProductCall(
+        return library.ProductCall(
             levels=pointer(levels),
             weights=pointer(term.weights),
             inner=term.inner,
@@ -202,20 +204,18 @@ class Workspace:
             shifts=pointer(term.shifts),
             row_factors=pointer(self._memory.levels(value.levels).row_factors),
             bias=pointer(term.bias),
-            added=added,
             has_amx=self._has_amx,
-            **goes_to,
+            **more,
         )
-        self._call("multiply", call, value, OUTER)
 
     def _attend(self, value: Attended) -> None:
         at_once, width = self._plan.levels_at_once(value), self._plan.width(value)
         head_width = width // value.heads
         scratch = aligned(4 * (2 * head_width + BEYOND) * up_to(OUTER, self.room.longest))
         call = library.AttentionCall(
-            queries=self._memory.address(value.queries),
-            keys=self._memory.address(value.keys),
-            values=self._memory.address(value.values),
+            queries=self._projection(value.queries, head_width),
+            keys=self._projection(value.keys, head_width),
+            values=self._projection(value.values, head_width),
             query_starts=self._memory.pointer(self._mask_starts if self._plan.at_masks(value) else self._starts),
             starts=self._memory.pointer(self._starts),
             heads=value.heads,
@@ -228,6 +228,14 @@ class Workspace:
         )
         self._attentions.append(call)
         self._call("attend_texts", call, value)
+
+    def _projection(self, value: Value, head_width: int) -> library.ProjectionCall:
+        if not (isinstance(value, Linear) and self._plan.is_made_in_heads(value)):
+            return library.ProjectionCall(self._memory.address(value), self._plan.width(value))
+        numbers = self._memory.add_head(value, head_width)
+        product = self._product(value, {"out": numbers, "has_gelu": value.has_gelu})
+        self._keep(product, value)
+        return library.ProjectionCall(numbers, head_width, ctypes.addressof(product))
 
     def _take(self, value: AtMasks) -> None:
         call = library.TakingCall(
@@ -249,11 +257,14 @@ class Workspace:
         )
         self._call("round_rows", call, levels.source)
 
-    def _call(self, name: str, call: Any, value: Value, multiple: int = 1) -> None:
-        self._kept.append(call)
+    def _call(self, name: str, call: Any, value: Value) -> None:
+        self._keep(call, value)
         self._append(name, ctypes.addressof(call))
+
+    def _keep(self, call: Any, value: Value) -> None:
+        self._kept.append(call)
         if hasattr(call, "rows"):
-            self._rows.append((call, self._plan.at_masks(value), multiple))
+            self._rows.append((call, self._plan.at_masks(value)))
 
     def _append(self, name: str, argument: int) -> None:
         kernel = ctypes.cast(getattr(library.kernels(), name), ctypes.c_void_p)

@@ -152,12 +152,14 @@ def test_a_second_term_keeps_what_the_first_leaves(has_amx: bool) -> None:
 
 @pytest.mark.parametrize("heads", [1, 2, 3])
 @pytest.mark.parametrize("length", [1, 2, 4, 5, 8, 9, 15, 16, 31, 32, 33, 63, 64])
-def test_attention_is_that_of_each_text_alone(heads: int, length: int) -> None:
+@pytest.mark.parametrize("rest", [None, Grid(0.0003, 128)], ids=["one-term", "two-terms"])
+@pytest.mark.parametrize("in_heads", [True, False])
+def test_attention_is_that_of_each_text_alone(heads: int, length: int, rest: Grid | None, in_heads: bool) -> None:
     drawn = Drawn(length, width=96 if heads == 3 else 64)
-    levels = drawn.levels(drawn.embedded())
+    levels = drawn.levels(drawn.embedded(), rest=rest)
     width = drawn.width
     queries, keys, values = (drawn.linear(levels, width, width) for _ in range(3))
-    step = at_masks(drawn, Attended(queries, keys, values, heads))
+    step = at_masks(drawn, Attended(queries, keys, values if in_heads else keys, heads))  # no head of what serves twice
     batch = drawn_batch(length, [length, 3, length], masks=1)
     assert np.abs(logits(step, batch) - reference(step, batch)).max() < 0.05
 
