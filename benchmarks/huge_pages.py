@@ -25,7 +25,7 @@ from roofline import LENGTH, ROWS, exported, opened
 from timing import seconds_of
 
 from maskedge.bundle.engine import EngineName, graph_inputs
-from maskedge.bundle.huge_pages import SETTING, SWITCH
+from maskedge.kernels.pages import SETTING, SWITCH
 
 ENGINES: tuple[EngineName, ...] = ("onnxruntime", "openvino")
 PAGES = {"small": "0", "huge": "1"}

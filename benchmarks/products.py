@@ -17,7 +17,8 @@ from timing import seconds_of
 from maskedge.bundle.cpu import cpu_features
 from maskedge.bundle.engine import OnnxGraph, session_options
 from maskedge.kernels.library import GridCall, ProductCall, RoundingCall, kernels, may_use_amx
-from maskedge.kernels.packing import INNER, OUTER, aligned, up_to
+from maskedge.kernels.packing import INNER, OUTER
+from maskedge.kernels.pages import Pages, up_to
 
 __all__ = ["Product", "kernel_seconds"]
 
@@ -124,9 +125,10 @@ def in_kernels(product: Product, rounds: int) -> float:
     rows = up_to(OUTER, product.rows)
     copies = max(1, min(WEIGHTS, LARGE // (product.inner * product.outer)))
     drawn = np.random.default_rng(0)
-    levels, columns, out = aligned(rows * inner), aligned(4 * outer), aligned(4 * rows * outer)
+    memory = Pages()
+    levels, columns, out = (memory.take(size) for size in (rows * inner, 4 * outer, 4 * rows * outer))
     levels[:] = drawn.integers(0, 256, levels.size, np.uint8)
-    weights = [aligned(inner * outer) for _ in range(copies)]
+    weights = [memory.take(inner * outer) for _ in range(copies)]
     for each in weights:
         each[:] = drawn.integers(-63, 64, each.size, np.int8).view(np.uint8)
     sizes = {"rows": rows, "inner": inner, "outer": outer, "has_amx": cpu_features().amx_int8 and may_use_amx()}

@@ -11,10 +11,11 @@ from maskedge.bundle.cpu import CpuFeatures, cpu_features
 from maskedge.bundle.engine import BeforeBatch, EngineChoice, EngineName, Graph, OnnxGraph, WatchedGraph
 from maskedge.bundle.format import Bundle
 from maskedge.bundle.golden_vectors import padding_is_exact, replay
-from maskedge.bundle.huge_pages import OnHugePages, are_given, move_to_huge_pages
+from maskedge.bundle.huge_pages import OnHugePages, move_to_huge_pages
 from maskedge.bundle.padding import UNPADDED
 from maskedge.errors import EngineError, UnsupportedGraphError
 from maskedge.kernels.library import LIBRARY
+from maskedge.kernels.pages import are_given
 
 __all__ = ["EXACT", "choose_engine", "load_graph", "open_attention_graph", "open_graph", "preferred"]
 
@@ -58,7 +59,8 @@ def open_graph(
         ValueError: There is no such engine.
     """
     opened, name = _opened(bundle, precision, engine, threads, threads_per_batch)
-    graph = OnHugePages(opened, move_to_huge_pages) if are_given() else opened
+    has_small_pages = name != "kernels" and are_given()  # the kernels ask for huge ones themselves
+    graph = OnHugePages(opened, move_to_huge_pages) if has_small_pages else opened
     return graph if before_batch is None else WatchedGraph(graph, before_batch), name
 
 

@@ -6,7 +6,6 @@ times as long in OpenVINO, and 1.6 in onnxruntime (docs/results/huge_pages.json)
 """
 
 import ctypes
-import os
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -16,15 +15,9 @@ from threading import Lock, Thread
 from maskedge.arrays import Int64Array
 from maskedge.bundle.engine import Graph, Outputs
 from maskedge.bundle.padding import Padding
+from maskedge.kernels.pages import HUGE_PAGE
 
-__all__ = ["SWITCH", "OnHugePages", "are_given", "move_to_huge_pages", "worth_moving"]
-
-SWITCH = "MASKEDGE_HUGE_PAGES"
-"""An environment variable: with 0 nothing is moved."""
-
-SETTING = Path("/sys/kernel/mm/transparent_hugepage/enabled")
-HUGE_PAGE = 2 << 20
-"""Bytes."""
+__all__ = ["OnHugePages", "move_to_huge_pages", "worth_moving"]
 
 MADV_HUGEPAGE, MADV_COLLAPSE = 14, 25
 """Advice by the numbers of Linux: to use huge pages from now on, and to move what is there (since Linux 6.1)."""
@@ -75,11 +68,6 @@ class OnHugePages:
             self._move()
         finally:
             self._moving.release()
-
-
-def are_given() -> bool:
-    """Whether Linux gives huge pages to a process that asks for them, and the environment does not say otherwise."""
-    return os.environ.get(SWITCH) != "0" and SETTING.is_file() and "[never]" not in SETTING.read_text(encoding="utf-8")
 
 
 def move_to_huge_pages() -> None:

@@ -4,7 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from maskedge.kernels.packing import INNER, up_to
+from maskedge.kernels.packing import INNER
+from maskedge.kernels.pages import up_to
 from maskedge.kernels.plan import Plan
 from maskedge.kernels.recognition import UnrecognizedError
 from maskedge.kernels.steps import AtMasks, Attended, Embedded, Linear, Normalized, Value

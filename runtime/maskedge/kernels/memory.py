@@ -7,16 +7,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from maskedge.kernels.packing import INNER, OUTER, aligned, up_to
+from maskedge.kernels.packing import INNER, OUTER
+from maskedge.kernels.pages import Bytes, Pages, up_to
 from maskedge.kernels.plan import Plan
 from maskedge.kernels.steps import Levels, Value
 
-__all__ = ["BEYOND", "Bytes", "LevelMemory", "Memory"]
+__all__ = ["BEYOND", "LevelMemory", "Memory"]
 
 BEYOND = 8
 """Rows that attention reads beyond a text's last."""
-
-Bytes = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +32,7 @@ class Memory:
 
     def __init__(self, plan: Plan, tokens: int, masks: int) -> None:
         self._plan = plan
+        self._pages = Pages()
         self._rows = {False: up_to(OUTER, tokens), True: up_to(OUTER, masks)}
         self._uses = {made: len(users) for made, users in plan.users.items()}
         self._free: defaultdict[int, list[Bytes]] = defaultdict(list)
@@ -43,21 +43,21 @@ class Memory:
     def add_floats(self, value: Value, most: int | None = None) -> int:
         """The address of memory for a value, or for so many of its rows."""
         rows = self._rows[self._plan.at_masks(value)] + BEYOND
-        self._floats[value] = self._taken(4 * min(rows, most or rows) * self._plan.width(value))
+        self._floats[value] = self.take(4 * min(rows, most or rows) * self._plan.width(value))
         return self.address(value)
 
     def add_head(self, value: Value, width: int) -> int:
         """The address of memory for a head of a value."""
-        self._floats[value] = self._taken(4 * (self._rows[self._plan.at_masks(value)] + BEYOND) * width)
+        self._floats[value] = self.take(4 * (self._rows[self._plan.at_masks(value)] + BEYOND) * width)
         return self.address(value)
 
     def add_levels(self, levels: Levels) -> LevelMemory:
         """Memory for levels."""
         rows = self._rows[self._plan.at_masks(levels.source)]
         size = rows * up_to(INNER, self._plan.width(levels.source))
-        rest = None if levels.rest is None else self._taken(size)
-        row_factors = None if levels.least is None else self._taken(4 * rows)
-        self._levels[levels] = LevelMemory(self._taken(size), rest, row_factors)
+        rest = None if levels.rest is None else self.take(size)
+        row_factors = None if levels.least is None else self.take(4 * rows)
+        self._levels[levels] = LevelMemory(self.take(size), rest, row_factors)
         return self._levels[levels]
 
     def floats(self, value: Value) -> npt.NDArray[np.float32]:
@@ -79,28 +79,25 @@ class Memory:
         self._all.append(array)
         return array.ctypes.data
 
+    def take(self, size: int) -> Bytes:
+        """So many bytes, which may have been others' before."""
+        return self._free[size].pop() if self._free[size] else self._pages.take(size)
+
+    def give_back(self, memory: Bytes) -> None:
+        """It serves others from now on."""
+        self._free[memory.size].append(memory)
+
     def used(self, made: Value | Levels) -> None:
-        """Says that one of its users has been made. What has no more is forgotten."""
+        """Says that one of its users has been made. Of what has no more, the memory serves others."""
         self._uses[made] -= 1
         if self._uses[made] == 0:
-            self.forget(made)
+            self._forget(made)
 
-    def forget(self, made: Value | Levels) -> None:
-        """Its memory serves others from now on."""
+    def _forget(self, made: Value | Levels) -> None:
         if not isinstance(made, Levels):
-            self._give_back(self._floats.pop(made))
+            self.give_back(self._floats.pop(made))
             return
         kept = self._levels.pop(made)
         for part in (kept.first, kept.rest, kept.row_factors):
             if part is not None:
-                self._give_back(part)
-
-    def _taken(self, size: int) -> Bytes:
-        if self._free[size]:
-            return self._free[size].pop()
-        memory = aligned(size)
-        self._all.append(memory)
-        return memory
-
-    def _give_back(self, memory: Bytes) -> None:
-        self._free[memory.size].append(memory)
+                self.give_back(part)

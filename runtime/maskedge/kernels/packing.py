@@ -7,12 +7,10 @@ import numpy.typing as npt
 
 from maskedge.arrays import Float32Array, Int8Array
 from maskedge.kernels.library import kernels
+from maskedge.kernels.pages import Pages, up_to
 from maskedge.kernels.steps import Grid, Linear
 
-__all__ = ["ALIGNMENT", "Term", "aligned", "packed_terms", "up_to"]
-
-ALIGNMENT = 64
-"""Bytes: of a line of the caches."""
+__all__ = ["INNER", "OUTER", "Term", "packed_terms"]
 
 INNER, OUTER = 64, 32
 """Products are made of whole tiles of so many levels, and as many columns."""
@@ -31,35 +29,24 @@ class Term:
     bias: Float32Array  # [outer]
 
 
-def up_to(multiple: int, size: int) -> int:
-    """The size, or the next multiple."""
-    return -(-size // multiple) * multiple
-
-
-def aligned(size: int) -> npt.NDArray[np.uint8]:
-    """So many bytes, all 0, from the start of a line of the caches."""
-    memory = np.zeros(size + ALIGNMENT, np.uint8)
-    start = -memory.ctypes.data % ALIGNMENT
-    cut: npt.NDArray[np.uint8] = memory[start : start + size]
-    return cut
-
-
-def packed_terms(linear: Linear) -> list[Term]:
+def packed_terms(linear: Linear, pages: Pages) -> list[Term]:
     """The product of the first term, and of the second where there is one; that has the bias."""
     inner, outer = linear.weights.shape
-    weights = aligned(up_to(INNER, inner) * up_to(OUTER, outer)).view(np.int8)
+    weights = pages.take(up_to(INNER, inner) * up_to(OUTER, outer)).view(np.int8)
     sums = np.empty(outer, np.int32)
     strides = linear.weights.strides
     kernels().pack_weights(linear.weights.ctypes.data, inner, outer, *strides, weights.ctypes.data, sums.ctypes.data)
     grids = [linear.levels.grid]
     if linear.with_rest and linear.levels.rest is not None:
         grids.append(linear.levels.rest)
-    return [_term(linear, weights, sums, grid, is_last=grid is grids[-1]) for grid in grids]
+    return [_term(linear, pages, weights, sums, grid, is_last=grid is grids[-1]) for grid in grids]
 
 
-def _term(linear: Linear, weights: Int8Array, sums: npt.NDArray[np.int32], grid: Grid, *, is_last: bool) -> Term:
+def _term(
+    linear: Linear, pages: Pages, weights: Int8Array, sums: npt.NDArray[np.int32], grid: Grid, *, is_last: bool
+) -> Term:
     inner, outer = (up_to(multiple, size) for multiple, size in zip((INNER, OUTER), linear.weights.shape, strict=True))
-    scales, shifts, bias = (np.zeros(outer, np.float32) for _ in range(3))
+    scales, shifts, bias = (pages.take(4 * outer).view(np.float32) for _ in range(3))
     scales[: sums.size] = linear.scales * np.float32(grid.scale)
     shifts[: sums.size] = -grid.zero_point * sums.astype(np.float64) * scales[: sums.size]
     if linear.bias is not None and is_last:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from maskedge.kernels.packing import Term, packed_terms
+from maskedge.kernels.pages import Pages
 from maskedge.kernels.steps import AtMasks, Attended, Embedded, Levels, Linear, Normalized, Value
 
 __all__ = ["Plan", "inputs_of", "plan_of"]
@@ -79,22 +80,22 @@ class Plan:
 def plan_of(logits: Linear, after_packing: Callable[[], object] = lambda: None) -> Plan:
     """The plan of a graph by its last step. Calls a function whenever it has packed a product's weights."""
     plan = Plan(logits)
-    _add(plan, logits, after_packing)
+    _add(plan, logits, Pages(), after_packing)
     plan.users[logits].append(logits)  # who asks wants the logits
     return plan
 
 
-def _add(plan: Plan, value: Value, after_packing: Callable[[], object]) -> None:
+def _add(plan: Plan, value: Value, pages: Pages, after_packing: Callable[[], object]) -> None:
     if value in plan.values:
         return
     for source in inputs_of(value):
         made_of = source.source if isinstance(source, Levels) else source
-        _add(plan, made_of, after_packing)
+        _add(plan, made_of, pages, after_packing)
         if isinstance(source, Levels) and source not in plan.levels[made_of]:
             plan.levels[made_of].append(source)
         plan.users[source].append(value)
     if isinstance(value, Linear):
-        plan.terms[value] = packed_terms(value)
+        plan.terms[value] = packed_terms(value, pages)
         after_packing()
     plan.values.append(value)
 

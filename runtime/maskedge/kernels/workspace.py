@@ -9,8 +9,9 @@ import numpy as np
 from maskedge.arrays import Float32Array, Int64Array
 from maskedge.kernels import library
 from maskedge.kernels.library import GridCall, RoundingCall
-from maskedge.kernels.memory import BEYOND, Bytes, Memory
-from maskedge.kernels.packing import INNER, OUTER, Term, aligned, up_to
+from maskedge.kernels.memory import BEYOND, Memory
+from maskedge.kernels.packing import INNER, OUTER, Term
+from maskedge.kernels.pages import Bytes, up_to
 from maskedge.kernels.plan import Plan, inputs_of
 from maskedge.kernels.steps import AtMasks, Attended, Embedded, Grid, Levels, Linear, Normalized, Value
 
@@ -211,7 +212,7 @@ class Workspace:
     def _attend(self, value: Attended) -> None:
         at_once, width = self._plan.levels_at_once(value), self._plan.width(value)
         head_width = width // value.heads
-        scratch = aligned(4 * (2 * head_width + BEYOND) * up_to(OUTER, self.room.longest))
+        scratch = self._memory.take(4 * (2 * head_width + BEYOND) * up_to(OUTER, self.room.longest))
         call = library.AttentionCall(
             queries=self._projection(value.queries, head_width),
             keys=self._projection(value.keys, head_width),
@@ -228,6 +229,7 @@ class Workspace:
         )
         self._attentions.append(call)
         self._call("attend_texts", call, value)
+        self._memory.give_back(scratch)
 
     def _projection(self, value: Value, head_width: int) -> library.ProjectionCall:
         if not (isinstance(value, Linear) and self._plan.is_made_in_heads(value)):

@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 
 from maskedge import Predictor
-from maskedge.bundle import huge_pages
-from maskedge.bundle.huge_pages import SWITCH, OnHugePages, are_given, worth_moving
+from maskedge.bundle.huge_pages import OnHugePages, worth_moving
 from maskedge.bundle.padding import UNPADDED
+from maskedge.kernels import pages
+from maskedge.kernels.pages import SWITCH, Pages, are_given
 
 # What is moved
 
@@ -198,9 +199,41 @@ def test_a_machine_that_gives_none_or_an_environment_that_wants_none_has_none(
 ) -> None:
     if setting is not None:
         (tmp_path / "enabled").write_text(setting + "\n")
-    monkeypatch.setattr(huge_pages, "SETTING", tmp_path / "enabled")
+    monkeypatch.setattr(pages, "SETTING", tmp_path / "enabled")
     monkeypatch.delenv(SWITCH, raising=False)
     if switch is not None:
         monkeypatch.setenv(SWITCH, switch)
     assert are_given() is given
-    assert isinstance(Predictor.load(bundle).graph, OnHugePages) is given
+    assert isinstance(Predictor.load(bundle, engine="onnxruntime").graph, OnHugePages) is given
+
+
+ASKED = """
+import re
+from pathlib import Path
+from maskedge import Predictor
+
+predictor = Predictor.load(engine="kernels", threads=1)
+predictor.fill(["A word is [MASK]."])
+print(re.search(r"^AnonHugePages: +(\\d+) kB$", Path("/proc/self/smaps_rollup").read_text(), re.MULTILINE)[1])
+"""
+
+
+@pytest.mark.usefixtures("kernels", "linux_gives_them")
+@pytest.mark.parametrize("switch", ["0", "1"])
+def test_the_kernels_weights_are_in_huge_pages_before_their_first_answer(switch: str) -> None:
+    if switch == "0" and "[always]" in pages.SETTING.read_text():
+        pytest.skip("Linux gives huge pages to those who do not ask")
+    command, environment = [sys.executable, "-c", ASKED], os.environ | {SWITCH: switch}
+    said = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True, env=environment).stdout
+    assert (int(said) > 10_000) is (switch == "1")
+
+
+def test_memory_is_taken_piece_by_piece() -> None:
+    """Of small and large pieces, none shares a byte with another."""
+    memory = Pages()
+    pieces = [memory.take(size) for size in (1, 64, 100, 20 << 20, 3 << 20, 15 << 20, 7)]
+    for number, piece in enumerate(pieces, 1):
+        assert not piece.any()
+        piece[:] = number
+    assert all((piece == number).all() for number, piece in enumerate(pieces, 1))
+    assert all(piece.ctypes.data % 64 == 0 for piece in pieces)

@@ -174,8 +174,8 @@ def test_what_the_graph_has_no_row_for_is_refused(graph: KernelGraph, inputs: di
 
 
 def test_what_a_batch_costs_is_counted(file: GraphFile) -> None:
-    """More calls would be more work: a product of each weight but those that attention multiplies by; what is normalized
-    or rounded apart from the product before it; one rounding of rows by themselves for each layer but the last."""
+    """More calls would be more work: a product of each weight but those that attention multiplies by; what is
+    normalized or rounded apart from the product before it; one rounding of rows for each layer but the last."""
     workspace = Workspace(plan_of(recognize(file)), Room(64, 8, 8, 32), has_amx=False)
     assert Counter(workspace.kernels) == {
         "embed_rows": 1,
