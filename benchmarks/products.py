@@ -4,6 +4,7 @@ thread, timed by the engine's own clock."""
 import json
 import statistics
 import tempfile
+from ctypes import addressof, c_size_t
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -131,7 +132,13 @@ def in_kernels(product: Product, rounds: int) -> float:
     weights = [memory.take(inner * outer) for _ in range(copies)]
     for each in weights:
         each[:] = drawn.integers(-63, 64, each.size, np.int8).view(np.uint8)
-    sizes = {"rows": rows, "inner": inner, "outer": outer, "has_amx": cpu_features().amx_int8 and may_use_amx()}
+    rows_given = c_size_t(rows)
+    sizes = {
+        "rows": addressof(rows_given),
+        "inner": inner,
+        "outer": outer,
+        "has_amx": cpu_features().amx_int8 and may_use_amx(),
+    }
     numbers = dict.fromkeys(("scales", "shifts", "bias"), columns.ctypes.data)
     rounding = RoundingCall(out.ctypes.data, None, None, up_to(INNER, outer), GridCall(1, 1, 128, 0, 255))
     goes_to = {"rounding": rounding} if product.rounded else {"out": out.ctypes.data}

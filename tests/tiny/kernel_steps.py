@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from maskedge.kernels.batch import Batch
 from maskedge.kernels.steps import AtMasks, Attended, Embedded, Grid, Levels, Linear, Normalized, Value
-from maskedge.kernels.workspace import Batch
 
 __all__ = ["Drawn", "batch_of", "drawn_batch", "reference", "rounded"]
 

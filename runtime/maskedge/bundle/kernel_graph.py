@@ -1,32 +1,41 @@
 """A graph in the project's own kernels."""
 
 from collections import deque
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import reduce
 from pathlib import Path
 
 import numpy as np
 
-from maskedge.arrays import Int64Array
+from maskedge.arrays import Float32Array, Int64Array
 from maskedge.bundle.cpu import cpu_features
 from maskedge.bundle.engine import Outputs
-from maskedge.bundle.padding import FREE_PADDING, UNPADDED
+from maskedge.bundle.padding import FREE_PADDING, TOKENS_PER_BATCH, UNPADDED
 from maskedge.errors import EngineError, UnsupportedGraphError
+from maskedge.kernels.batch import Batch, Room
 from maskedge.kernels.fitting import check_fit
 from maskedge.kernels.graph_file import read_graph
 from maskedge.kernels.library import DistributionCall, kernels, may_use_amx
 from maskedge.kernels.plan import Plan, plan_of
 from maskedge.kernels.recognition import recognize
 from maskedge.kernels.steps import Attended, Embedded
-from maskedge.kernels.workspace import Batch, Room, Workspace
+from maskedge.kernels.workspace import Workspace
 
 __all__ = ["KernelGraph"]
 
 CORE_CACHE = 2 << 20
 """Bytes of the nearer cache of a core of Intel's servers with AMX."""
 
+TOKENS_PER_RUN = 4096
+"""Most tokens that are given to the graph at once. They are computed in parts, one after another: Python is slow after
+each run, as the caches then hold the weights."""
+
+MASKS_PER_PART = 256
+"""At each there are logits over the vocabulary: of 30,000 tokens they take 31 MB."""
+
 FEW_TOKENS = 512
-"""Of a batch of a small model: its activations stay in that cache too. The bundled model computed a fifth more tokens a
-second than with 1,024; a BERT-base, whose weights do not, a fifth fewer."""
+"""Of a part where the model is small: its activations stay in that cache too. The bundled model computed a fifth more
+tokens a second than with 1,024; a BERT-base, whose weights do not, a fifth fewer."""
 
 FEW = 64
 """So many of the most probable tokens are found by going through a distribution once; for more it is sorted."""
@@ -56,47 +65,39 @@ class KernelGraph:
         self._vocabulary = self._plan.logits.weights.shape[1]
         (self._embedded,) = (value for value in self._plan.values if isinstance(value, Embedded))
         self._idle: deque[Workspace] = deque()
-        padding = FREE_PADDING if max_length else UNPADDED
-        self.padding = replace(padding, tokens=FEW_TOKENS) if self._is_small() else padding
+        self._tokens_per_part = FEW_TOKENS if self._is_small() else TOKENS_PER_BATCH
+        self.padding = replace(FREE_PADDING if max_length else UNPADDED, tokens=TOKENS_PER_RUN)
 
     def run(self, outputs: list[str], inputs: dict[str, Int64Array]) -> Outputs:
         """The outputs of these names, by name."""
-        batch = _batch(inputs, self._embedded)
-        workspace = self._workspace(batch.room)
-        found = self._described(workspace, batch, inputs)
+        parts = _batch(inputs, self._embedded).parts(self._tokens_per_part, MASKS_PER_PART)
+        workspace = self._workspace(reduce(Room.with_more, (part.room for part in parts)))
+        found = self._described(workspace, parts, inputs)
         self._idle.append(workspace)
         return {name: found[name] for name in outputs}
 
-    def _described(self, workspace: Workspace, batch: Batch, inputs: dict[str, Int64Array]) -> Outputs:
-        shape, top_k = inputs["mask_positions"].shape, int(inputs["top_k"][0])
-        count = top_k if top_k <= FEW else 0
+    def _described(self, workspace: Workspace, parts: list[Batch], inputs: dict[str, Int64Array]) -> Outputs:
+        masks, top_k = inputs["mask_positions"].shape, int(inputs["top_k"][0])
         target_ids = np.ascontiguousarray(inputs["target_ids"])
         if target_ids.size and not 0 <= target_ids.min() <= target_ids.max() < self._vocabulary:
             raise EngineError(f"the graph has {self._vocabulary} tokens, and another one is to be rated")
-        entropy, values = np.empty(shape, np.float32), np.empty((*shape, count), np.float32)
-        places = np.empty(values.shape, np.int64)
-        target_values, larger = np.empty(target_ids.shape, np.float32), np.empty(target_ids.shape, np.int64)
-        wanted = DistributionCall(
-            entropies=entropy.ctypes.data,
-            count=count,
-            values=values.ctypes.data,
-            places=places.ctypes.data,
-            targets=target_ids.shape[-1],
-            target_ids=target_ids.ctypes.data,
-            target_values=target_values.ctypes.data,
-            larger=larger.ctypes.data,
-        )
-        logprobs = workspace.logits(batch, wanted)[:, : self._vocabulary]
-        if count < top_k:
-            places = np.argsort(-logprobs, axis=1, kind="stable")[:, :top_k].reshape(*shape, top_k)
-            values = np.take_along_axis(logprobs.reshape(*shape, -1), places, axis=-1)
-        return {
-            "entropy": entropy,
-            "top_logprobs": values,
-            "top_ids": places,
-            "target_logprobs": target_values,
-            "target_ranks": larger + 1,
-        }
+        found = Found.empty(masks, top_k, target_ids)
+        if top_k <= FEW:
+            workspace.describe(parts, found.call(0, top_k))
+        else:
+            self._describe_and_sort(workspace, parts, found, top_k)
+        return found.outputs()
+
+    def _describe_and_sort(self, workspace: Workspace, parts: list[Batch], found: "Found", top_k: int) -> None:
+        """So many of the most probable tokens that a distribution is sorted for them."""
+        first = 0
+        for part in parts:
+            logprobs = workspace.describe([part], found.call(first, 0))[:, : self._vocabulary]
+            best = np.argsort(-logprobs, axis=1, kind="stable")[:, :top_k]
+            rows = slice(first, first + len(best))
+            found.top_ids.reshape(-1, top_k)[rows] = best
+            found.top_logprobs.reshape(-1, top_k)[rows] = np.take_along_axis(logprobs, best, axis=1)
+            first = rows.stop
 
     def _is_small(self) -> bool:
         """Whether a layer's weights stay in a core's cache, so that a small batch is worth their reading too."""
@@ -110,6 +111,59 @@ class KernelGraph:
         except IndexError:
             return Workspace(self._plan, room, self._has_amx)
         return idle if idle.room.holds(room) else Workspace(self._plan, idle.room.with_more(room), self._has_amx)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What the graph gives, as the kernels fill it."""
+
+    entropy: Float32Array  # [texts, masks]
+    top_logprobs: Float32Array  # [texts, masks, top_k]
+    top_ids: Int64Array
+    target_ids: Int64Array  # [texts, masks, targets]
+    target_logprobs: Float32Array
+    larger: Int64Array
+    """How many tokens are more probable than each target."""
+
+    @classmethod
+    def empty(cls, masks: tuple[int, ...], top_k: int, target_ids: Int64Array) -> "Found":
+        """Before it is filled. `masks` is the shape of their positions."""
+        return cls(
+            np.empty(masks, np.float32),
+            np.empty((*masks, top_k), np.float32),
+            np.empty((*masks, top_k), np.int64),
+            target_ids,
+            np.empty(target_ids.shape, np.float32),
+            np.empty(target_ids.shape, np.int64),
+        )
+
+    def call(self, first: int, count: int) -> DistributionCall:
+        """Asks for what is found at the masks from the first on, with so many of the most probable tokens."""
+        targets = self.target_ids.shape[-1]
+        return DistributionCall(
+            entropies=_address(self.entropy, first),
+            count=count,
+            values=_address(self.top_logprobs, first),
+            places=_address(self.top_ids, first),
+            targets=targets,
+            target_ids=_address(self.target_ids, first * targets),
+            target_values=_address(self.target_logprobs, first * targets),
+            larger=_address(self.larger, first * targets),
+        )
+
+    def outputs(self) -> Outputs:
+        """By the names that a graph gives them."""
+        return {
+            "entropy": self.entropy,
+            "top_logprobs": self.top_logprobs,
+            "top_ids": self.top_ids,
+            "target_logprobs": self.target_logprobs,
+            "target_ranks": self.larger + 1,
+        }
+
+
+def _address(array: Float32Array | Int64Array, element: int) -> int:
+    return array.ctypes.data + element * array.itemsize
 
 
 def _batch(inputs: dict[str, Int64Array], embedded: Embedded) -> Batch:

@@ -1,6 +1,7 @@
 /* Attention of each text's tokens to all its tokens, head by head, in floats. */
 #include <string.h>
 
+#include "batch.h"
 #include "product.h"
 
 enum {
@@ -18,9 +19,9 @@ typedef struct {
 
 typedef struct {
     Projection queries, keys, values;
-    const int32_t *query_starts;          /* [texts + 1]: the first query of each text */
-    const int32_t *starts;                /* [texts + 1]: the first token of each text */
-    size_t texts, heads, width, head_width; /* of a head: a multiple of 32 */
+    const Batch *batch;
+    int32_t at_masks;                /* whether queries are masks, and not tokens */
+    size_t heads, width, head_width; /* of a head: a multiple of 32 */
     float scale;
     float *out;      /* [queries, width]; NULL where only levels are wanted */
     float *scratch;  /* (2 * head width + 8) times the longest text, up to the next multiple of 32 */
@@ -161,12 +162,13 @@ INLINE const float *of_head(const Projection *p, size_t head, size_t head_width)
 INLINE void attend_text(const Attention *a, size_t number, size_t head, const float *queries, const float *keys,
                         const float *values)
 {
-    size_t first = a->starts[number], tokens = a->starts[number + 1] - first;
+    const int64_t *starts = a->batch->starts, *query_starts = a->at_masks ? a->batch->mask_starts : starts;
+    size_t first = (size_t)starts[number], tokens = (size_t)starts[number + 1] - first;
     size_t stride = (tokens + GROUP - 1) / GROUP * GROUP, size = a->head_width * stride;
     HeadOfText text = {a->scratch, a->scratch + size, a->scratch + 2 * size, tokens, stride};
     order_keys(keys + first * a->keys.stride, a->keys.stride, a->head_width, tokens, stride, text.keys);
     order_values(values + first * a->values.stride, a->values.stride, a->head_width, tokens, stride, text.values);
-    size_t query = a->query_starts[number], last = a->query_starts[number + 1];
+    size_t query = (size_t)query_starts[number], last = (size_t)query_starts[number + 1];
     for (; query + FEW_QUERIES < last; query += QUERIES)
         attend(a, queries, query, smaller(last - query, QUERIES), head, &text, QUERIES);
     if (query < last)
@@ -180,7 +182,7 @@ EXPORTED void attend_texts(const Attention *a)
         const float *queries = of_head(&a->queries, head, a->head_width);
         const float *keys = of_head(&a->keys, head, a->head_width);
         const float *values = of_head(&a->values, head, a->head_width);
-        for (size_t number = 0; number < a->texts; number++)
+        for (size_t number = 0; number < a->batch->texts; number++)
             attend_text(a, number, head, queries, keys, values);
     }
 }

@@ -1,5 +1,5 @@
 /* Distributions over the vocabulary: their logarithms, entropy, most probable tokens, and ranks. */
-#include "vectors.h"
+#include "distribution.h"
 
 INLINE __mmask16 own(size_t at, size_t size)
 {
@@ -81,29 +81,17 @@ static void count_larger(const float *numbers, size_t rows, size_t stride, size_
         }
 }
 
-typedef struct {
-    float *logits; /* [rows, stride], which become logarithms of probabilities */
-    size_t rows, stride, tokens;
-    float *entropies; /* [rows] */
-    size_t count;     /* of the most probable tokens that are wanted */
-    float *values;    /* [rows, count] theirs, */
-    int64_t *places;  /* and their ids */
-    size_t targets;   /* that are rated in each row */
-    const int64_t *target_ids; /* [rows, targets] */
-    float *target_values;
-    int64_t *larger; /* [rows, targets] how many tokens are more probable than each */
-} Distribution;
-
-/* All that is asked of some masks' logits. */
-EXPORTED void describe_rows(const Distribution *d)
+EXPORTED void describe_rows(const Distribution *d, size_t first, size_t rows)
 {
-    log_softmax(d->logits, d->rows, d->stride, d->tokens, d->entropies);
+    float *values = d->values + first * d->count, *target_values = d->target_values + first * d->targets;
+    const int64_t *target_ids = d->target_ids + first * d->targets;
+    log_softmax(d->logits, rows, d->stride, d->tokens, d->entropies + first);
     if (d->count)
-        find_largest(d->logits, d->rows, d->stride, d->tokens, d->count, d->values, d->places);
-    for (size_t at = 0; at < d->rows * d->targets; at++)
-        d->target_values[at] = d->logits[at / d->targets * d->stride + (size_t)d->target_ids[at]];
+        find_largest(d->logits, rows, d->stride, d->tokens, d->count, values, d->places + first * d->count);
+    for (size_t at = 0; at < rows * d->targets; at++)
+        target_values[at] = d->logits[at / d->targets * d->stride + (size_t)target_ids[at]];
     if (d->targets)
-        count_larger(d->logits, d->rows, d->stride, d->tokens, d->target_values, d->targets, d->larger);
+        count_larger(d->logits, rows, d->stride, d->tokens, target_values, d->targets, d->larger + first * d->targets);
 }
 
 SIZE_OF(describe_rows, Distribution)

@@ -8,6 +8,7 @@ from pathlib import Path
 __all__ = [
     "LIBRARY",
     "AttentionCall",
+    "BatchCall",
     "Call",
     "DistributionCall",
     "EmbeddingCall",
@@ -57,7 +58,7 @@ class ProductCall(Structure):
     _fields_ = [
         ("levels", c_void_p),
         ("weights", c_void_p),
-        ("rows", c_size_t),
+        ("rows", c_void_p),
         ("inner", c_size_t),
         ("outer", c_size_t),
         ("scales", c_void_p),
@@ -88,9 +89,8 @@ class AttentionCall(Structure):
         ("queries", ProjectionCall),
         ("keys", ProjectionCall),
         ("values", ProjectionCall),
-        ("query_starts", c_void_p),
-        ("starts", c_void_p),
-        ("texts", c_size_t),
+        ("batch", c_void_p),
+        ("at_masks", c_int32),
         ("heads", c_size_t),
         ("width", c_size_t),
         ("head_width", c_size_t),
@@ -109,7 +109,7 @@ class NormalizationCall(Structure):
         ("weight", c_void_p),
         ("bias", c_void_p),
         ("out", c_void_p),
-        ("rows", c_size_t),
+        ("rows", c_void_p),
         ("width", c_size_t),
         ("epsilon", c_float),
         ("rounding", RoundingCall),
@@ -122,7 +122,7 @@ class RowRoundingCall(Structure):
     _fields_ = [
         ("numbers", c_void_p),
         ("row_factors", c_void_p),
-        ("rows", c_size_t),
+        ("rows", c_void_p),
         ("width", c_size_t),
         ("least", c_float),
         ("rounding", RoundingCall),
@@ -133,13 +133,11 @@ class EmbeddingCall(Structure):
     """Embedding of rows.c."""
 
     _fields_ = [
-        ("ids", c_void_p),
-        ("positions", c_void_p),
+        ("batch", c_void_p),
         ("tokens", c_void_p),
         ("token_scales", c_void_p),
         ("position_rows", c_void_p),
         ("out", c_void_p),
-        ("rows", c_size_t),
         ("width", c_size_t),
     ]
 
@@ -148,20 +146,18 @@ class TakingCall(Structure):
     """Taking of rows.c."""
 
     _fields_ = [
+        ("batch", c_void_p),
         ("numbers", c_void_p),
-        ("tokens", c_void_p),
         ("out", c_void_p),
-        ("rows", c_size_t),
         ("width", c_size_t),
     ]
 
 
 class DistributionCall(Structure):
-    """Distribution of distribution.c."""
+    """Distribution of distribution.h."""
 
     _fields_ = [
         ("logits", c_void_p),
-        ("rows", c_size_t),
         ("stride", c_size_t),
         ("tokens", c_size_t),
         ("entropies", c_void_p),
@@ -175,8 +171,23 @@ class DistributionCall(Structure):
     ]
 
 
+class BatchCall(Structure):
+    """Batch of batch.h."""
+
+    _fields_ = [
+        ("ids", c_void_p),
+        ("positions", c_void_p),
+        ("rows_of_masks", c_void_p),
+        ("starts", c_void_p),
+        ("mask_starts", c_void_p),
+        ("tokens", c_size_t),
+        ("masks", c_size_t),
+        ("texts", c_size_t),
+    ]
+
+
 class Call(Structure):
-    """Call of rows.c."""
+    """Call of run.c."""
 
     _fields_ = [("kernel", c_void_p), ("argument", c_void_p)]
 
@@ -185,13 +196,11 @@ class Call(Structure):
 def kernels() -> ctypes.CDLL:
     """The compiled kernels, for CPUs with AVX512-VNNI. Raises OSError where there are none."""
     library = ctypes.CDLL(str(LIBRARY))
-    for name, call in CALLS.items():
+    for name, taken in STRUCTURES.items():
         size_of = getattr(library, f"size_of_{name}")
         size_of.restype = c_size_t
-        if size_of() != ctypes.sizeof(call):
+        if size_of() != ctypes.sizeof(taken):
             raise OSError(f"{LIBRARY} was compiled from other sources; install maskedge again")
-        getattr(library, name).argtypes = [POINTER(call)]
-        getattr(library, name).restype = None
     for name, types in FUNCTIONS.items():
         getattr(library, name).argtypes = types
         getattr(library, name).restype = None
@@ -207,11 +216,23 @@ CALLS = {
     "round_rows": RowRoundingCall,
     "embed_rows": EmbeddingCall,
     "take_rows": TakingCall,
-    "describe_rows": DistributionCall,
 }
+"""What each kernel takes."""
+
+STRUCTURES = {**CALLS, "describe_rows": DistributionCall, "run_batches": BatchCall}
+
 FUNCTIONS = {
+    **{name: [POINTER(call)] for name, call in CALLS.items()},
+    "describe_rows": [POINTER(DistributionCall), c_size_t, c_size_t],
+    "run_batches": [
+        POINTER(Call),
+        c_size_t,
+        POINTER(BatchCall),
+        POINTER(BatchCall),
+        c_size_t,
+        POINTER(DistributionCall),
+    ],
     "make_gelu_table": [],
-    "run_calls": [c_void_p, c_size_t],
     "pack_weights": [c_void_p, c_size_t, c_size_t, c_size_t, c_size_t, c_void_p, c_void_p],
 }
 

@@ -53,7 +53,7 @@ INLINE Tile tile_at(const Product *p, const int32_t *sums, size_t first, size_t 
 {
     size_t at = row * p->outer + column;
     Tile tile = {.sums = sums, .row = row, .column = column, .added_stride = p->outer, .out_stride = p->outer};
-    tile.rows = smaller(TILE, p->rows - row);
+    tile.rows = smaller(TILE, *p->rows - row);
     for (size_t half = 0; half < PANEL; half++) {
         tile.scales[half] = _mm512_loadu_ps(p->scales + column + half * WIDTH);
         tile.bias[half] = _mm512_loadu_ps(p->bias + column + half * WIDTH);
@@ -274,8 +274,8 @@ INLINE void multiply_rows(const Product *p, size_t first, size_t end, const Gelu
 INLINE void multiply_tiles(const Product *p, const GeluTable *table, const int to, const int has_amx)
 {
     size_t together = rows_together(p);
-    for (size_t first = 0; first < p->rows; first += together)
-        multiply_rows(p, first, smaller(p->rows, first + together), table, to, has_amx);
+    for (size_t first = 0; first < *p->rows; first += together)
+        multiply_rows(p, first, smaller(*p->rows, first + together), table, to, has_amx);
 }
 
 INLINE void multiply_to(const Product *p, const int to, const int has_amx)

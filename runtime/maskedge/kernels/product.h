@@ -7,7 +7,8 @@
 typedef struct Product {
     const uint8_t *levels; /* [rows, inner] in blocks */
     const int8_t *weights; /* as `pack_weights` laid them */
-    size_t rows, inner, outer; /* the last two are multiples of 64 and 32; memory is for rows up to one of 32 */
+    const size_t *rows;  /* of a batch; memory is for a multiple of 32 */
+    size_t inner, outer; /* multiples of 64 and 32 */
     const float *scales;       /* [outer]: sum -> number */
     const float *shifts;       /* [outer], added to a number before its row's factor */
     const float *row_factors;  /* [rows]; may be NULL */

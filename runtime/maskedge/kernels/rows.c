@@ -1,6 +1,7 @@
 /* What is done with each token's row by itself: its embedding, normalization, rounding. Widths are multiples of 16. */
 #include <string.h>
 
+#include "batch.h"
 #include "vectors.h"
 
 float gelu_coefficients[4][GELU_PARTS];
@@ -61,21 +62,22 @@ void normalize_row(const Normalization *n, const float *numbers, size_t row)
 
 EXPORTED void normalize_rows(const Normalization *n)
 {
-    for (size_t row = 0; row < n->rows; row++)
+    for (size_t row = 0; row < *n->rows; row++)
         normalize_row(n, n->numbers + row * n->width, row);
 }
 
 typedef struct {
     const float *numbers; /* [rows, width] */
     float *row_factors;   /* [rows]: the largest size of each row, by which it was divided; NULL: rows are not */
-    size_t rows, width;
+    const size_t *rows;   /* of a batch */
+    size_t width;
     float least; /* that a row is divided by */
     Rounding rounding;
 } RowRounding;
 
 EXPORTED void round_rows(const RowRounding *r)
 {
-    for (size_t row = 0; row < r->rows; row++) {
+    for (size_t row = 0; row < *r->rows; row++) {
         const float *numbers = r->numbers + row * r->width;
         __m512 share = _mm512_set1_ps(1.0f);
         if (r->row_factors) {
@@ -91,31 +93,31 @@ EXPORTED void round_rows(const RowRounding *r)
 }
 
 typedef struct {
-    const int64_t *ids, *positions;  /* [rows] */
+    const Batch *batch;
     const int8_t *tokens;            /* [vocabulary, width] */
     const float *token_scales;       /* [vocabulary] */
     const float *position_rows;      /* [positions, width] */
-    float *out;                      /* [rows, width] */
-    size_t rows, width;
+    float *out;                      /* [tokens, width] */
+    size_t width;
 } Embedding;
 
 enum { ROWS_AHEAD = 8 /* whose tokens are asked for, as they lie anywhere in memory */ };
 
 INLINE void prefetch_token(const Embedding *e, size_t row)
 {
-    const int8_t *token = e->tokens + (size_t)e->ids[row] * e->width;
+    const int8_t *token = e->tokens + (size_t)e->batch->ids[row] * e->width;
     for (size_t at = 0; at < e->width; at += LINE)
         _mm_prefetch((const char *)token + at, _MM_HINT_T0);
 }
 
 EXPORTED void embed_rows(const Embedding *e)
 {
-    for (size_t row = 0; row < e->rows; row++) {
-        if (row + ROWS_AHEAD < e->rows)
+    for (size_t row = 0; row < e->batch->tokens; row++) {
+        if (row + ROWS_AHEAD < e->batch->tokens)
             prefetch_token(e, row + ROWS_AHEAD);
-        const int8_t *token = e->tokens + (size_t)e->ids[row] * e->width;
-        const float *position = e->position_rows + (size_t)e->positions[row] * e->width;
-        __m512 scale = _mm512_set1_ps(e->token_scales[e->ids[row]]);
+        const int8_t *token = e->tokens + (size_t)e->batch->ids[row] * e->width;
+        const float *position = e->position_rows + (size_t)e->batch->positions[row] * e->width;
+        __m512 scale = _mm512_set1_ps(e->token_scales[e->batch->ids[row]]);
         for (size_t at = 0; at < e->width; at += WIDTH) {
             __m512i whole = _mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)(token + at)));
             __m512 number = _mm512_mul_ps(_mm512_cvtepi32_ps(whole), scale);
@@ -125,28 +127,18 @@ EXPORTED void embed_rows(const Embedding *e)
 }
 
 typedef struct {
-    const float *numbers;   /* [tokens, width] */
-    const int64_t *tokens;  /* [rows] */
-    float *out;             /* [rows, width] */
-    size_t rows, width;
+    const Batch *batch;
+    const float *numbers; /* [tokens, width] */
+    float *out;           /* [masks, width] */
+    size_t width;
 } Taking;
 
 EXPORTED void take_rows(const Taking *t)
 {
-    for (size_t row = 0; row < t->rows; row++)
-        memcpy(t->out + row * t->width, t->numbers + (size_t)t->tokens[row] * t->width, t->width * sizeof *t->out);
-}
-
-typedef struct {
-    void (*kernel)(const void *);
-    const void *argument;
-} Call;
-
-/* One kernel after another, while Python's other threads run on. */
-EXPORTED void run_calls(const Call *calls, size_t count)
-{
-    for (size_t call = 0; call < count; call++)
-        calls[call].kernel(calls[call].argument);
+    for (size_t mask = 0; mask < t->batch->masks; mask++) {
+        size_t row = (size_t)t->batch->rows_of_masks[mask];
+        memcpy(t->out + mask * t->width, t->numbers + row * t->width, t->width * sizeof *t->out);
+    }
 }
 
 SIZE_OF(normalize_rows, Normalization)

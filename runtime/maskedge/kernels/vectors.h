@@ -80,7 +80,8 @@ typedef struct {
     const float *numbers;       /* [rows, width] */
     const float *weight, *bias; /* [width]; a bias of NULL is 0 */
     float *out;                 /* [rows, width]; may be NULL */
-    size_t rows, width;
+    const size_t *rows;         /* of a batch */
+    size_t width;
     float epsilon;
     Rounding rounding; /* of what was normalized; its levels may be NULL */
 } Normalization;

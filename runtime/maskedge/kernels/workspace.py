@@ -1,21 +1,20 @@
-"""A batch of texts, and what computes one at a time: calls of kernels, and the memory that they work in."""
+"""What computes a batch at a time: calls of kernels, and the memory that they work in."""
 
 import ctypes
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
-from maskedge.arrays import Float32Array, Int64Array
+from maskedge.arrays import Float32Array
 from maskedge.kernels import library
-from maskedge.kernels.library import GridCall, RoundingCall
+from maskedge.kernels.batch import Batch, Room
+from maskedge.kernels.library import BatchCall, GridCall, RoundingCall
 from maskedge.kernels.memory import BEYOND, Memory
 from maskedge.kernels.packing import INNER, OUTER, Term
 from maskedge.kernels.pages import Bytes, up_to
 from maskedge.kernels.plan import Plan, inputs_of
 from maskedge.kernels.steps import AtMasks, Attended, Embedded, Grid, Levels, Linear, Normalized, Value
 
-__all__ = ["Batch", "Room", "Workspace"]
+__all__ = ["Workspace"]
 
 NARROW = 1024
 """Levels in a row, up to which a product's weights stay in a cache of 2 MB while rows pass."""
@@ -25,42 +24,6 @@ def rows_together(inner: int) -> int:
     """Rows of a product that are normalized before the next are made, while they are in a cache. Where weights come
     from farther away for each such part, it is larger."""
     return 128 if inner <= NARROW else 256
-
-
-@dataclass(frozen=True, slots=True)
-class Room:
-    """The most of each that a workspace takes."""
-
-    tokens: int
-    masks: int
-    texts: int
-    longest: int
-    """Tokens of a text."""
-
-    def holds(self, other: "Room") -> bool:
-        """Whether it is at least as large."""
-        return self == self.with_more(other)
-
-    def with_more(self, other: "Room") -> "Room":
-        """The larger of each."""
-        tokens, masks = max(self.tokens, other.tokens), max(self.masks, other.masks)
-        return Room(tokens, masks, max(self.texts, other.texts), max(self.longest, other.longest))
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """Texts without padding, one after another."""
-
-    ids: Int64Array  # [tokens]
-    positions: Int64Array  # [tokens], rows of their embedding
-    starts: Int64Array  # [texts + 1], the first token of each text
-    mask_starts: Int64Array  # [texts + 1], the first mask of each text
-    masks: Int64Array  # [masks], rows of tokens
-
-    @property
-    def room(self) -> Room:
-        """What it takes."""
-        return Room(self.ids.size, self.masks.size, self.starts.size - 1, int(np.diff(self.starts).max()))
 
 
 class Workspace:
@@ -74,50 +37,32 @@ class Workspace:
         self._plan = plan
         self._has_amx = has_amx
         self._memory = Memory(plan, room.tokens, room.masks)
-        self._ids, self._positions, self._masks = (
-            np.zeros(size, np.int64) for size in (room.tokens, room.tokens, room.masks)
-        )
-        self._starts, self._mask_starts = (np.zeros(room.texts + 1, np.int32) for _ in range(2))
+        self._batch = BatchCall()
         self.kernels: list[str] = []
         self._calls: list[library.Call] = []
-        self._rows: list[tuple[Any, bool]] = []  # structures, and whether their rows are masks
-        self._attentions: list[library.AttentionCall] = []
         self._kept: list[Any] = []  # what other calls point to
         for value in plan.values:
             self._add(value)
-        self._append("describe_rows", 0)
         self._program = (library.Call * len(self._calls))(*self._calls)
 
-    def logits(self, batch: Batch, wanted: library.DistributionCall | None = None) -> Float32Array:
-        """[masks, columns] those of a batch's masks; where something is wanted of them, it is computed in the same go,
-        in which Python's other threads run on, and they become logarithms of probabilities. There may be more columns
-        than tokens of the vocabulary. They are the workspace's, until its next batch."""
-        self._take_up(batch)
-        logits = self._memory.floats(self._plan.logits)[: batch.masks.size]
-        calls = len(self._program)
-        if wanted is None:
-            calls -= 1
-        else:
-            wanted.logits, (wanted.rows, wanted.stride) = logits.ctypes.data, logits.shape
-            wanted.tokens = self._plan.logits.weights.shape[1]
-            self._program[-1].argument = ctypes.addressof(wanted)
-        library.kernels().run_calls(self._program, calls)
-        return logits
+    def logits(self, batch: Batch) -> Float32Array:
+        """[masks, columns] those of a batch's masks. There may be more columns than tokens of the vocabulary. They are
+        the workspace's, until its next batch."""
+        self._run([batch], None)
+        return self._memory.floats(self._plan.logits)[: batch.masks.size]
 
-    def _take_up(self, batch: Batch) -> None:
-        for mine, given in (
-            (self._ids, batch.ids),
-            (self._positions, batch.positions),
-            (self._masks, batch.masks),
-            (self._starts, batch.starts),
-            (self._mask_starts, batch.mask_starts),
-        ):
-            mine[: given.size] = given
-        sizes = {False: batch.ids.size, True: batch.masks.size}
-        for call, at_masks in self._rows:
-            call.rows = sizes[at_masks]
-        for attention in self._attentions:
-            attention.texts = batch.starts.size - 1
+    def describe(self, batches: Sequence[Batch], wanted: library.DistributionCall) -> Float32Array:
+        """Computes what is wanted of the batches' masks, in one go, in which Python's other threads run on. Of the last
+        batch's, it returns the logarithms of probabilities as `logits` does."""
+        logits = self._memory.floats(self._plan.logits)
+        wanted.logits, wanted.stride = logits.ctypes.data, logits.shape[1]
+        wanted.tokens = self._plan.logits.weights.shape[1]
+        self._run(batches, wanted)
+        return logits[: batches[-1].masks.size]
+
+    def _run(self, batches: Sequence[Batch], wanted: library.DistributionCall | None) -> None:
+        calls = (BatchCall * len(batches))(*[batch.call() for batch in batches])
+        library.kernels().run_batches(self._program, len(self._program), self._batch, calls, len(calls), wanted)
 
     def _add(self, value: Value) -> None:
         if self._plan.is_made_in_heads(value):
@@ -127,9 +72,9 @@ class Workspace:
                 self._embed(value)
             case Normalized():
                 if self._plan.normalized_at_once(value.source) is None:
-                    self._call("normalize_rows", self._normalization(value, self._memory.address(value.source)), value)
+                    self._call("normalize_rows", self._normalization(value, self._memory.address(value.source)))
             case Linear():
-                self._call("multiply", self._product(value, self._destination(value)), value)
+                self._call("multiply", self._product(value, self._destination(value)))
             case Attended():
                 self._attend(value)
             case AtMasks():
@@ -148,15 +93,14 @@ class Workspace:
     def _embed(self, value: Embedded) -> None:
         pointer = self._memory.pointer
         call = library.EmbeddingCall(
-            ids=pointer(self._ids),
-            positions=pointer(self._positions),
+            batch=ctypes.addressof(self._batch),
             tokens=pointer(value.tokens),
             token_scales=pointer(value.scales),
             position_rows=pointer(value.positions),
             out=self._memory.add_floats(value),
             width=self._plan.width(value),
         )
-        self._call("embed_rows", call, value)
+        self._call("embed_rows", call)
 
     def _normalization(self, value: Normalized, numbers: int | None) -> library.NormalizationCall:
         return library.NormalizationCall(
@@ -164,6 +108,7 @@ class Workspace:
             weight=self._memory.pointer(value.weight),
             bias=self._memory.pointer(value.bias),
             out=self._memory.add_floats(value) if self._plan.wants_floats(value) else None,
+            rows=self._rows(value),
             width=self._plan.width(value),
             epsilon=value.epsilon,
             rounding=self._rounding(self._plan.levels_at_once(value)),
@@ -177,7 +122,7 @@ class Workspace:
         if not others:
             return self._term(value, last, kept.first, goes_to | {"added": added})
         first = self._term(value, others[0], kept.first, {"added": added})
-        self._keep(first, value)
+        self._kept.append(first)
         return self._term(value, last, kept.rest, goes_to | {"first": ctypes.addressof(first)})
 
     def _destination(self, value: Linear) -> dict[str, Any]:
@@ -199,6 +144,7 @@ class Workspace:
         return library.ProductCall(
             levels=pointer(levels),
             weights=pointer(term.weights),
+            rows=self._rows(value),
             inner=term.inner,
             outer=term.outer,
             scales=pointer(term.scales),
@@ -217,8 +163,8 @@ class Workspace:
             queries=self._projection(value.queries, head_width),
             keys=self._projection(value.keys, head_width),
             values=self._projection(value.values, head_width),
-            query_starts=self._memory.pointer(self._mask_starts if self._plan.at_masks(value) else self._starts),
-            starts=self._memory.pointer(self._starts),
+            batch=ctypes.addressof(self._batch),
+            at_masks=self._plan.at_masks(value),
             heads=value.heads,
             width=width,
             head_width=head_width,
@@ -227,8 +173,7 @@ class Workspace:
             scratch=self._memory.pointer(scratch),
             rounding=self._rounding(at_once),
         )
-        self._attentions.append(call)
-        self._call("attend_texts", call, value)
+        self._call("attend_texts", call)
         self._memory.give_back(scratch)
 
     def _projection(self, value: Value, head_width: int) -> library.ProjectionCall:
@@ -236,42 +181,41 @@ class Workspace:
             return library.ProjectionCall(self._memory.address(value), self._plan.width(value))
         numbers = self._memory.add_head(value, head_width)
         product = self._product(value, {"out": numbers, "has_gelu": value.has_gelu})
-        self._keep(product, value)
+        self._kept.append(product)
         return library.ProjectionCall(numbers, head_width, ctypes.addressof(product))
 
     def _take(self, value: AtMasks) -> None:
         call = library.TakingCall(
+            batch=ctypes.addressof(self._batch),
             numbers=self._memory.address(value.source),
-            tokens=self._memory.pointer(self._masks),
             out=self._memory.add_floats(value),
             width=self._plan.width(value),
         )
-        self._call("take_rows", call, value)
+        self._call("take_rows", call)
 
     def _round(self, levels: Levels) -> None:
         rounding = self._rounding(levels)
         call = library.RowRoundingCall(
             numbers=self._memory.address(levels.source),
             row_factors=self._memory.pointer(self._memory.levels(levels).row_factors),
+            rows=self._rows(levels.source),
             width=self._plan.width(levels.source),
             least=levels.least or 0,
             rounding=rounding,
         )
-        self._call("round_rows", call, levels.source)
+        self._call("round_rows", call)
 
-    def _call(self, name: str, call: Any, value: Value) -> None:
-        self._keep(call, value)
-        self._append(name, ctypes.addressof(call))
-
-    def _keep(self, call: Any, value: Value) -> None:
+    def _call(self, name: str, call: Any) -> None:
         self._kept.append(call)
-        if hasattr(call, "rows"):
-            self._rows.append((call, self._plan.at_masks(value)))
-
-    def _append(self, name: str, argument: int) -> None:
-        kernel = ctypes.cast(getattr(library.kernels(), name), ctypes.c_void_p)
-        self._calls.append(library.Call(kernel, argument))
+        self._calls.append(
+            library.Call(ctypes.cast(getattr(library.kernels(), name), ctypes.c_void_p), ctypes.addressof(call))
+        )
         self.kernels.append(name)
+
+    def _rows(self, value: Value) -> int:
+        """Where the batch says how many rows a value has."""
+        member = BatchCall.masks if self._plan.at_masks(value) else BatchCall.tokens
+        return ctypes.addressof(self._batch) + member.offset
 
     def _rounding(self, levels: Levels | None) -> RoundingCall:
         if levels is None:

@@ -20,10 +20,11 @@ from maskedge.bundle.cpu import CpuFeatures
 from maskedge.bundle.engine import Graph, OnnxGraph, graph_inputs
 from maskedge.bundle.kernel_graph import KernelGraph
 from maskedge.bundle.padding import UNPADDED
+from maskedge.kernels.batch import Room
 from maskedge.kernels.graph_file import GraphFile, Node, read_graph
 from maskedge.kernels.plan import plan_of
 from maskedge.kernels.recognition import UnrecognizedError, recognize
-from maskedge.kernels.workspace import Room, Workspace
+from maskedge.kernels.workspace import Workspace
 
 pytestmark = pytest.mark.usefixtures("kernels")
 
@@ -176,7 +177,7 @@ def test_what_the_graph_has_no_row_for_is_refused(graph: KernelGraph, inputs: di
 def test_what_a_batch_costs_is_counted(file: GraphFile) -> None:
     """More calls would be more work: a product of each weight but those that attention multiplies by; what is
     normalized or rounded apart from the product before it; one rounding of rows for each layer but the last."""
-    workspace = Workspace(plan_of(recognize(file)), Room(64, 8, 8, 32), has_amx=False)
+    workspace = Workspace(plan_of(recognize(file)), Room(64, 8, 32), has_amx=False)
     assert Counter(workspace.kernels) == {
         "embed_rows": 1,
         "normalize_rows": 1,  # of embeddings
@@ -184,7 +185,6 @@ def test_what_a_batch_costs_is_counted(file: GraphFile) -> None:
         "attend_texts": 6,
         "round_rows": 6,
         "take_rows": 1,
-        "describe_rows": 1,
     }
 
 

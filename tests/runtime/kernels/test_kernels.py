@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 from kernel_steps import Drawn, batch_of, drawn_batch, reference, rounded
 
+from maskedge.kernels.batch import Batch
 from maskedge.kernels.library import DistributionCall, kernels, may_use_amx
 from maskedge.kernels.plan import plan_of
 from maskedge.kernels.steps import AtMasks, Attended, Grid, Levels, Linear, Value
-from maskedge.kernels.workspace import Batch, Workspace
+from maskedge.kernels.workspace import Workspace
 
 pytestmark = pytest.mark.usefixtures("kernels")
 
@@ -41,9 +42,9 @@ def described(logits: Any, size: int, count: int = 0, targets: Any = ()) -> dict
         "larger": np.empty(ids.shape, np.int64),
     }
     pointers = {name: array.ctypes.data for name, array in made.items()}
-    sizes = {"rows": rows, "stride": logits.shape[1], "tokens": size, "count": count, "targets": ids.shape[1]}
+    sizes = {"stride": logits.shape[1], "tokens": size, "count": count, "targets": ids.shape[1]}
     call = DistributionCall(logits=logits.ctypes.data, target_ids=ids.ctypes.data, **sizes, **pointers)
-    kernels().describe_rows(call)
+    kernels().describe_rows(call, 0, rows)
     return made
 
 
@@ -248,7 +249,7 @@ def test_targets_are_rated_and_what_is_more_probable_is_counted() -> None:
 def test_the_kernels_are_those_of_these_sources(monkeypatch: pytest.MonkeyPatch) -> None:
     from maskedge.kernels import library
 
-    monkeypatch.setitem(library.CALLS, "multiply", library.EmbeddingCall)
+    monkeypatch.setitem(library.STRUCTURES, "multiply", library.EmbeddingCall)
     with pytest.raises(OSError, match="compiled from other sources; install maskedge again"):
         library.kernels.__wrapped__()
 
