@@ -75,6 +75,20 @@ typedef struct {
     size_t tokens, stride; /* stride: tokens up to the next multiple of 32 */
 } HeadOfText;
 
+/* What so many queries see, in 32 columns. */
+INLINE void store_seen(const Attention *a, __m512 seen[][2], size_t query, size_t count, size_t column)
+{
+    for (size_t r = 0; a->out && r < count; r++)
+        for (size_t half = 0; half < 2; half++)
+            _mm512_storeu_ps(a->out + (query + r) * a->width + column + half * WIDTH, seen[r][half]);
+    if (a->out)
+        return;
+    for (size_t r = 0; r + 1 < count; r += 2)
+        store_two_rows(&a->rounding, seen[r], query + r, column);
+    for (size_t half = 0; count % 2 && half < 2; half++)
+        store_levels(&a->rounding, seen[count - 1][half], query + count - 1, column + half * WIDTH);
+}
+
 /* What so many queries of a text's head see. */
 INLINE void attend(const Attention *a, const float *queries, size_t query, size_t wanted, size_t head,
                    const HeadOfText *text, const size_t count)
@@ -92,15 +106,10 @@ INLINE void attend(const Attention *a, const float *queries, size_t query, size_
     share_out(text->shares, text->stride, text->tokens, count, totals);
     for (size_t column = 0; column < a->head_width; column += GROUP) {
         sum_rows(text->shares, text->stride, text->values + column * text->stride, GROUP, text->tokens, count, sums);
-        for (size_t r = 0; r < wanted; r++)
-            for (size_t half = 0; half < 2; half++) {
-                __m512 seen = _mm512_div_ps(sums[r][half], _mm512_set1_ps(totals[r]));
-                size_t at = offset + column + half * WIDTH;
-                if (a->out)
-                    _mm512_storeu_ps(a->out + (query + r) * a->width + at, seen);
-                else
-                    store_levels(&a->rounding, seen, query + r, at);
-            }
+        for (size_t r = 0; r < count; r++)
+            for (size_t half = 0; half < 2; half++)
+                sums[r][half] = _mm512_mul_ps(sums[r][half], _mm512_set1_ps(1.0f / totals[r]));
+        store_seen(a, sums, query, wanted, offset + column);
     }
 }
 

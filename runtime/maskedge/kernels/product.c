@@ -9,6 +9,7 @@
 enum {
     TILE = 32,            /* rows and columns of sums that are made at once */
     PANEL = TILE / WIDTH, /* vectors in a row of them */
+    AT_ONCE = 2,          /* rows that are finished */
     ROWS_AT_ONCE = 8,     /* of which sums stay in registers, without AMX */
     CACHED_LEVELS = 800 << 10 /* bytes of levels that stay in a core's cache, of 2 MB where there is AMX, while all
                                  weights pass */
@@ -67,31 +68,47 @@ INLINE Tile tile_at(const Product *p, const int32_t *sums, size_t first, size_t 
     return tile;
 }
 
-/* Makes a row of a tile's sums what the product gives. */
-INLINE void finish_row(const Tile *tile, size_t r, const Rounding *rounding, const GeluTable *table, const int to)
+/* What the product gives for 16 of a row's sums. A plain tile has no factors of rows, and nothing is added. */
+INLINE __m512 number_of(const Tile *tile, size_t r, size_t half, const GeluTable *table, const int is_plain)
 {
-    for (size_t half = 0; half < PANEL; half++) {
-        __m512i sums = _mm512_load_si512(tile->sums + (half * TILE + r) * WIDTH);
-        __m512 number = _mm512_mul_ps(_mm512_cvtepi32_ps(sums), tile->scales[half]);
-        if (tile->row_factors) {
-            number = _mm512_add_ps(number, tile->shifts[half]);
-            number = _mm512_mul_ps(number, _mm512_set1_ps(tile->row_factors[r]));
-        }
-        number = _mm512_add_ps(number, tile->bias[half]);
-        if (tile->added)
-            number = _mm512_add_ps(number, _mm512_loadu_ps(tile->added + r * tile->added_stride + half * WIDTH));
-        if (table)
-            number = gelu(number, table);
-        if (to == TO_FLOATS)
-            _mm512_storeu_ps(tile->out + r * tile->out_stride + half * WIDTH, number);
-        else if (to == TO_TERMS)
-            store_levels(rounding, number, tile->row + r, tile->column + half * WIDTH);
-        else {
-            uint8_t *levels = tile->levels + r / BLOCK_ROWS * tile->next_block + r % BLOCK_ROWS * BLOCK_COLUMNS;
-            _mm_storeu_si128((__m128i *)(levels + half * WIDTH),
-                             _mm512_cvtepi32_epi8(level_of(number, &rounding->grid)));
-        }
+    __m512 sums = _mm512_cvtepi32_ps(_mm512_load_si512(tile->sums + (half * TILE + r) * WIDTH)), number;
+    if (!is_plain && tile->row_factors) {
+        number = _mm512_fmadd_ps(sums, tile->scales[half], tile->shifts[half]);
+        number = _mm512_fmadd_ps(number, _mm512_set1_ps(tile->row_factors[r]), tile->bias[half]);
+    } else
+        number = _mm512_fmadd_ps(sums, tile->scales[half], tile->bias[half]);
+    if (!is_plain && tile->added)
+        number = _mm512_add_ps(number, _mm512_loadu_ps(tile->added + r * tile->added_stride + half * WIDTH));
+    return table ? gelu(number, table) : number;
+}
+
+/* Two rows' levels, of which the first row is even. */
+INLINE void finish_levels(const Tile *tile, size_t r, const Grid *grid, const GeluTable *table, const int is_plain)
+{
+    uint8_t *levels = tile->levels + r / BLOCK_ROWS * tile->next_block + r % BLOCK_ROWS * BLOCK_COLUMNS;
+    const __m512 numbers[4] = {number_of(tile, r, 0, table, is_plain), number_of(tile, r, 1, table, is_plain),
+                               number_of(tile, r + 1, 0, table, is_plain), number_of(tile, r + 1, 1, table, is_plain)};
+    __m512i both = levels_of_four(numbers, grid);
+    _mm256_storeu_si256((__m256i *)levels, _mm512_castsi512_si256(both));
+    _mm256_storeu_si256((__m256i *)(levels + BLOCK_COLUMNS), _mm512_extracti64x4_epi64(both, 1));
+}
+
+/* Makes two rows of a tile's sums what the product gives; of the second there may be memory only. */
+INLINE void finish_rows(const Tile *tile, size_t r, const Rounding *rounding, const GeluTable *table, const int to,
+                        const int is_plain)
+{
+    if (to == TO_LEVELS) {
+        finish_levels(tile, r, &rounding->grid, table, is_plain);
+        return;
     }
+    for (size_t row = r; row < smaller(r + AT_ONCE, tile->rows); row++)
+        for (size_t half = 0; half < PANEL; half++) {
+            __m512 number = number_of(tile, row, half, table, is_plain);
+            if (to == TO_FLOATS)
+                _mm512_storeu_ps(tile->out + row * tile->out_stride + half * WIDTH, number);
+            else
+                store_levels(rounding, number, tile->row + row, tile->column + half * WIDTH);
+        }
 }
 
 /* A tile that is finished in small parts, while the next one is summed. */
@@ -99,19 +116,30 @@ typedef struct {
     const Tile *tile;
     const Rounding *rounding;
     const GeluTable *table;
-    size_t row, due, times; /* rows that are finished; `times` the rows that should be; how many parts */
+    size_t row;               /* the next one */
+    size_t pause, left, rows; /* calls from part to part, and to the next one; rows of a part */
 } Finishing;
 
-INLINE void finish_part(Finishing *f, const int to)
+INLINE Finishing finishing_in(size_t calls, const Tile *tile, const Rounding *rounding, const GeluTable *table)
 {
-    for (f->due += TILE; f->row * f->times < f->due && f->row < f->tile->rows; f->row++)
-        finish_row(f->tile, f->row, f->rounding, f->table, to);
+    size_t parts = TILE / AT_ONCE, together = calls ? (parts + calls - 1) / calls : parts;
+    size_t pause = calls / parts ? calls / parts : 1;
+    return (Finishing){tile, rounding, table, 0, pause, pause, together * AT_ONCE};
 }
 
-INLINE void finish_tile(const Tile *tile, const Rounding *rounding, const GeluTable *table, const int to)
+INLINE void finish_part(Finishing *f, const int to, const int is_plain)
 {
-    for (size_t row = 0; row < tile->rows; row++)
-        finish_row(tile, row, rounding, table, to);
+    if (--f->left)
+        return;
+    f->left = f->pause;
+    for (size_t end = smaller(f->row + f->rows, f->tile->rows); f->row < end; f->row += AT_ONCE)
+        finish_rows(f->tile, f->row, f->rounding, f->table, to, is_plain);
+}
+
+INLINE void finish_rest(Finishing *f, const int to, const int is_plain)
+{
+    for (; f->row < f->tile->rows; f->row += AT_ONCE)
+        finish_rows(f->tile, f->row, f->rounding, f->table, to, is_plain);
 }
 
 /* Asks for the weights of the next columns, while these are multiplied: so many lines of the caches for each step. */
@@ -137,7 +165,7 @@ INLINE void prefetch_part(Prefetching *weights)
  * of a step's came together. Levels are streamed, for they would drive the columns' weights, which the next rows need
  * again, out of the nearest cache: products of 768 levels took 0.8 of the time. */
 INLINE void sum_with_amx(const Product *p, int32_t *sums, size_t row, size_t column, Prefetching ahead, Finishing f,
-                         const int to)
+                         const int to, const int is_plain)
 {
     const size_t size = p->inner * BLOCK_ROWS, next = BLOCK_ROWS * BLOCK_COLUMNS;
     const uint8_t *upper = p->levels + row * p->inner, *lower = upper + size;
@@ -153,24 +181,23 @@ INLINE void sum_with_amx(const Product *p, int32_t *sums, size_t row, size_t col
     for (size_t at = next; at < size; at += next) {
         _tile_dpbusd(0, 4, 6);
         prefetch_part(&ahead);
-        finish_part(&f, to);
+        finish_part(&f, to, is_plain);
         _tile_dpbusd(1, 4, 7);
         _tile_stream_loadd(4, upper + at, BLOCK_COLUMNS);
-        finish_part(&f, to);
+        finish_part(&f, to, is_plain);
         _tile_dpbusd(2, 5, 6);
         _tile_loadd(6, left + at, BLOCK_COLUMNS);
-        finish_part(&f, to);
+        finish_part(&f, to, is_plain);
         _tile_dpbusd(3, 5, 7);
         _tile_loadd(7, right + at, BLOCK_COLUMNS);
         _tile_stream_loadd(5, lower + at, BLOCK_COLUMNS);
-        finish_part(&f, to);
+        finish_part(&f, to, is_plain);
     }
     _tile_dpbusd(0, 4, 6);
     _tile_dpbusd(1, 4, 7);
     _tile_dpbusd(2, 5, 6);
     _tile_dpbusd(3, 5, 7);
-    f.due = TILE * f.times; /* what is left, where there was one step only */
-    finish_part(&f, to);
+    finish_rest(&f, to, is_plain);
     _tile_stored(0, sums, BLOCK_COLUMNS);
     _tile_stored(2, sums + BLOCK_ROWS * WIDTH, BLOCK_COLUMNS);
     _tile_stored(1, sums + TILE * WIDTH, BLOCK_COLUMNS);
@@ -217,15 +244,15 @@ INLINE size_t rows_together(const Product *p)
 /* Sums a tile, after the one before has been finished; with AMX at the same time. */
 INLINE void sum_and_finish(const Product *p, int32_t *sums, size_t row, size_t column, Prefetching ahead,
                            const Tile *before, const Rounding *rounding, const GeluTable *table, const int to,
-                           const int has_amx)
+                           const int is_plain, const int has_amx)
 {
-    size_t parts = 4 * (p->inner / BLOCK_COLUMNS - 1);
-    Finishing finishing = {before, rounding, table, 0, 0, parts};
+    size_t calls = has_amx ? 4 * (p->inner / BLOCK_COLUMNS - 1) : 0;
+    Finishing finishing = finishing_in(calls, before, rounding, table);
     if (has_amx) {
-        sum_with_amx(p, sums, row, column, ahead, finishing, to);
+        sum_with_amx(p, sums, row, column, ahead, finishing, to, is_plain);
         return;
     }
-    finish_tile(before, rounding, table, to);
+    finish_rest(&finishing, to, is_plain);
     sum_with_vnni(p, sums, row, column);
 }
 
@@ -240,7 +267,7 @@ INLINE Tile first_term_at(const Product *p, const int32_t *sums, float *numbers,
 
 /* All tiles of some rows, column by column. */
 INLINE void multiply_rows(const Product *p, size_t first, size_t end, const GeluTable *table, const int to,
-                          const int has_amx)
+                          const int is_plain, const int has_amx)
 {
     int32_t sums[TILE * TILE] __attribute__((aligned(64)));
     float numbers[TILE * TILE] __attribute__((aligned(64)));
@@ -252,13 +279,13 @@ INLINE void multiply_rows(const Product *p, size_t first, size_t end, const Gelu
             size_t part = terms * (row - first) / TILE;
             if (p->first) {
                 Prefetching ahead = weights_after(p, column, part++, parts);
-                sum_and_finish(p->first, sums, row, column, ahead, &before, &rounding, table, to, has_amx);
+                sum_and_finish(p->first, sums, row, column, ahead, &before, &rounding, table, to, is_plain, has_amx);
                 before = first_term_at(p, sums, numbers, row, column);
                 Prefetching more = weights_after(p, column, part, parts);
-                sum_and_finish(p, sums, row, column, more, &before, &rounding, NULL, TO_FLOATS, has_amx);
+                sum_and_finish(p, sums, row, column, more, &before, &rounding, NULL, TO_FLOATS, 0, has_amx);
             } else {
                 Prefetching ahead = weights_after(p, column, part, parts);
-                sum_and_finish(p, sums, row, column, ahead, &before, &rounding, table, to, has_amx);
+                sum_and_finish(p, sums, row, column, ahead, &before, &rounding, table, to, is_plain, has_amx);
             }
             before = tile_at(p, sums, first, row, column);
             if (p->first) {
@@ -266,25 +293,29 @@ INLINE void multiply_rows(const Product *p, size_t first, size_t end, const Gelu
                 before.added_stride = TILE;
             }
         }
-    finish_tile(&before, &rounding, table, to);
+    Finishing last = finishing_in(0, &before, &rounding, table);
+    finish_rest(&last, to, is_plain);
     for (size_t row = first; p->normalization && row < end; row++)
         normalize_row(p->normalization, p->out + (row - first) * p->outer, row);
 }
 
-INLINE void multiply_tiles(const Product *p, const GeluTable *table, const int to, const int has_amx)
+INLINE void multiply_tiles(const Product *p, const GeluTable *table, const int to, const int is_plain, const int has_amx)
 {
     size_t together = rows_together(p);
     for (size_t first = 0; first < *p->rows; first += together)
-        multiply_rows(p, first, smaller(*p->rows, first + together), table, to, has_amx);
+        multiply_rows(p, first, smaller(*p->rows, first + together), table, to, is_plain, has_amx);
 }
 
 INLINE void multiply_to(const Product *p, const int to, const int has_amx)
 {
-    if (p->has_gelu) {
-        GeluTable table = gelu_table();
-        multiply_tiles(p, &table, to, has_amx);
-    } else
-        multiply_tiles(p, NULL, to, has_amx);
+    GeluTable table = gelu_table();
+    int is_plain = !p->row_factors && !p->added && !p->first;
+    if (p->has_gelu && is_plain)
+        multiply_tiles(p, &table, to, 1, has_amx);
+    else if (p->has_gelu)
+        multiply_tiles(p, &table, to, 0, has_amx);
+    else
+        multiply_tiles(p, NULL, to, 0, has_amx);
 }
 
 INLINE void multiply_with(const Product *p, const int has_amx)

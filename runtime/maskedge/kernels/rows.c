@@ -43,18 +43,34 @@ INLINE float sum_of(const float *row, size_t width, __m512 mean, const int of_sq
     return _mm512_reduce_add_ps(_mm512_add_ps(_mm512_add_ps(sums[0], sums[1]), _mm512_add_ps(sums[2], sums[3])));
 }
 
+/* A vector of a row's numbers, normalized. */
+INLINE __m512 normalized(const Normalization *n, const float *numbers, size_t row, size_t at, __m512 mean,
+                         __m512 factor)
+{
+    __m512 number = _mm512_mul_ps(_mm512_sub_ps(_mm512_loadu_ps(numbers + at), mean), factor);
+    number = _mm512_mul_ps(number, _mm512_loadu_ps(n->weight + at));
+    if (n->bias)
+        number = _mm512_add_ps(number, _mm512_loadu_ps(n->bias + at));
+    if (n->out)
+        _mm512_storeu_ps(n->out + row * n->width + at, number);
+    return number;
+}
+
 void normalize_row(const Normalization *n, const float *numbers, size_t row)
 {
     __m512 mean = _mm512_set1_ps(sum_of(numbers, n->width, _mm512_setzero_ps(), 0) / (float)n->width);
     float variance = sum_of(numbers, n->width, mean, 1) / (float)n->width;
     __m512 factor = _mm512_set1_ps(1.0f / sqrtf(variance + n->epsilon));
-    for (size_t at = 0; at < n->width; at += WIDTH) {
-        __m512 number = _mm512_mul_ps(_mm512_sub_ps(_mm512_loadu_ps(numbers + at), mean), factor);
-        number = _mm512_mul_ps(number, _mm512_loadu_ps(n->weight + at));
-        if (n->bias)
-            number = _mm512_add_ps(number, _mm512_loadu_ps(n->bias + at));
-        if (n->out)
-            _mm512_storeu_ps(n->out + row * n->width + at, number);
+    size_t at = 0;
+    for (; at + BLOCK_COLUMNS <= n->width; at += BLOCK_COLUMNS) {
+        __m512 four[4];
+        for (size_t each = 0; each < 4; each++)
+            four[each] = normalized(n, numbers, row, at + each * WIDTH, mean, factor);
+        if (n->rounding.levels)
+            store_block_row(&n->rounding, four, row, at);
+    }
+    for (; at < n->width; at += WIDTH) {
+        __m512 number = normalized(n, numbers, row, at, mean, factor);
         if (n->rounding.levels)
             store_levels(&n->rounding, number, row, at);
     }

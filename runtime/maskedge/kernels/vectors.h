@@ -62,6 +62,22 @@ INLINE void store_level(uint8_t *levels, __m512i level, size_t row, size_t colum
     _mm_storeu_si128((__m128i *)level_at(levels, row, column, columns), _mm512_cvtepi32_epi8(level));
 }
 
+/* Levels of four vectors, one after another: as each by itself, but that they are packed together. */
+INLINE __m512i levels_of_four(const __m512 numbers[4], const Grid *grid)
+{
+    const __m512i in_order = _mm512_set_epi32(15, 11, 7, 3, 14, 10, 6, 2, 13, 9, 5, 1, 12, 8, 4, 0);
+    const __m512 inverse = _mm512_set1_ps(grid->inverse_scale);
+    __m512i whole[4];
+    for (int each = 0; each < 4; each++)
+        whole[each] = _mm512_cvtps_epi32(_mm512_mul_ps(numbers[each], inverse));
+    const __m512i zero_point = _mm512_set1_epi16((short)grid->zero_point);
+    __m512i left = _mm512_adds_epi16(_mm512_packs_epi32(whole[0], whole[1]), zero_point);
+    __m512i right = _mm512_adds_epi16(_mm512_packs_epi32(whole[2], whole[3]), zero_point);
+    __m512i levels = _mm512_permutexvar_epi32(in_order, _mm512_packus_epi16(left, right));
+    levels = _mm512_max_epu8(levels, _mm512_set1_epi8((char)grid->lowest));
+    return _mm512_min_epu8(levels, _mm512_set1_epi8((char)grid->highest));
+}
+
 INLINE void store_levels(const Rounding *to, __m512 numbers, size_t row, size_t column)
 {
     if (to->factors)
@@ -73,6 +89,33 @@ INLINE void store_levels(const Rounding *to, __m512 numbers, size_t row, size_t 
         __m512 left = _mm512_sub_ps(numbers, _mm512_mul_ps(steps, _mm512_set1_ps(to->grid.scale)));
         store_level(to->rest, level_of(left, &to->rest_grid), row, column, to->columns);
     }
+}
+
+/* The levels of 32 columns of two rows. */
+INLINE void store_two_rows(const Rounding *to, __m512 numbers[4], size_t row, size_t column)
+{
+    if (to->rest || to->factors) {
+        for (size_t each = 0; each < 4; each++)
+            store_levels(to, numbers[each], row + each / 2, column + each % 2 * WIDTH);
+        return;
+    }
+    __m512i both = levels_of_four(numbers, &to->grid);
+    uint8_t *upper = level_at(to->levels, row, column, to->columns), *lower = level_at(to->levels, row + 1, column, to->columns);
+    _mm256_storeu_si256((__m256i *)upper, _mm512_castsi512_si256(both));
+    _mm256_storeu_si256((__m256i *)lower, _mm512_extracti64x4_epi64(both, 1));
+}
+
+/* The levels of 64 columns of a row, from a multiple of 64 on. */
+INLINE void store_block_row(const Rounding *to, __m512 numbers[4], size_t row, size_t column)
+{
+    if (to->rest) {
+        for (size_t each = 0; each < 4; each++)
+            store_levels(to, numbers[each], row, column + each * WIDTH);
+        return;
+    }
+    for (size_t each = 0; to->factors && each < 4; each++)
+        numbers[each] = _mm512_mul_ps(numbers[each], _mm512_loadu_ps(to->factors + column + each * WIDTH));
+    _mm512_storeu_si512(level_at(to->levels, row, column, to->columns), levels_of_four(numbers, &to->grid));
 }
 
 /* Layer normalization, of rows or as a product makes them. */
