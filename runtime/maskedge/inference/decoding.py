@@ -27,6 +27,26 @@ CLEAN_UP = (
 """What transformers replaces, in this order, where tokenizer_config.json asks for clean_up_tokenization_spaces."""
 
 
+class Pieces(dict[int, str]):
+    """What tokens add to a text behind other tokens; a KeyError where an id is no token."""
+
+    def __init__(self, tokenizer: Tokenizer, before: list[int]) -> None:
+        super().__init__()
+        self._tokenizer = tokenizer
+        self._before = before
+        self._length = len(self._decoded(before))
+
+    def __missing__(self, token: int) -> str:
+        if self._tokenizer.id_to_token(token) is None:
+            raise KeyError(token)
+        self[token] = piece = self._decoded([*self._before, token])[self._length :]
+        return piece
+
+    def _decoded(self, ids: list[int]) -> str:
+        text: str = self._tokenizer.decode(ids, skip_special_tokens=False)
+        return text
+
+
 class TextDecoder:
     """A tokenizer with what its tokenizer_config.json says of decoding. Thread-safe."""
 
@@ -35,6 +55,10 @@ class TextDecoder:
         pad = config.get("pad_token") or ""  # its content, or an object that holds it
         self.pad_id: int | None = tokenizer.token_to_id(pad["content"] if isinstance(pad, dict) else pad)
         self._token_strs: dict[int, str] = {}
+        # A WordPiece decoder writes a token as it does behind any other, unless it is the first one.
+        self._in_pieces = type(tokenizer.decoder).__name__ == "WordPiece" and tokenizer.id_to_token(0) is not None
+        self._first, self._behind = Pieces(tokenizer, []), Pieces(tokenizer, [0])
+        self._special = {token for token, added in tokenizer.get_added_tokens_decoder().items() if added.special}
         # transformers refuses to clean up after a BPE tokenizer, whose spaces are its own
         self.cleans = bool(config.get("clean_up_tokenization_spaces")) and type(tokenizer.model).__name__ != "BPE"
 
@@ -56,10 +80,21 @@ class TextDecoder:
 
     def text(self, ids: list[int], *, skip_special_tokens: bool = False) -> str:
         """The ids' text."""
-        text: str = self.tokenizer.decode(ids, skip_special_tokens=skip_special_tokens)
+        text = self._decoded(ids, skip_special_tokens)
         if self.cleans:
             for spaced, clean in CLEAN_UP:
                 text = text.replace(spaced, clean)
+        return text
+
+    def _decoded(self, ids: list[int], skip_special_tokens: bool) -> str:
+        """As the tokenizer decodes them: from pieces, where that can be, in a tenth of the time."""
+        shown = [token for token in ids if token not in self._special] if skip_special_tokens else ids
+        if self._in_pieces and shown:
+            try:
+                return self._first[shown[0]] + "".join([self._behind[token] for token in shown[1:]])
+            except KeyError:
+                pass
+        text: str = self.tokenizer.decode(ids, skip_special_tokens=skip_special_tokens)
         return text
 
     def token_str(self, token: int) -> str:

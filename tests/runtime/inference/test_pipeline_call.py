@@ -2,11 +2,14 @@
 
 import logging
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tokenizers import Tokenizer
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tokenizers import Tokenizer, decoders, models
 
 from maskedge import Predictor, TextError, TextStatus, pipeline
 from maskedge.inference.decoding import TextDecoder
@@ -296,3 +299,39 @@ def test_spaces_are_cleaned_up_where_the_configuration_says_so(tokenizer: Tokeni
     cleaned = TextDecoder(tokenizer, {"clean_up_tokenization_spaces": True}).text(ids)
     assert TextDecoder(tokenizer, {"clean_up_tokenization_spaces": False}).text(ids) == "the ' water '"
     assert cleaned == "the'water '"
+
+
+@given(st.lists(st.integers(0, 60), max_size=8), st.booleans())
+@settings(max_examples=300)
+def test_a_text_is_what_the_tokenizer_decodes(ids: list[int], skip_special_tokens: bool) -> None:
+    """Pieces of words, special tokens, one that was added and ids that are none, at the first place and behind."""
+    tokenizer = word_piece_tokenizer()
+    found = TextDecoder(tokenizer, {}).text(ids, skip_special_tokens=skip_special_tokens)
+    assert found == tokenizer.decode(ids, skip_special_tokens=skip_special_tokens)
+
+
+@cache
+def word_piece_tokenizer() -> Tokenizer:
+    """Has ids up to 50, and holes among them."""
+    words = [
+        "[PAD]",
+        "[UNK]",
+        "[MASK]",
+        "##",
+        "##ing",
+        "do",
+        "not",
+        "do not",
+        ".",
+        "'",
+        "n't",
+        "##'s",
+        "water",
+        " ",
+        "é",
+    ]
+    tokenizer = Tokenizer(models.WordPiece({word: 3 * number for number, word in enumerate(words)}, unk_token="[UNK]"))
+    tokenizer.decoder = decoders.WordPiece()
+    tokenizer.add_special_tokens(["[PAD]", "[UNK]", "[MASK]", "[CLS]"])
+    tokenizer.add_tokens(["new word"])
+    return tokenizer
