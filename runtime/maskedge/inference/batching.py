@@ -7,7 +7,7 @@ give the same bits. So no answer depends on what it was batched with.
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain, pairwise
+from itertools import chain, pairwise, repeat
 from operator import itemgetter
 from typing import TypeVar
 
@@ -47,7 +47,7 @@ class Query:
     """Positions that are masked and not predicted."""
 
 
-AnswerQueries = Callable[[list[Query], list[str], int], list[Outputs]]
+AnswerQueries = Callable[[Iterable[Query], list[str], int], list[Outputs]]
 """(queries, names of outputs, top_k) -> the outputs of each query, in order, without their batch axis."""
 
 
@@ -56,13 +56,13 @@ Finish = Callable[[int, Outputs], Made]
 
 
 def answer_queries(
-    graph: Graph, queries: Sequence[Query], *, mask_id: int, outputs: list[str], top_k: int, workers: Workers
+    graph: Graph, queries: Iterable[Query], *, mask_id: int, outputs: list[str], top_k: int, workers: Workers
 ) -> list[Outputs]:
     """The graph's outputs for each query, in order, without their batch axis.
 
     Args:
         graph: The graph.
-        queries: Of any lengths.
+        queries: Of any lengths. They may be made while the graph runs of those before.
         mask_id: The vocabulary id that masked positions get.
         outputs: The names of the outputs.
         top_k: How many of the most probable tokens each mask gets.
@@ -77,7 +77,7 @@ def _as_they_are(_: int, outputs: Outputs) -> Outputs:
 
 def answer_each(
     graph: Graph,
-    queries: Sequence[Query],
+    queries: Iterable[Query],
     finish: Finish[Made],
     *,
     mask_id: int,
@@ -89,48 +89,59 @@ def answer_each(
 
     Args:
         graph: The graph.
-        queries: Of any lengths.
+        queries: As in `answer_queries`.
         finish: Is given a query's index and its outputs, without their batch axis.
         mask_id: As in `answer_queries`, and so are the others.
         outputs: The names of the outputs.
         top_k: How many of the most probable tokens each mask gets.
         workers: Run the batches.
     """
-    budgets = _token_budget(queries, workers.threads, graph.padding.tokens), _mask_budget(top_k)
-    batches = _batches(queries, *budgets, graph.padding)
 
-    def run(batch: list[int]) -> list[Made]:
-        inputs = _inputs([queries[index] for index in batch], mask_id, top_k, graph.padding)
+    def run(batch: list[tuple[int, Query]]) -> list[tuple[int, Made]]:
+        inputs = _inputs([query for _, query in batch], mask_id, top_k, graph.padding)
         result = graph.run(outputs, inputs)
         rows = ({name: values[row] for name, values in result.items()} for row in range(len(batch)))
-        return [finish(number, row) for number, row in zip(batch, rows, strict=True)]
+        return [(number, finish(number, row)) for (number, _), row in zip(batch, rows, strict=True)]
 
-    # The batches' rows come in the order of `batches`; `by_index` brings them back into the queries' order.
-    rows = workers.map(run, batches)
-    by_index = dict(zip(chain.from_iterable(batches), chain.from_iterable(rows), strict=True))
-    return [by_index[index] for index in range(len(queries))]
+    batches = _batches_of(queries, workers.threads, _mask_budget(top_k), graph.padding)
+    by_index = dict(chain.from_iterable(workers.map(run, batches)))
+    return [by_index[index] for index in range(len(by_index))]
 
 
 def stream_answers(
     graph: Graph, queries: Iterable[Query], *, mask_id: int, outputs: list[str], top_k: int, workers: Workers
 ) -> Iterator[Outputs]:
     """Answers as `answer_queries` does, while the queries are made: so many at a time as keep the threads busy."""
-    for some in _read_ahead(queries, READ_AHEAD_TOKENS * workers.threads):
+    for some in _read_ahead(queries, repeat(READ_AHEAD_TOKENS * workers.threads)):
         yield from answer_queries(graph, some, mask_id=mask_id, outputs=outputs, top_k=top_k, workers=workers)
 
 
-def _read_ahead(queries: Iterable[Query], tokens: int) -> Iterator[list[Query]]:
-    """The queries in groups: each ends with the query that makes it reach `tokens` tokens."""
-    group: list[Query] = []
-    held = 0
-    for query in queries:
-        group.append(query)
-        held += len(query.input_ids)
-        if held >= tokens:
-            yield group
-            group, held = [], 0
-    if group:
+def _read_ahead(queries: Iterable[Query], sizes: Iterable[int]) -> Iterator[list[Query]]:
+    """The queries in groups of as many as have no more tokens than a size each, but at least one."""
+    rest = iter(queries)
+    query = next(rest, None)
+    for size in sizes:
+        group: list[Query] = []
+        while query is not None and (not group or len(query.input_ids) <= size):
+            group.append(query)
+            size -= len(query.input_ids)
+            query = next(rest, None)
+        if not group:
+            return
         yield group
+
+
+def _batches_of(
+    queries: Iterable[Query], threads: int, mask_budget: int, padding: Padding
+) -> Iterator[list[tuple[int, Query]]]:
+    """Batches of queries with their numbers. Where texts of any lengths share a batch, the first few are of the first
+    queries, so that they run while the next are made."""
+    sizes = chain([threads * TOKENS_PER_BATCH], repeat(threads * padding.tokens))
+    first = 0
+    for group in _read_ahead(queries, sizes) if padding.left_out else [list(queries)]:
+        for batch in _batches(group, _token_budget(group, threads, padding.tokens), mask_budget, padding):
+            yield [(first + index, group[index]) for index in batch]
+        first += len(group)
 
 
 def _token_budget(queries: Sequence[Query], threads: int, most: int) -> int:

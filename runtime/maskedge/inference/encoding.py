@@ -1,6 +1,6 @@
 """Text -> token ids: mask spellings, the window around the masks of a long text, target words."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -120,15 +120,17 @@ class TextEncoder:
 
     def encode_all(self, texts: Sequence[str], first: int = 0) -> list[EncodedText]:
         """Each text as `encode` gives it. An error names the text by its index; that of the first is `first`."""
+        return list(self.encode_each(texts, first))
+
+    def encode_each(self, texts: Sequence[str], first: int = 0) -> Iterator[EncodedText]:
+        """As `encode_all`, one after another."""
         if isinstance(texts, str):
             raise TypeError("texts is a str; give a list of texts")
-        encoded = []
         for index, text in enumerate(texts, first):
             try:
-                encoded.append(self.encode(text))
+                yield self.encode(text)
             except TextError as error:
                 raise TextError(error.status, f"text {index}: {error}") from error
-        return encoded
 
     def target_id(self, encoded: EncodedText, mask: int, word: str) -> int | None:
         """The vocabulary id that `word` has in place of the text's mask number `mask`, counted from 0; None where it is

@@ -1,7 +1,7 @@
 """Encoded texts -> what the model says at each of their masks, each filled independently of the others."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -21,8 +21,8 @@ OUTPUTS = ["top_ids", "top_logprobs", "entropy", "target_logprobs", "target_rank
 
 
 def fill_masks(
-    texts: Sequence[EncodedText],
-    known: Sequence[KnownTargets],
+    texts: Iterable[EncodedText],
+    known: Iterable[KnownTargets] | None,
     encoder: TextEncoder,
     answer_queries: AnswerQueries,
     *,
@@ -31,17 +31,26 @@ def fill_masks(
 ) -> list[Fill]:
     """For each text the `top_k` most probable tokens of each mask, and the ratings of what is known to be one token.
 
-    Raises TextError, naming the text, for one without a mask, and ValueError for targets of another number than its
-    masks, without a piece, outside the vocabulary, or with more pieces than the model reads.
+    Texts may be made while those before are filled. Raises TextError, naming the text, for one without a mask, and
+    ValueError for targets of another number than its masks, without a piece, outside the vocabulary, or with more
+    pieces than the model reads.
     """
-    for index, (text, targets) in enumerate(zip(texts, known, strict=True)):
-        refuse_unmasked(index, text, encoder.mask_token)
-        _check_targets(index, text, targets, encoder.room, vocab_size)
-    tokens = [[_token(target) for target in targets] for targets in known]
-    queries = [_query(*pair) for pair in zip(texts, tokens, strict=True)]
-    answers = answer_queries(queries, OUTPUTS, top_k)
+    read: list[tuple[EncodedText, list[int | None]]] = []
+    queries: list[Query] = []
+
+    def make_queries() -> Iterator[Query]:
+        pairs = ((text, None) for text in texts) if known is None else zip(texts, known, strict=True)
+        for index, (text, targets) in enumerate(pairs):
+            refuse_unmasked(index, text, encoder.mask_token)
+            targets = [None] * len(text.mask_positions) if targets is None else targets
+            _check_targets(index, text, targets, encoder.room, vocab_size)
+            read.append((text, [_token(target) for target in targets]))
+            queries.append(_query(*read[-1]))
+            yield queries[-1]
+
+    answers = answer_queries(make_queries(), OUTPUTS, top_k)
     _mend_entropies(queries, answers, answer_queries, vocab_size)
-    return [_fill(encoder, *parts) for parts in zip(texts, tokens, answers, strict=True)]
+    return [_fill(encoder, *pair, outputs) for pair, outputs in zip(read, answers, strict=True)]
 
 
 def whole_words(known: Sequence[KnownTargets], encoder: TextEncoder) -> list[list[dict[str, tuple[int, ...]]]]:

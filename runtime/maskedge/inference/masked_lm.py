@@ -49,8 +49,14 @@ class MaskedLM:
         self, texts: Sequence[str], first: int = 0, *, top_k: int, targets: TargetLists[str] | None = None
     ) -> list[Fill]:
         """Each text's fill, with `targets` rated whole at its masks. Raises as `Predictor.fill`."""
-        encoded = self._encode_masked(texts, first)
-        fills = self.fill_encoded(encoded, top_k=top_k)
+        encoded: list[EncodedText] = []
+
+        def encode_each() -> Iterator[EncodedText]:
+            for text in self._each_masked(texts, first):
+                encoded.append(text)
+                yield text
+
+        fills = self._fills(encode_each(), None, top_k)
         for index, fill in enumerate(fills, first):
             refuse_nan(f"text {index}", fill.has_nan)
         if targets is None:
@@ -63,13 +69,15 @@ class MaskedLM:
     ) -> list[Fill]:
         """Each encoded text's fill. Raises as `Predictor.fill_encoded`."""
         self.check_top_k(top_k)
-        known = targets if targets is not None else [[None] * len(text.mask_positions) for text in encoded]
-        size = self.vocab_size
-        fills = fill_masks(encoded, known, self.encoder, self.answer_queries, top_k=top_k, vocab_size=size)
-        words = whole_words(known, self.encoder)
+        fills = self._fills(encoded, targets, top_k)
+        words = whole_words(targets or [], self.encoder)
         if not any(any(masks) for masks in words):
             return fills
         return with_whole_targets(fills, encoded, words, self.encoder, self.answer_queries)
+
+    def _fills(self, encoded: Iterable[EncodedText], known: Sequence[KnownTargets] | None, top_k: int) -> list[Fill]:
+        size = self.vocab_size
+        return fill_masks(encoded, known, self.encoder, self.answer_queries, top_k=top_k, vocab_size=size)
 
     def fill_jointly(
         self, texts: Sequence[str], *, top_k: int, order: Order, beams: int | None
@@ -118,12 +126,12 @@ class MaskedLM:
         if not 0 <= top_k <= self.vocab_size:
             raise ValueError(f"top_k is {top_k}; it must be from 0 to {self.vocab_size}, the size of the vocabulary")
 
-    def answer_queries(self, queries: list[Query], outputs: list[str], top_k: int) -> list[Outputs]:
+    def answer_queries(self, queries: Iterable[Query], outputs: list[str], top_k: int) -> list[Outputs]:
         """For each query the named outputs, of which those of ranking hold the `top_k` most probable tokens."""
         mask_id = self.encoder.mask_id
         return answer_queries(self.graph, queries, mask_id=mask_id, outputs=outputs, top_k=top_k, workers=self.workers)
 
-    def answer_each(self, queries: list[Query], outputs: list[str], top_k: int, finish: Finish[Made]) -> list[Made]:
+    def answer_each(self, queries: Iterable[Query], outputs: list[str], top_k: int, finish: Finish[Made]) -> list[Made]:
         """As `answer_queries`, with what `finish` makes of each query's outputs in their place."""
         mask_id, workers = self.encoder.mask_id, self.workers
         return answer_each(self.graph, queries, finish, mask_id=mask_id, outputs=outputs, top_k=top_k, workers=workers)
@@ -136,7 +144,9 @@ class MaskedLM:
         )
 
     def _encode_masked(self, texts: Sequence[str], first: int) -> list[EncodedText]:
-        encoded = self.encoder.encode_all(texts, first)
-        for index, text in enumerate(encoded, first):
+        return list(self._each_masked(texts, first))
+
+    def _each_masked(self, texts: Sequence[str], first: int) -> Iterator[EncodedText]:
+        for index, text in enumerate(self.encoder.encode_each(texts, first), first):
             refuse_unmasked(index, text, self.encoder.mask_token)
-        return encoded
+            yield text

@@ -76,14 +76,19 @@ class FillMask:
 
     def _best(self, texts: Sequence[object], rows: Sequence[str]) -> list[list[list[Candidate]]]:
         """For each text and mask the most probable tokens, all of the vocabulary or of the targets."""
-        asked = [self._asked(text, row) for text, row in zip(texts, rows, strict=True)]
-        queries = [Query(text.input_ids, text.mask_positions, (0,) * len(text.mask_positions)) for text, _ in asked]
+        asked: list[tuple[EncodedText, Sequence[Sequence[int]] | None]] = []
         ranked = self.model.vocab_size if self.options.target_ids else self.options.top_k
+
+        def make_queries() -> Iterator[Query]:
+            for each in zip(texts, rows, strict=True):
+                asked.append(self._asked(*each))
+                encoded, _ = asked[-1]
+                yield Query(encoded.input_ids, encoded.mask_positions, (0,) * len(encoded.mask_positions))
 
         def finish(number: int, outputs: Outputs) -> list[list[Candidate]]:
             return self._masks(*asked[number], outputs)
 
-        found = self.model.answer_each(queries, ["top_ids", "top_logprobs"], ranked, finish)
+        found = self.model.answer_each(make_queries(), ["top_ids", "top_logprobs"], ranked, finish)
         for masks, row in zip(found, rows, strict=True):
             refuse_nan(f"the input{row}", any(math.isnan(one["score"]) for mask in masks for one in mask))
         return found

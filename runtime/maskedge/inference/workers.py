@@ -1,8 +1,9 @@
 """The threads that run batches."""
 
-from collections.abc import Callable, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
+from collections.abc import Callable, Iterable
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import chain, islice
 from typing import TypeVar
 
 __all__ = ["Workers"]
@@ -19,12 +20,26 @@ class Workers:
     pool: Executor | None = None
     """Has that many threads. None: each call starts its own, and leaves none behind, so that a process may fork."""
 
-    def map(self, function: Callable[[In], Out], items: Sequence[In]) -> list[Out]:
-        """The function's value for each item, in order. In a shared pool the items of earlier calls come first."""
+    def map(self, function: Callable[[In], Out], items: Iterable[In]) -> list[Out]:
+        """The function's value for each item, in order. Items are made while the function runs of those before. In a
+        shared pool the items of earlier calls come first."""
         if self.pool is not None:
-            return list(self.pool.map(function, items))
+            return _in_pool(self.pool, function, items)
+        rest = iter(items)
+        first = list(islice(rest, 2))
         # One item alone is done in the calling thread: a pool takes time to start.
-        if len(items) < 2 or self.threads < 2:
-            return [function(item) for item in items]
+        if len(first) < 2 or self.threads < 2:
+            return [function(item) for item in chain(first, rest)]
         with ThreadPoolExecutor(self.threads) as pool:
-            return list(pool.map(function, items))
+            return _in_pool(pool, function, chain(first, rest))
+
+
+def _in_pool(pool: Executor, function: Callable[[In], Out], items: Iterable[In]) -> list[Out]:
+    futures: list[Future[Out]] = []
+    try:
+        for item in items:
+            futures.append(pool.submit(function, item))  # noqa: PERF401: those of before are kept where one raises
+        return [future.result() for future in futures]
+    finally:
+        for future in futures:
+            future.cancel()

@@ -45,9 +45,9 @@ class Batch:
         return Room(self.ids.size, self.masks.size, int(np.diff(self.starts).max()))
 
     def parts(self, tokens: int, masks: int) -> list["Batch"]:
-        """Its texts in batches of about as many tokens each: so many at most, or masks, or hardly more. A text that has
-        more has one of its own."""
-        count = max(-(-self.ids.size // tokens), -(-self.masks.size // masks))
+        """Its texts in batches of about as many tokens each: at most about so many, or masks, but for a text alone."""
+        most = tokens + tokens // 8  # hardly slower than two halves
+        count = max(-(-self.ids.size // most), -(-self.masks.size // masks))
         if count == 1:
             return [self]
         shares = self.ids.size * np.arange(1, count) / count

@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import numpy.typing as npt
@@ -34,7 +34,7 @@ class TinyModel:
         logits = chance.normal(scale=2.0, size=VOCABULARY)
         return np.asarray(logits - np.log(np.exp(logits).sum()))
 
-    def ask(self, queries: list[Query], _: list[str], top_k: int) -> list[Outputs]:
+    def ask(self, queries: Iterable[Query], _: list[str], top_k: int) -> list[Outputs]:
         return [self.answer(query, top_k) for query in queries]
 
     def answer(self, query: Query, top_k: int) -> Outputs:
