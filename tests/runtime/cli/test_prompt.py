@@ -9,6 +9,8 @@ from pathlib import Path
 import pexpect
 import pytest
 
+from maskedge.bundle.format import DEFAULT_BUNDLE
+
 RunMlm = Callable[..., "subprocess.CompletedProcess[str]"]
 CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[=>]|\r")
 
@@ -122,8 +124,8 @@ def test_ctrl_c_gives_up_a_line_and_ctrl_d_ends(open_terminal: Callable[..., Ter
 
 
 def test_ctrl_c_gives_up_an_answer(open_terminal: Callable[..., Terminal]) -> None:
-    terminal = open_terminal()
-    terminal.type("water " * 3000)  # some thousand questions: seconds to answer
+    terminal = open_terminal("--model", str(DEFAULT_BUNDLE))
+    terminal.type("water " * 2000)  # a minute to answer
     terminal.child.expect("water \r?\n")
     terminal.child.sendintr()
     terminal.type("the [MASK]")
