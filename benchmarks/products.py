@@ -132,13 +132,8 @@ def in_kernels(product: Product, rounds: int) -> float:
     weights = [memory.take(inner * outer) for _ in range(copies)]
     for each in weights:
         each[:] = drawn.integers(-63, 64, each.size, np.int8).view(np.uint8)
-    rows_given = c_size_t(rows)
-    sizes = {
-        "rows": addressof(rows_given),
-        "inner": inner,
-        "outer": outer,
-        "has_amx": cpu_features().amx_int8 and may_use_amx(),
-    }
+    count, has_amx = c_size_t(rows), cpu_features().amx_int8 and may_use_amx()
+    sizes = {"rows": addressof(count), "inner": inner, "outer": outer, "has_amx": has_amx}
     numbers = dict.fromkeys(("scales", "shifts", "bias"), columns.ctypes.data)
     rounding = RoundingCall(out.ctypes.data, None, None, up_to(INNER, outer), GridCall(1, 1, 128, 0, 255))
     goes_to = {"rounding": rounding} if product.rounded else {"out": out.ctypes.data}

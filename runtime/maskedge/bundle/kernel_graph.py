@@ -10,7 +10,7 @@ import numpy as np
 from maskedge.arrays import Float32Array, Int64Array
 from maskedge.bundle.cpu import cpu_features
 from maskedge.bundle.engine import Outputs
-from maskedge.bundle.padding import FREE_PADDING, TOKENS_PER_BATCH, UNPADDED
+from maskedge.bundle.padding import FREE_PADDING, MASKS_PER_BATCH, TOKENS_PER_BATCH, UNPADDED
 from maskedge.errors import EngineError, UnsupportedGraphError
 from maskedge.kernels.batch import Batch, Room
 from maskedge.kernels.fitting import check_fit
@@ -29,9 +29,6 @@ CORE_CACHE = 2 << 20
 TOKENS_PER_RUN = 4096
 """Most tokens that are given to the graph at once. They are computed in parts, one after another: Python is slow after
 each run, as the caches then hold the weights."""
-
-MASKS_PER_PART = 256
-"""At each there are logits over the vocabulary: of 30,000 tokens they take 31 MB."""
 
 FEW_TOKENS = 512
 """Of a part where the model is small: its activations stay in that cache too. The bundled model computed a fifth more
@@ -70,7 +67,7 @@ class KernelGraph:
 
     def run(self, outputs: list[str], inputs: dict[str, Int64Array]) -> Outputs:
         """The outputs of these names, by name."""
-        parts = _batch(inputs, self._embedded).parts(self._tokens_per_part, MASKS_PER_PART)
+        parts = _batch(inputs, self._embedded).parts(self._tokens_per_part, MASKS_PER_BATCH)
         workspace = self._workspace(reduce(Room.with_more, (part.room for part in parts)))
         found = self._described(workspace, parts, inputs)
         self._idle.append(workspace)

@@ -2,11 +2,15 @@
 
 from dataclasses import dataclass
 
-__all__ = ["FREE_PADDING", "TOKENS_PER_BATCH", "UNPADDED", "Padding"]
+__all__ = ["FREE_PADDING", "MASKS_PER_BATCH", "TOKENS_PER_BATCH", "UNPADDED", "Padding"]
 
 TOKENS_PER_BATCH = 1024
 """Most tokens in a batch: enough to keep the CPU's multipliers busy, and so few that a layer's activations stay in its
 caches."""
+
+MASKS_PER_BATCH = 256
+"""Most masks in a batch: at each the graph makes a distribution over the vocabulary, and 256 of those over
+30,000 tokens take 31 MB."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,14 +15,10 @@ import numpy as np
 
 from maskedge.arrays import Int64Array
 from maskedge.bundle.engine import Graph, Outputs, graph_inputs
-from maskedge.bundle.padding import TOKENS_PER_BATCH, Padding
+from maskedge.bundle.padding import MASKS_PER_BATCH, TOKENS_PER_BATCH, Padding
 from maskedge.inference.workers import Workers
 
 __all__ = ["AnswerQueries", "Finish", "Query", "answer_each", "answer_queries", "stream_answers"]
-
-MASKS_PER_BATCH = 256
-"""Most masks in a batch: at each the graph makes a distribution over the vocabulary, and 256 of those over
-30,000 tokens take 31 MB."""
 
 RANKED_PER_BATCH = 1 << 21
 """Tokens that are ranked and returned for a batch's masks, 12 bytes each: a call with targets ranks the vocabulary."""

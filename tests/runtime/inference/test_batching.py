@@ -1,6 +1,7 @@
 """Queries are grouped into batches of one length and one number of masks; nothing is padded, nothing lost."""
 
 import random
+import time
 import weakref
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,9 +12,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from maskedge.bundle.padding import FREE_PADDING, TOKENS_PER_BATCH, UNPADDED, Padding
+from maskedge.bundle.padding import FREE_PADDING, MASKS_PER_BATCH, TOKENS_PER_BATCH, UNPADDED, Padding
 from maskedge.inference.batching import (
-    MASKS_PER_BATCH,
     RANKED_PER_BATCH,
     READ_AHEAD_TOKENS,
     Query,
@@ -329,9 +329,16 @@ def test_a_query_that_cannot_be_made_ends_the_others() -> None:
         yield from (replace(query, mask_positions=(1,)) for query in draw_lengths(5, 300))
         raise ValueError("no more")
 
-    graph = RecordingGraph(FREE_PADDING)
+    class SlowGraph(RecordingGraph):
+        def run(self, outputs: list[str], inputs: Arrays) -> dict[str, npt.NDArray[np.generic]]:
+            found = super().run(outputs, inputs)
+            time.sleep(0.3)  # all are made in a part of it
+            return found
+
+    graph = SlowGraph(FREE_PADDING)
     with pytest.raises(ValueError, match="no more"):
         answer_queries(graph, make(), mask_id=MASK_ID, outputs=["number"], top_k=5, workers=Workers(2))
+    assert sum(len(call["input_ids"]) for call in graph.calls) < 300 / 2
 
 
 def test_a_batch_without_padding_has_no_more_masks_than_fit() -> None:
