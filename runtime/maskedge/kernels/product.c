@@ -47,7 +47,8 @@ typedef struct {
     size_t rows, row, column, next_block; /* bytes between blocks of rows of levels */
 } Tile;
 
-/* What is made: floats, levels, or levels that are multiplied by factors first or have a second term. */
+/* What is made: floats, levels, or levels that are multiplied by factors first or have a second term. Where one loop
+ * asked which levels they are, GELU's product took a tenth longer. */
 enum { TO_FLOATS, TO_LEVELS, TO_TERMS };
 
 INLINE Tile tile_at(const Product *p, const int32_t *sums, size_t first, size_t row, size_t column)
