@@ -38,7 +38,7 @@ def _in_pool(pool: Executor, function: Callable[[In], Out], items: Iterable[In])
     futures: list[Future[Out]] = []
     try:
         for item in items:
-            futures.append(pool.submit(function, item))  # noqa: PERF401 (those of before are kept where one raises)
+            futures.append(pool.submit(function, item))
         return [future.result() for future in futures]
     finally:
         for future in futures:
