@@ -1,4 +1,5 @@
 /* Attention of each text's tokens to all its tokens, head by head, in floats. */
+#include <float.h>
 #include <string.h>
 
 #include "batch.h"
@@ -46,19 +47,32 @@ INLINE void sum_rows(const float *rows, size_t row_stride, const float *columns,
     }
 }
 
-/* Shares [count, stride] before they are divided by their sum, which is returned for each query. */
-INLINE void share_out(float *shares, size_t stride, size_t tokens, const size_t count, float *totals)
+/* 2 to the power of numbers that are not above 0, within 3e-7 of it: of the lowest it is 0, and of NaN it is NaN. Of the
+ * power's fraction, from -0.5 to 0.5, it is the polynomial whose largest error is least. */
+INLINE __m512 power_of_two(__m512 x)
+{
+    __m512 whole = _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT), off = _mm512_sub_ps(x, whole);
+    __m512 power = _mm512_set1_ps(1.32647273e-3f);
+    power = _mm512_fmadd_ps(power, off, _mm512_set1_ps(9.67151299e-3f));
+    power = _mm512_fmadd_ps(power, off, _mm512_set1_ps(5.55073358e-2f));
+    power = _mm512_fmadd_ps(power, off, _mm512_set1_ps(2.40222424e-1f));
+    power = _mm512_fmadd_ps(power, off, _mm512_set1_ps(6.93147004e-1f));
+    power = _mm512_fmadd_ps(power, off, _mm512_set1_ps(1.0f));
+    return _mm512_scalef_ps(power, whole);
+}
+
+/* Shares [count, stride] before they are divided by their sum, which is returned for each query. In line its constants
+ * would take registers from the sums, which took a third longer then. */
+static __attribute__((noinline)) void share_out(float *shares, size_t stride, size_t count, float *totals)
 {
     for (size_t r = 0; r < count; r++) {
         float *row = shares + r * stride;
-        for (size_t token = tokens; token < stride; token++)
-            row[token] = -INFINITY;
         __m512 most = _mm512_loadu_ps(row), total = _mm512_setzero_ps();
         for (size_t at = WIDTH; at < stride; at += WIDTH)
             most = _mm512_max_ps(most, _mm512_loadu_ps(row + at));
         most = _mm512_set1_ps(_mm512_reduce_max_ps(most));
         for (size_t at = 0; at < stride; at += WIDTH) {
-            __m512 share = exp_of_negative(_mm512_sub_ps(_mm512_loadu_ps(row + at), most));
+            __m512 share = power_of_two(_mm512_sub_ps(_mm512_loadu_ps(row + at), most));
             _mm512_storeu_ps(row + at, share);
             total = _mm512_add_ps(total, share);
         }
@@ -74,6 +88,20 @@ typedef struct {
     float *shares;         /* [8, stride] */
     size_t tokens, stride; /* stride: tokens up to the next multiple of 32 */
 } HeadOfText;
+
+/* Scores of 16 keys, as powers of 2; of no token, one whose share is 0. What was stored alone could not be read in a
+ * vector at once. */
+INLINE void store_scores(const HeadOfText *text, size_t key, __m512 sums[][2], size_t half, float scale, const size_t count)
+{
+    size_t left = text->tokens > key ? smaller(text->tokens - key, WIDTH) : 0;
+    __mmask16 are_tokens = (__mmask16)((1u << left) - 1);
+#pragma GCC unroll 8
+    for (size_t r = 0; r < count; r++) {
+        __m512 scores = _mm512_mul_ps(sums[r][half], _mm512_set1_ps(scale));
+        scores = _mm512_mask_mov_ps(_mm512_set1_ps(-FLT_MAX), are_tokens, scores);
+        _mm512_storeu_ps(text->shares + r * text->stride + key, scores);
+    }
+}
 
 /* What so many queries see, in 32 columns. */
 INLINE void store_seen(const Attention *a, __m512 seen[][2], size_t query, size_t count, size_t column)
@@ -98,12 +126,10 @@ INLINE void attend(const Attention *a, const float *queries, size_t query, size_
     float totals[QUERIES];
     for (size_t key = 0; key < text->stride; key += GROUP) {
         sum_rows(queries + query * stride, stride, text->keys + key * a->head_width, GROUP, a->head_width, count, sums);
-        for (size_t r = 0; r < count; r++)
-            for (size_t half = 0; half < 2; half++)
-                _mm512_storeu_ps(text->shares + r * text->stride + key + half * WIDTH,
-                                 _mm512_mul_ps(sums[r][half], _mm512_set1_ps(a->scale)));
+        for (size_t half = 0; half < 2; half++)
+            store_scores(text, key + half * WIDTH, sums, half, a->scale * (float)M_LOG2E, count);
     }
-    share_out(text->shares, text->stride, text->tokens, count, totals);
+    share_out(text->shares, text->stride, count, totals);
     for (size_t column = 0; column < a->head_width; column += GROUP) {
         sum_rows(text->shares, text->stride, text->values + column * text->stride, GROUP, text->tokens, count, sums);
         for (size_t r = 0; r < count; r++)
