@@ -11,6 +11,10 @@ enum {
     FEW_QUERIES = 4
 };
 
+/* What took registers from the sums before it was kept apart, and later: a third of their time. */
+#define APART static __attribute__((noinline))
+#define LATER() __asm__ volatile("" ::: "memory") /* what follows is not read before */
+
 /* Queries, keys or values of all heads side by side; or of one at a time, from a product. */
 typedef struct {
     const float *numbers;   /* [rows, stride] */
@@ -29,20 +33,22 @@ typedef struct {
     Rounding rounding;
 } Attention;
 
-/* Sums of rows [rows, inner] times columns [inner, 32]. */
+/* Sums of rows [rows, inner] times columns [inner, 32], or the first 16 of them. */
 INLINE void sum_rows(const float *rows, size_t row_stride, const float *columns, size_t column_stride, size_t inner,
-                     const size_t count, __m512 sums[][2])
+                     const size_t count, const size_t halves, __m512 sums[][2])
 {
     for (size_t r = 0; r < count; r++)
         sums[r][0] = sums[r][1] = _mm512_setzero_ps();
     for (size_t at = 0; at < inner; at++) {
-        __m512 left = _mm512_loadu_ps(columns + at * column_stride);
-        __m512 right = _mm512_loadu_ps(columns + at * column_stride + WIDTH);
+        __m512 left = _mm512_loadu_ps(columns + at * column_stride), right = left;
+        if (halves == 2)
+            right = _mm512_loadu_ps(columns + at * column_stride + WIDTH);
 #pragma GCC unroll 8
         for (size_t r = 0; r < count; r++) {
             __m512 number = _mm512_set1_ps(rows[r * row_stride + at]);
             sums[r][0] = _mm512_fmadd_ps(number, left, sums[r][0]);
-            sums[r][1] = _mm512_fmadd_ps(number, right, sums[r][1]);
+            if (halves == 2)
+                sums[r][1] = _mm512_fmadd_ps(number, right, sums[r][1]);
         }
     }
 }
@@ -61,9 +67,8 @@ INLINE __m512 power_of_two(__m512 x)
     return _mm512_scalef_ps(power, whole);
 }
 
-/* Shares [count, stride] before they are divided by their sum, which is returned for each query. In line its constants
- * would take registers from the sums, which took a third longer then. */
-static __attribute__((noinline)) void share_out(float *shares, size_t stride, size_t count, float *totals)
+/* Shares [count, stride] before they are divided by their sum, which is returned for each query. */
+APART void share_out(float *shares, size_t stride, size_t count, float *totals)
 {
     for (size_t r = 0; r < count; r++) {
         float *row = shares + r * stride;
@@ -84,22 +89,27 @@ static __attribute__((noinline)) void share_out(float *shares, size_t stride, si
  * of 32 dimensions the first token, the second. Where they lie first, rows are so far apart that few of them fit into the
  * nearest cache. */
 typedef struct {
-    float *keys, *values;  /* [stride / 32, head width, 32], [head width / 32, stride, 32] */
+    float *keys, *values;  /* [stride / 32 rounded up, head width, 32], [head width / 32, stride, 32] */
     float *shares;         /* [8, stride] */
-    size_t tokens, stride; /* stride: tokens up to the next multiple of 32 */
+    size_t tokens, stride; /* stride: tokens up to the next multiple of 16 */
 } HeadOfText;
 
-/* Scores of 16 keys, as powers of 2; of no token, one whose share is 0. What was stored alone could not be read in a
- * vector at once. */
-INLINE void store_scores(const HeadOfText *text, size_t key, __m512 sums[][2], size_t half, float scale, const size_t count)
+/* Scores of 32 keys or 16, as powers of 2; of no token, one whose share is 0. What was stored alone could not be read in
+ * a vector at once. */
+INLINE void score(const Attention *a, const float *queries, const HeadOfText *text, size_t key, const size_t count,
+                  const size_t halves)
 {
-    size_t left = text->tokens > key ? smaller(text->tokens - key, WIDTH) : 0;
-    __mmask16 are_tokens = (__mmask16)((1u << left) - 1);
+    const __m512 scale = _mm512_set1_ps(a->scale * (float)M_LOG2E), none = _mm512_set1_ps(-FLT_MAX);
+    __m512 sums[QUERIES][2];
+    sum_rows(queries, a->queries.stride, text->keys + key * a->head_width, GROUP, a->head_width, count, halves, sums);
+#pragma GCC unroll 2
+    for (size_t half = 0; half < halves; half++) {
+        size_t first = key + half * WIDTH;
+        __mmask16 are_tokens = (__mmask16)((1u << smaller(text->tokens - first, WIDTH)) - 1);
 #pragma GCC unroll 8
-    for (size_t r = 0; r < count; r++) {
-        __m512 scores = _mm512_mul_ps(sums[r][half], _mm512_set1_ps(scale));
-        scores = _mm512_mask_mov_ps(_mm512_set1_ps(-FLT_MAX), are_tokens, scores);
-        _mm512_storeu_ps(text->shares + r * text->stride + key, scores);
+        for (size_t r = 0; r < count; r++)
+            _mm512_storeu_ps(text->shares + r * text->stride + first,
+                             _mm512_mask_mul_ps(none, are_tokens, sums[r][half], scale));
     }
 }
 
@@ -124,14 +134,15 @@ INLINE void attend(const Attention *a, const float *queries, size_t query, size_
     size_t offset = head * a->head_width, stride = a->queries.stride;
     __m512 sums[QUERIES][2];
     float totals[QUERIES];
-    for (size_t key = 0; key < text->stride; key += GROUP) {
-        sum_rows(queries + query * stride, stride, text->keys + key * a->head_width, GROUP, a->head_width, count, sums);
-        for (size_t half = 0; half < 2; half++)
-            store_scores(text, key + half * WIDTH, sums, half, a->scale * (float)M_LOG2E, count);
-    }
+    size_t key = 0;
+    for (; key + WIDTH < text->stride; key += GROUP)
+        score(a, queries + query * stride, text, key, count, 2);
+    if (key < text->stride)
+        score(a, queries + query * stride, text, key, count, 1);
     share_out(text->shares, text->stride, count, totals);
     for (size_t column = 0; column < a->head_width; column += GROUP) {
-        sum_rows(text->shares, text->stride, text->values + column * text->stride, GROUP, text->tokens, count, sums);
+        sum_rows(text->shares, text->stride, text->values + column * text->stride, GROUP, text->tokens, count, 2, sums);
+        LATER();
         for (size_t r = 0; r < count; r++)
             for (size_t half = 0; half < 2; half++)
                 sums[r][half] = _mm512_mul_ps(sums[r][half], _mm512_set1_ps(1.0f / totals[r]));
@@ -160,7 +171,7 @@ INLINE void turn_square(__m512 rows[WIDTH])
 }
 
 /* Keys as HeadOfText has them, 0 beyond the tokens. */
-INLINE void order_keys(const float *keys, size_t width, size_t head_width, size_t tokens, size_t stride, float *ordered)
+APART void order_keys(const float *keys, size_t width, size_t head_width, size_t tokens, size_t stride, float *ordered)
 {
     for (size_t token = 0; token < stride; token += WIDTH)
         for (size_t column = 0; column < head_width; column += WIDTH) {
@@ -177,7 +188,7 @@ INLINE void order_keys(const float *keys, size_t width, size_t head_width, size_
         }
 }
 
-INLINE void order_values(const float *values, size_t width, size_t head_width, size_t tokens, size_t stride, float *ordered)
+APART void order_values(const float *values, size_t width, size_t head_width, size_t tokens, size_t stride, float *ordered)
 {
     for (size_t token = 0; token < tokens; token++)
         for (size_t column = 0; column < head_width; column += WIDTH)
@@ -199,7 +210,7 @@ INLINE void attend_text(const Attention *a, size_t number, size_t head, const fl
 {
     const int64_t *starts = a->batch->starts, *query_starts = a->at_masks ? a->batch->mask_starts : starts;
     size_t first = (size_t)starts[number], tokens = (size_t)starts[number + 1] - first;
-    size_t stride = (tokens + GROUP - 1) / GROUP * GROUP, size = a->head_width * stride;
+    size_t stride = (tokens + WIDTH - 1) / WIDTH * WIDTH, size = a->head_width * ((stride + GROUP - 1) / GROUP * GROUP);
     HeadOfText text = {a->scratch, a->scratch + size, a->scratch + 2 * size, tokens, stride};
     order_keys(keys + first * a->keys.stride, a->keys.stride, a->head_width, tokens, stride, text.keys);
     order_values(values + first * a->values.stride, a->values.stride, a->head_width, tokens, stride, text.values);
