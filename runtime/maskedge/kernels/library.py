@@ -138,6 +138,7 @@ class EmbeddingCall(Structure):
         ("token_scales", c_void_p),
         ("position_rows", c_void_p),
         ("out", c_void_p),
+        ("normalization", c_void_p),
         ("width", c_size_t),
     ]
 

@@ -8,9 +8,9 @@ import numpy.typing as npt
 from maskedge.arrays import Float32Array, Int8Array
 from maskedge.kernels.library import kernels
 from maskedge.kernels.pages import Pages, up_to
-from maskedge.kernels.steps import Grid, Linear
+from maskedge.kernels.steps import Embedded, Grid, Linear
 
-__all__ = ["INNER", "OUTER", "Term", "packed_terms"]
+__all__ = ["INNER", "OUTER", "Term", "packed_terms", "packed_tokens"]
 
 INNER, OUTER = 64, 32
 """Products are made of whole tiles of so many levels, and as many columns."""
@@ -54,3 +54,12 @@ def _term(
     if linear.levels.least is None:
         bias += shifts
     return Term(weights, inner, outer, scales, shifts, bias)
+
+
+def packed_tokens(embedded: Embedded, pages: Pages) -> Int8Array:
+    """The table of tokens, of which rows are read from all over: where it stayed in the file's small pages, the CPU had to
+    look one up for each row, and that took half as long as attention."""
+    tokens = embedded.tokens
+    packed: Int8Array = pages.take(tokens.nbytes).view(tokens.dtype).reshape(tokens.shape)
+    packed[:] = tokens
+    return packed

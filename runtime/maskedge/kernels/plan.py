@@ -4,7 +4,8 @@ from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from maskedge.kernels.packing import Term, packed_terms
+from maskedge.arrays import Int8Array
+from maskedge.kernels.packing import Term, packed_terms, packed_tokens
 from maskedge.kernels.pages import Pages
 from maskedge.kernels.steps import AtMasks, Attended, Embedded, Levels, Linear, Normalized, Value
 
@@ -19,6 +20,7 @@ class Plan:
     values: list[Value] = field(default_factory=list)
     """Each after those that it is made of."""
     terms: dict[Linear, list[Term]] = field(default_factory=dict)
+    tokens: dict[Embedded, Int8Array] = field(default_factory=dict)
     users: dict[Value | Levels, list[Value]] = field(default_factory=lambda: defaultdict(list))
     """What is made of a value's floats, or of levels."""
     levels: dict[Value, list[Levels]] = field(default_factory=lambda: defaultdict(list))
@@ -33,9 +35,9 @@ class Plan:
         return by_column[0] if alone or isinstance(value, Normalized) else None
 
     def normalized_at_once(self, value: Value) -> Normalized | None:
-        """The normalization that the kernel does that makes a product, where nothing else is made of it."""
+        """The normalization that the kernel does that makes a value, where nothing else is made of it."""
         users = self.users[value]
-        alone = len(users) == 1 and not self.levels[value] and isinstance(value, Linear)
+        alone = len(users) == 1 and not self.levels[value] and isinstance(value, Linear | Embedded)
         return users[0] if alone and isinstance(users[0], Normalized) else None
 
     def is_made_in_heads(self, value: Value) -> bool:
@@ -96,6 +98,9 @@ def _add(plan: Plan, value: Value, pages: Pages, after_packing: Callable[[], obj
         plan.users[source].append(value)
     if isinstance(value, Linear):
         plan.terms[value] = packed_terms(value, pages)
+        after_packing()
+    if isinstance(value, Embedded):
+        plan.tokens[value] = packed_tokens(value, pages)
         after_packing()
     plan.values.append(value)
 

@@ -113,7 +113,8 @@ typedef struct {
     const int8_t *tokens;            /* [vocabulary, width] */
     const float *token_scales;       /* [vocabulary] */
     const float *position_rows;      /* [positions, width] */
-    float *out;                      /* [tokens, width] */
+    float *out;                      /* [tokens, width]; of one token if it is normalized, and nothing else */
+    const Normalization *normalization; /* NULL: it is not */
     size_t width;
 } Embedding;
 
@@ -133,12 +134,15 @@ EXPORTED void embed_rows(const Embedding *e)
             prefetch_token(e, row + ROWS_AHEAD);
         const int8_t *token = e->tokens + (size_t)e->batch->ids[row] * e->width;
         const float *position = e->position_rows + (size_t)e->batch->positions[row] * e->width;
+        float *out = e->normalization ? e->out : e->out + row * e->width;
         __m512 scale = _mm512_set1_ps(e->token_scales[e->batch->ids[row]]);
         for (size_t at = 0; at < e->width; at += WIDTH) {
             __m512i whole = _mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)(token + at)));
             __m512 number = _mm512_mul_ps(_mm512_cvtepi32_ps(whole), scale);
-            _mm512_storeu_ps(e->out + row * e->width + at, _mm512_add_ps(number, _mm512_loadu_ps(position + at)));
+            _mm512_storeu_ps(out + at, _mm512_add_ps(number, _mm512_loadu_ps(position + at)));
         }
+        if (e->normalization)
+            normalize_row(e->normalization, out, row);
     }
 }
 

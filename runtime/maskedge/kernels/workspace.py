@@ -91,13 +91,14 @@ class Workspace:
             self._memory.used(source)
 
     def _embed(self, value: Embedded) -> None:
-        pointer = self._memory.pointer
+        pointer, normalized = self._memory.pointer, self._plan.normalized_at_once(value)
         call = library.EmbeddingCall(
             batch=ctypes.addressof(self._batch),
-            tokens=pointer(value.tokens),
+            tokens=pointer(self._plan.tokens[value]),
             token_scales=pointer(value.scales),
             position_rows=pointer(value.positions),
-            out=self._memory.add_floats(value),
+            out=self._memory.add_floats(value, 1 if normalized else None),
+            normalization=normalized and self._normalization_at_once(normalized),
             width=self._plan.width(value),
         )
         self._call("embed_rows", call)
@@ -135,9 +136,13 @@ class Workspace:
             return gelu | {"out": self._memory.add_floats(value)}
         rows = rows_together(self._plan.terms[value][0].inner)
         out = self._memory.add_floats(value, rows)
-        call = self._normalization(normalized, None)
+        return gelu | {"out": out, "out_rows": rows, "normalization": self._normalization_at_once(normalized)}
+
+    def _normalization_at_once(self, value: Normalized) -> int:
+        """The address of what the kernel is told that makes what is normalized."""
+        call = self._normalization(value, None)
         self._kept.append(call)
-        return gelu | {"out": out, "out_rows": rows, "normalization": ctypes.addressof(call)}
+        return ctypes.addressof(call)
 
     def _term(self, value: Linear, term: Term, levels: Bytes | None, more: dict[str, Any]) -> library.ProductCall:
         pointer = self._memory.pointer
