@@ -57,8 +57,8 @@ def _term(
 
 
 def packed_tokens(embedded: Embedded, pages: Pages) -> Int8Array:
-    """The table of tokens, of which rows are read from all over: where it stayed in the file's small pages, the CPU had to
-    look one up for each row, and that took half as long as attention."""
+    """The table of tokens, of which rows are read from all over: where it stayed in the file's small pages, the CPU had
+    to look one up for each row, and that took half as long as attention."""
     tokens = embedded.tokens
     packed: Int8Array = pages.take(tokens.nbytes).view(tokens.dtype).reshape(tokens.shape)
     packed[:] = tokens
