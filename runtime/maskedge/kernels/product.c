@@ -117,24 +117,22 @@ typedef struct {
     const Tile *tile;
     const Rounding *rounding;
     const GeluTable *table;
-    size_t row;               /* the next one */
-    size_t pause, left, rows; /* calls from part to part, and to the next one; rows of a part */
+    size_t row;        /* the next one */
+    size_t calls, due; /* calls that all parts are spread over, each as far from the next; parts that are due, in calls */
 } Finishing;
 
 INLINE Finishing finishing_in(size_t calls, const Tile *tile, const Rounding *rounding, const GeluTable *table)
 {
-    size_t parts = TILE / AT_ONCE, together = calls ? (parts + calls - 1) / calls : parts;
-    size_t pause = calls / parts ? calls / parts : 1;
-    return (Finishing){tile, rounding, table, 0, pause, pause, together * AT_ONCE};
+    return (Finishing){tile, rounding, table, .calls = calls};
 }
 
 INLINE void finish_part(Finishing *f, const int to, const int is_plain)
 {
-    if (--f->left)
-        return;
-    f->left = f->pause;
-    for (size_t end = smaller(f->row + f->rows, f->tile->rows); f->row < end; f->row += AT_ONCE)
-        finish_rows(f->tile, f->row, f->rounding, f->table, to, is_plain);
+    for (f->due += TILE / AT_ONCE; f->due >= f->calls; f->due -= f->calls)
+        if (f->row < f->tile->rows) {
+            finish_rows(f->tile, f->row, f->rounding, f->table, to, is_plain);
+            f->row += AT_ONCE;
+        }
 }
 
 INLINE void finish_rest(Finishing *f, const int to, const int is_plain)
