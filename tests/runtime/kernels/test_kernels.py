@@ -1,6 +1,7 @@
 """The kernels beside numpy: whole encoders, and each kind of step where it is exact or at its edges."""
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -155,7 +156,7 @@ def test_a_second_term_keeps_what_the_first_leaves(has_amx: bool) -> None:
 
 
 @pytest.mark.parametrize("heads", [1, 2, 3])
-@pytest.mark.parametrize("length", [1, 2, 4, 5, 8, 9, 15, 16, 31, 32, 33, 63, 64])
+@pytest.mark.parametrize("length", [1, 2, 4, 5, 8, 9, 15, 16, 17, 31, 32, 33, 47, 48, 49, 63, 64])
 @pytest.mark.parametrize("rest", [None, Grid(0.0003, 128)], ids=["one-term", "two-terms"])
 @pytest.mark.parametrize("in_heads", [True, False])
 def test_attention_is_that_of_each_text_alone(heads: int, length: int, rest: Grid | None, in_heads: bool) -> None:
@@ -166,6 +167,20 @@ def test_attention_is_that_of_each_text_alone(heads: int, length: int, rest: Gri
     step = at_masks(drawn, Attended(queries, keys, values if in_heads else keys, heads))  # no head of what serves twice
     batch = drawn_batch(length, [length, 3, length], masks=1)
     assert np.abs(logits(step, batch) - reference(step, batch)).max() < 0.05
+
+
+@pytest.mark.parametrize("spread", [0.01, 1, 30], ids=["alike", "apart", "far-apart"])
+@pytest.mark.parametrize("length", [2, 16, 30, 49])
+def test_shares_are_those_of_a_softmax(length: int, spread: float) -> None:
+    """Their scores are from next to each other to so far apart that nearly all shares are 0."""
+    drawn = Drawn(length)
+    levels = drawn.levels(drawn.embedded())
+    queries, keys, values = (drawn.linear(levels, 64, 64) for _ in range(3))
+    queries = replace(queries, scales=queries.scales * np.float32(spread))
+    fine = {"grid": Grid(0.05, 128), "rest": Grid(0.05 / 250, 128)}
+    step = at_masks(drawn, Attended(queries, keys, values, 2), **fine)
+    batch = drawn_batch(length, [length] * 3)
+    assert np.abs(logits(step, batch) - reference(step, batch)).max() < 2e-4
 
 
 def test_a_lone_token_sees_itself() -> None:
