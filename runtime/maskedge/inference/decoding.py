@@ -1,6 +1,7 @@
 """Token ids -> text, as transformers decodes them."""
 
 import json
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from tokenizers import Tokenizer
@@ -35,6 +36,10 @@ class Pieces(dict[int, str]):
         self._tokenizer = tokenizer
         self._before = before
         self._length = len(self._decoded(before))
+
+    def text(self, tokens: Sequence[int]) -> str:
+        """What they add one after another."""
+        return "".join([self[token] for token in tokens])
 
     def __missing__(self, token: int) -> str:
         if self._tokenizer.id_to_token(token) is None:
@@ -80,7 +85,9 @@ class TextDecoder:
 
     def text(self, ids: list[int], *, skip_special_tokens: bool = False) -> str:
         """The ids' text."""
-        text = self._decoded(ids, skip_special_tokens)
+        return self._cleaned(self._decoded(ids, skip_special_tokens))
+
+    def _cleaned(self, text: str) -> str:
         if self.cleans:
             for spaced, clean in CLEAN_UP:
                 text = text.replace(spaced, clean)
@@ -88,14 +95,17 @@ class TextDecoder:
 
     def _decoded(self, ids: list[int], skip_special_tokens: bool) -> str:
         """As the tokenizer decodes them: from pieces, where that can be, in a tenth of the time."""
-        shown = [token for token in ids if token not in self._special] if skip_special_tokens else ids
+        shown = self._shown(ids, skip_special_tokens)
         if self._in_pieces and shown:
             try:
-                return self._first[shown[0]] + "".join([self._behind[token] for token in shown[1:]])
+                return self._first[shown[0]] + self._behind.text(shown[1:])
             except KeyError:
                 pass
         text: str = self.tokenizer.decode(ids, skip_special_tokens=skip_special_tokens)
         return text
+
+    def _shown(self, ids: Sequence[int], skip_special_tokens: bool) -> Sequence[int]:
+        return [token for token in ids if token not in self._special] if skip_special_tokens else ids
 
     def token_str(self, token: int) -> str:
         """One token decoded alone, as `text` does."""
@@ -106,5 +116,33 @@ class TextDecoder:
 
     def sequence(self, ids: list[int], *, skip_special_tokens: bool) -> str:
         """The text of a filled sentence, without padding."""
-        kept = [token for token in ids if token != self.pad_id] if self.pad_id in ids else ids
-        return self.text(kept, skip_special_tokens=skip_special_tokens)
+        return self.text(self._unpadded(ids), skip_special_tokens=skip_special_tokens)
+
+    def _unpadded(self, ids: list[int]) -> list[int]:
+        return [token for token in ids if token != self.pad_id] if self.pad_id in ids else ids
+
+    def sequences(
+        self, before: list[int], after: list[int], *, skip_special_tokens: bool
+    ) -> Callable[[Sequence[int]], str]:
+        """Ids -> `sequence` of what is before them, of them and of what is after, which is decoded once for all."""
+
+        def whole(ids: Sequence[int]) -> str:
+            return self.sequence([*before, *ids, *after], skip_special_tokens=skip_special_tokens)
+
+        shown_before = self._shown(self._unpadded(before), skip_special_tokens)
+        if not self._in_pieces or not shown_before:
+            return whole
+        try:
+            start = self._first[shown_before[0]] + self._behind.text(shown_before[1:])
+            end = self._behind.text(self._shown(self._unpadded(after), skip_special_tokens))
+        except KeyError:
+            return whole
+
+        def between(ids: Sequence[int]) -> str:
+            shown = self._shown(self._unpadded(list(ids)), skip_special_tokens)
+            try:
+                return self._cleaned(start + self._behind.text(shown) + end)
+            except KeyError:
+                return whole(ids)
+
+        return between

@@ -162,7 +162,7 @@ class FillMask:
             for fill in fills[: self.options.top_k]
         ]
 
-    def _sequences(self, text: EncodedText, mask: int) -> Callable[[tuple[int, ...]], str]:
+    def _sequences(self, text: EncodedText, mask: int) -> Callable[[Sequence[int]], str]:
         """Token ids -> the text with them in place of one mask. As in transformers [CLS] and [SEP] stay where there are
         several masks."""
         ids, at = text.input_ids.tolist(), text.mask_positions[mask]
@@ -170,8 +170,7 @@ class FillMask:
         start, stop = 0, len(ids)
         if self.options.skip_special_tokens and not one:
             start, stop = len(self.model.encoder.prefix), len(ids) - len(self.model.encoder.suffix)
-        before, after = ids[start:at], ids[at + 1 : stop]
-        return lambda tokens: self.model.decoder.sequence([*before, *tokens, *after], skip_special_tokens=one)
+        return self.model.decoder.sequences(ids[start:at], ids[at + 1 : stop], skip_special_tokens=one)
 
 
 def _at(targets: TargetLists[T], text: EncodedText, row: str) -> tuple[tuple[T, ...], ...]:

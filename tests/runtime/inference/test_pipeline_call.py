@@ -312,6 +312,17 @@ def test_a_text_is_what_the_tokenizer_decodes(length: int, skip_special_tokens: 
         assert found == tokenizer.decode(ids, skip_special_tokens=skip_special_tokens), ids
 
 
+@pytest.mark.parametrize("skip_special_tokens", [True, False])
+@pytest.mark.parametrize("config", [{}, {"pad_token": "[PAD]", "clean_up_tokenization_spaces": True}])
+def test_what_is_filled_in_makes_the_text_of_all_its_ids(config: dict[str, object], skip_special_tokens: bool) -> None:
+    decoder, chance = TextDecoder(word_piece_tokenizer(), config), random.Random(7)
+    for _ in range(300):
+        before, filled, after = (chance.choices(range(61), k=chance.randrange(4)) for _ in range(3))
+        found = decoder.sequences(before, after, skip_special_tokens=skip_special_tokens)(filled)
+        whole = [*before, *filled, *after]
+        assert found == decoder.sequence(whole, skip_special_tokens=skip_special_tokens), whole
+
+
 @cache
 def word_piece_tokenizer() -> Tokenizer:
     """Has ids up to 50, and holes among them."""

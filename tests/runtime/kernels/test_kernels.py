@@ -177,8 +177,7 @@ def test_shares_are_those_of_a_softmax(length: int, spread: float) -> None:
     levels = drawn.levels(drawn.embedded())
     queries, keys, values = (drawn.linear(levels, 64, 64) for _ in range(3))
     queries = replace(queries, scales=queries.scales * np.float32(spread))
-    fine = {"grid": Grid(0.05, 128), "rest": Grid(0.05 / 250, 128)}
-    step = at_masks(drawn, Attended(queries, keys, values, 2), **fine)
+    step = at_masks(drawn, Attended(queries, keys, values, 2), grid=Grid(0.05, 128), rest=Grid(0.05 / 250, 128))
     batch = drawn_batch(length, [length] * 3)
     assert np.abs(logits(step, batch) - reference(step, batch)).max() < 2e-4
 
