@@ -37,10 +37,6 @@ class Pieces(dict[int, str]):
         self._before = before
         self._length = len(self._decoded(before))
 
-    def text(self, tokens: Sequence[int]) -> str:
-        """What they add one after another."""
-        return "".join([self[token] for token in tokens])
-
     def __missing__(self, token: int) -> str:
         if self._tokenizer.id_to_token(token) is None:
             raise KeyError(token)
@@ -95,17 +91,14 @@ class TextDecoder:
 
     def _decoded(self, ids: list[int], skip_special_tokens: bool) -> str:
         """As the tokenizer decodes them: from pieces, where that can be, in a tenth of the time."""
-        shown = self._shown(ids, skip_special_tokens)
+        shown = [token for token in ids if token not in self._special] if skip_special_tokens else ids
         if self._in_pieces and shown:
             try:
-                return self._first[shown[0]] + self._behind.text(shown[1:])
+                return self._first[shown[0]] + "".join([self._behind[token] for token in shown[1:]])
             except KeyError:
                 pass
         text: str = self.tokenizer.decode(ids, skip_special_tokens=skip_special_tokens)
         return text
-
-    def _shown(self, ids: Sequence[int], skip_special_tokens: bool) -> Sequence[int]:
-        return [token for token in ids if token not in self._special] if skip_special_tokens else ids
 
     def token_str(self, token: int) -> str:
         """One token decoded alone, as `text` does."""
@@ -116,10 +109,8 @@ class TextDecoder:
 
     def sequence(self, ids: list[int], *, skip_special_tokens: bool) -> str:
         """The text of a filled sentence, without padding."""
-        return self.text(self._unpadded(ids), skip_special_tokens=skip_special_tokens)
-
-    def _unpadded(self, ids: list[int]) -> list[int]:
-        return [token for token in ids if token != self.pad_id] if self.pad_id in ids else ids
+        kept = [token for token in ids if token != self.pad_id] if self.pad_id in ids else ids
+        return self.text(kept, skip_special_tokens=skip_special_tokens)
 
     def sequences(
         self, before: list[int], after: list[int], *, skip_special_tokens: bool
@@ -129,19 +120,22 @@ class TextDecoder:
         def whole(ids: Sequence[int]) -> str:
             return self.sequence([*before, *ids, *after], skip_special_tokens=skip_special_tokens)
 
-        shown_before = self._shown(self._unpadded(before), skip_special_tokens)
-        if not self._in_pieces or not shown_before:
+        hidden, behind = self._special if skip_special_tokens else (), self._behind
+
+        def pieces(ids: Sequence[int]) -> str:
+            return "".join([behind[token] for token in ids if token != self.pad_id and token not in hidden])
+
+        shown = [token for token in before if token != self.pad_id and token not in hidden]
+        if not self._in_pieces or not shown:
             return whole
         try:
-            start = self._first[shown_before[0]] + self._behind.text(shown_before[1:])
-            end = self._behind.text(self._shown(self._unpadded(after), skip_special_tokens))
+            start, end = self._first[shown[0]] + pieces(shown[1:]), pieces(after)
         except KeyError:
             return whole
 
         def between(ids: Sequence[int]) -> str:
-            shown = self._shown(self._unpadded(list(ids)), skip_special_tokens)
             try:
-                return self._cleaned(start + self._behind.text(shown) + end)
+                return self._cleaned(start + pieces(ids) + end)
             except KeyError:
                 return whole(ids)
 
