@@ -22,6 +22,7 @@ class Drawn:
     seed: int
     vocabulary: int = 100
     width: int = 64
+    positions: int = 64
     random: np.random.Generator = field(init=False)
 
     def __post_init__(self) -> None:
@@ -36,9 +37,9 @@ class Drawn:
         return self.random.integers(-127, 128, shape, np.int8)
 
     def embedded(self) -> Embedded:
-        """Embeddings of 64 positions."""
+        """Embeddings of tokens and positions."""
         scales = np.abs(self.floats(self.vocabulary, scale=0.02))
-        return Embedded(self.integers(self.vocabulary, self.width), scales, self.floats(64, self.width), 0)
+        return Embedded(self.integers(self.vocabulary, self.width), scales, self.floats(self.positions, self.width), 0)
 
     def levels(self, source: Value, grid: Grid | None = None, **more: Any) -> Levels:
         """Of numbers around 0."""

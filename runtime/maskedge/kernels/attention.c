@@ -1,37 +1,14 @@
-/* Attention of each text's tokens to all its tokens, head by head, in floats. */
+/* Attention of each text's tokens to all its tokens, head by head, in floats, but for long texts where there is AMX. */
 #include <float.h>
 #include <string.h>
 
-#include "batch.h"
-#include "product.h"
+#include "attention.h"
 
 enum {
     GROUP = 2 * WIDTH, /* columns that are summed at once: keys, or dimensions of a head */
     QUERIES = 8,       /* rows of them */
     FEW_QUERIES = 4
 };
-
-/* What took registers from the sums before it was kept apart, and later: a third of their time. */
-#define APART static __attribute__((noinline))
-#define LATER() __asm__ volatile("" ::: "memory") /* what follows is not read before */
-
-/* Queries, keys or values of all heads side by side; or of one at a time, from a product. */
-typedef struct {
-    const float *numbers;   /* [rows, stride] */
-    size_t stride;          /* the width of all heads, or of one */
-    const Product *product; /* NULL: all heads are there */
-} Projection;
-
-typedef struct {
-    Projection queries, keys, values;
-    const Batch *batch;
-    int32_t at_masks;                /* whether queries are masks, and not tokens */
-    size_t heads, width, head_width; /* of a head: a multiple of 32 */
-    float scale;
-    float *out;      /* [queries, width]; NULL where only levels are wanted */
-    float *scratch;  /* (2 * head width + 8) times the longest text, up to the next multiple of 32 */
-    Rounding rounding;
-} Attention;
 
 /* Sums of rows [rows, inner] times columns [inner, 32], or the first 16 of them. */
 INLINE void sum_rows(const float *rows, size_t row_stride, const float *columns, size_t column_stride, size_t inner,
@@ -51,20 +28,6 @@ INLINE void sum_rows(const float *rows, size_t row_stride, const float *columns,
                 sums[r][1] = _mm512_fmadd_ps(number, right, sums[r][1]);
         }
     }
-}
-
-/* 2 to the power of numbers that are not above 0, within 3e-7 of it: of the lowest it is 0, and of NaN it is NaN. Of the
- * power's fraction, from -0.5 to 0.5, it is the polynomial whose largest error is least. */
-INLINE __m512 power_of_two(__m512 x)
-{
-    __m512 whole = _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT), off = _mm512_sub_ps(x, whole);
-    __m512 power = _mm512_set1_ps(1.32647273e-3f);
-    power = _mm512_fmadd_ps(power, off, _mm512_set1_ps(9.67151299e-3f));
-    power = _mm512_fmadd_ps(power, off, _mm512_set1_ps(5.55073358e-2f));
-    power = _mm512_fmadd_ps(power, off, _mm512_set1_ps(2.40222424e-1f));
-    power = _mm512_fmadd_ps(power, off, _mm512_set1_ps(6.93147004e-1f));
-    power = _mm512_fmadd_ps(power, off, _mm512_set1_ps(1.0f));
-    return _mm512_scalef_ps(power, whole);
 }
 
 /* Shares [count, stride] before they are divided by their sum, which is returned for each query. */
@@ -113,20 +76,6 @@ INLINE void score(const Attention *a, const float *queries, const HeadOfText *te
     }
 }
 
-/* What so many queries see, in 32 columns. */
-INLINE void store_seen(const Attention *a, __m512 seen[][2], size_t query, size_t count, size_t column)
-{
-    for (size_t r = 0; a->out && r < count; r++)
-        for (size_t half = 0; half < 2; half++)
-            _mm512_storeu_ps(a->out + (query + r) * a->width + column + half * WIDTH, seen[r][half]);
-    if (a->out)
-        return;
-    for (size_t r = 0; r + 1 < count; r += 2)
-        store_two_rows(&a->rounding, seen[r], query + r, column);
-    for (size_t half = 0; count % 2 && half < 2; half++)
-        store_levels(&a->rounding, seen[count - 1][half], query + count - 1, column + half * WIDTH);
-}
-
 /* What so many queries of a text's head see. */
 INLINE void attend(const Attention *a, const float *queries, size_t query, size_t wanted, size_t head,
                    const HeadOfText *text, const size_t count)
@@ -150,41 +99,21 @@ INLINE void attend(const Attention *a, const float *queries, size_t query, size_
     }
 }
 
-/* 16 rows become 16 columns: rows and columns change places in squares of 1, 2, 4 and 8. */
-INLINE void turn_square(__m512 rows[WIDTH])
-{
-    const __m512i lanes = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
-#pragma GCC unroll 4
-    for (int side = 1; side < WIDTH; side *= 2) {
-        const __m512i sides = _mm512_set1_epi32(side), other = _mm512_set1_epi32(WIDTH);
-        const __mmask16 far = _mm512_test_epi32_mask(lanes, sides);
-        const __m512i upper = _mm512_mask_add_epi32(lanes, far, lanes, _mm512_sub_epi32(other, sides));
-        const __m512i lower = _mm512_mask_add_epi32(_mm512_add_epi32(lanes, sides), far, lanes, other);
-#pragma GCC unroll 16
-        for (int row = 0; row < WIDTH; row++)
-            if (!(row & side)) {
-                __m512 one = rows[row], two = rows[row + side];
-                rows[row] = _mm512_permutex2var_ps(one, upper, two);
-                rows[row + side] = _mm512_permutex2var_ps(one, lower, two);
-            }
-    }
-}
-
 /* Keys as HeadOfText has them, 0 beyond the tokens. */
 APART void order_keys(const float *keys, size_t width, size_t head_width, size_t tokens, size_t stride, float *ordered)
 {
     for (size_t token = 0; token < stride; token += WIDTH)
         for (size_t column = 0; column < head_width; column += WIDTH) {
-            __m512 square[WIDTH];
+            __m512i square[WIDTH];
             float *to = ordered + token / GROUP * GROUP * head_width + token % GROUP;
 #pragma GCC unroll 16
             for (size_t row = 0; row < WIDTH; row++)
-                square[row] = token + row < tokens ? _mm512_loadu_ps(keys + (token + row) * width + column)
-                                                   : _mm512_setzero_ps();
+                square[row] = token + row < tokens ? _mm512_loadu_si512(keys + (token + row) * width + column)
+                                                   : _mm512_setzero_si512();
             turn_square(square);
 #pragma GCC unroll 16
             for (size_t row = 0; row < WIDTH; row++)
-                _mm512_storeu_ps(to + (column + row) * GROUP, square[row]);
+                _mm512_storeu_si512(to + (column + row) * GROUP, square[row]);
         }
 }
 
@@ -205,31 +134,37 @@ INLINE const float *of_head(const Projection *p, size_t head, size_t head_width)
     return p->numbers;
 }
 
-INLINE void attend_text(const Attention *a, size_t number, size_t head, const float *queries, const float *keys,
-                        const float *values)
+INLINE void attend_text(const Attention *a, const TextHead *of)
 {
-    const int64_t *starts = a->batch->starts, *query_starts = a->at_masks ? a->batch->mask_starts : starts;
-    size_t first = (size_t)starts[number], tokens = (size_t)starts[number + 1] - first;
-    size_t stride = (tokens + WIDTH - 1) / WIDTH * WIDTH, size = a->head_width * ((stride + GROUP - 1) / GROUP * GROUP);
-    HeadOfText text = {a->scratch, a->scratch + size, a->scratch + 2 * size, tokens, stride};
-    order_keys(keys + first * a->keys.stride, a->keys.stride, a->head_width, tokens, stride, text.keys);
-    order_values(values + first * a->values.stride, a->values.stride, a->head_width, tokens, stride, text.values);
-    size_t query = (size_t)query_starts[number], last = (size_t)query_starts[number + 1];
-    for (; query + FEW_QUERIES < last; query += QUERIES)
-        attend(a, queries, query, smaller(last - query, QUERIES), head, &text, QUERIES);
-    if (query < last)
-        attend(a, queries, query, last - query, head, &text, FEW_QUERIES);
+    size_t stride = (of->tokens + WIDTH - 1) / WIDTH * WIDTH, size = a->head_width * ((stride + GROUP - 1) / GROUP * GROUP);
+    float *scratch = (float *)a->scratch;
+    HeadOfText text = {scratch, scratch + size, scratch + 2 * size, of->tokens, stride};
+    order_keys(of->keys + of->first * a->keys.stride, a->keys.stride, a->head_width, of->tokens, stride, text.keys);
+    order_values(of->values + of->first * a->values.stride, a->values.stride, a->head_width, of->tokens, stride, text.values);
+    size_t query = of->query;
+    for (; query + FEW_QUERIES < of->last; query += QUERIES)
+        attend(a, of->queries, query, smaller(of->last - query, QUERIES), of->head, &text, QUERIES);
+    if (query < of->last)
+        attend(a, of->queries, query, of->last - query, of->head, &text, FEW_QUERIES);
 }
 
 /* Head by head: what products make of one stays in a core's cache until it has been attended to. */
 EXPORTED void attend_texts(const Attention *a)
 {
+    const int64_t *starts = a->batch->starts, *query_starts = a->at_masks ? a->batch->mask_starts : starts;
     for (size_t head = 0; head < a->heads; head++) {
-        const float *queries = of_head(&a->queries, head, a->head_width);
-        const float *keys = of_head(&a->keys, head, a->head_width);
-        const float *values = of_head(&a->values, head, a->head_width);
-        for (size_t number = 0; number < a->batch->texts; number++)
-            attend_text(a, number, head, queries, keys, values);
+        TextHead of = {.head = head};
+        of.queries = of_head(&a->queries, head, a->head_width);
+        of.keys = of_head(&a->keys, head, a->head_width);
+        of.values = of_head(&a->values, head, a->head_width);
+        for (size_t number = 0; number < a->batch->texts; number++) {
+            of.first = (size_t)starts[number], of.tokens = (size_t)starts[number + 1] - of.first;
+            of.query = (size_t)query_starts[number], of.last = (size_t)query_starts[number + 1];
+            if (a->has_amx && of.tokens >= LONG)
+                attend_long_text(a, &of);
+            else
+                attend_text(a, &of);
+        }
     }
 }
 

@@ -77,13 +77,13 @@ class ProductCall(Structure):
 
 
 class ProjectionCall(Structure):
-    """Projection of attention.c."""
+    """Projection of attention.h."""
 
     _fields_ = [("numbers", c_void_p), ("stride", c_size_t), ("product", c_void_p)]
 
 
 class AttentionCall(Structure):
-    """Attention of attention.c."""
+    """Attention of attention.h."""
 
     _fields_ = [
         ("queries", ProjectionCall),
@@ -91,6 +91,7 @@ class AttentionCall(Structure):
         ("values", ProjectionCall),
         ("batch", c_void_p),
         ("at_masks", c_int32),
+        ("has_amx", c_int32),
         ("heads", c_size_t),
         ("width", c_size_t),
         ("head_width", c_size_t),

@@ -4,6 +4,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "amx.h"
 #include "product.h"
 
 enum {
@@ -166,7 +167,7 @@ INLINE void prefetch_part(Prefetching *weights)
 INLINE void sum_with_amx(const Product *p, int32_t *sums, size_t row, size_t column, Prefetching ahead, Finishing f,
                          const int to, const int is_plain)
 {
-    const size_t size = p->inner * BLOCK_ROWS, next = BLOCK_ROWS * BLOCK_COLUMNS;
+    const size_t size = p->inner * BLOCK_ROWS, next = TILE_BYTES;
     const uint8_t *upper = p->levels + row * p->inner, *lower = upper + size;
     const int8_t *left = p->weights + column * p->inner, *right = left + size;
     _tile_zero(0);
@@ -327,20 +328,9 @@ INLINE void multiply_with(const Product *p, const int has_amx)
         multiply_to(p, TO_LEVELS, has_amx);
 }
 
-typedef struct {
-    uint8_t palette, start_row, reserved[14];
-    uint16_t row_bytes[16];
-    uint8_t rows[16];
-} TileConfiguration;
-
 static void multiply_with_amx(const Product *p)
 {
-    TileConfiguration whole = {.palette = 1};
-    for (int tile = 0; tile < 8; tile++) {
-        whole.row_bytes[tile] = BLOCK_COLUMNS;
-        whole.rows[tile] = BLOCK_ROWS;
-    }
-    _tile_loadconfig(&whole);
+    take_tiles();
     multiply_with(p, 1);
     _tile_release();
 }
