@@ -31,7 +31,7 @@ def rows_together(inner: int) -> int:
 
 
 def scratch_of_attention(head_width: int, longest: int) -> int:
-    """Bytes in which a text's keys, values and shares are ordered, as floats, or as terms of 8 bits where it is long."""
+    """Bytes in which a text's keys, values and shares are ordered: floats, or terms of 8 bits where it is long."""
     floats = 4 * (2 * head_width + BEYOND) * up_to(OUTER, longest)
     parts, token_parts = -(-head_width // INNER), -(-longest // INNER)
     terms = (
