@@ -42,7 +42,7 @@ class KernelGraph:
     """An int8 graph of a BERT in the kernels; each call runs on its own thread, and several may run at once.
 
     Texts of any lengths share a batch, and padding is left out. A row's floats depend on the row alone. They are the
-    same on every CPU that runs the kernels; of a text of 128 tokens or more, on every one that has AMX, or has not.
+    same on every CPU that runs the kernels; of a long text, on every one that has AMX, or on every one without.
 
     Raises UnsupportedGraphError where the graph or the CPU is not one that the kernels are made for.
     """

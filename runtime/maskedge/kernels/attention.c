@@ -160,7 +160,7 @@ EXPORTED void attend_texts(const Attention *a)
         for (size_t number = 0; number < a->batch->texts; number++) {
             of.first = (size_t)starts[number], of.tokens = (size_t)starts[number + 1] - of.first;
             of.query = (size_t)query_starts[number], of.last = (size_t)query_starts[number + 1];
-            if (a->has_amx && of.tokens >= LONG)
+            if (a->has_amx && of.tokens * a->head_width >= LONG)
                 attend_long_text(a, &of);
             else
                 attend_text(a, &of);

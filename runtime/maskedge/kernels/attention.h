@@ -82,8 +82,8 @@ INLINE void store_seen(const Attention *a, __m512 seen[][2], size_t query, size_
         store_levels(&a->rounding, seen[count - 1][half], query + count - 1, column + half * WIDTH);
 }
 
-/* Of a text of at least LONG tokens, with AMX: from there on it is faster. */
-enum { LONG = 128 };
+/* Of a long text, with AMX: from so many numbers in a head's keys on it is faster. */
+enum { LONG = 128 * 64 };
 
 void attend_long_text(const Attention *a, const TextHead *text);
 
