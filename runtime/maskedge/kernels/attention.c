@@ -35,10 +35,7 @@ APART void share_out(float *shares, size_t stride, size_t count, float *totals)
 {
     for (size_t r = 0; r < count; r++) {
         float *row = shares + r * stride;
-        __m512 most = _mm512_loadu_ps(row), total = _mm512_setzero_ps();
-        for (size_t at = WIDTH; at < stride; at += WIDTH)
-            most = _mm512_max_ps(most, _mm512_loadu_ps(row + at));
-        most = _mm512_set1_ps(_mm512_reduce_max_ps(most));
+        __m512 most = largest_score(row, stride), total = _mm512_setzero_ps();
         for (size_t at = 0; at < stride; at += WIDTH) {
             __m512 share = power_of_two(_mm512_sub_ps(_mm512_loadu_ps(row + at), most));
             _mm512_storeu_ps(row + at, share);
@@ -91,7 +88,7 @@ INLINE void attend(const Attention *a, const float *queries, size_t query, size_
     share_out(text->shares, text->stride, count, totals);
     for (size_t column = 0; column < a->head_width; column += GROUP) {
         sum_rows(text->shares, text->stride, text->values + column * text->stride, GROUP, text->tokens, count, 2, sums);
-        LATER();
+        __asm__ volatile("" ::: "memory"); /* what is only needed from here on is not read before, as in APART */
         for (size_t r = 0; r < count; r++)
             for (size_t half = 0; half < 2; half++)
                 sums[r][half] = _mm512_mul_ps(sums[r][half], _mm512_set1_ps(1.0f / totals[r]));
@@ -134,13 +131,26 @@ INLINE const float *of_head(const Projection *p, size_t head, size_t head_width)
     return p->numbers;
 }
 
+/* Where a text's keys, values and shares are. */
+INLINE HeadOfText head_of_text(float *scratch, size_t head_width, size_t tokens)
+{
+    size_t stride = (tokens + WIDTH - 1) / WIDTH * WIDTH, size = head_width * ((stride + GROUP - 1) / GROUP * GROUP);
+    return (HeadOfText){scratch, scratch + size, scratch + 2 * size, tokens, stride};
+}
+
+/* Bytes that attention works in, of texts that are not longer. */
+EXPORTED size_t scratch_of_attention(size_t head_width, size_t longest)
+{
+    HeadOfText text = head_of_text(NULL, head_width, longest);
+    size_t floats = (size_t)(text.shares + QUERIES * text.stride), terms = scratch_of_long_text(head_width, longest);
+    return floats > terms ? floats : terms;
+}
+
 INLINE void attend_text(const Attention *a, const TextHead *of)
 {
-    size_t stride = (of->tokens + WIDTH - 1) / WIDTH * WIDTH, size = a->head_width * ((stride + GROUP - 1) / GROUP * GROUP);
-    float *scratch = (float *)a->scratch;
-    HeadOfText text = {scratch, scratch + size, scratch + 2 * size, of->tokens, stride};
-    order_keys(of->keys + of->first * a->keys.stride, a->keys.stride, a->head_width, of->tokens, stride, text.keys);
-    order_values(of->values + of->first * a->values.stride, a->values.stride, a->head_width, of->tokens, stride, text.values);
+    HeadOfText text = head_of_text((float *)a->scratch, a->head_width, of->tokens);
+    order_keys(of->keys + of->first * a->keys.stride, a->keys.stride, a->head_width, of->tokens, text.stride, text.keys);
+    order_values(of->values + of->first * a->values.stride, a->values.stride, a->head_width, of->tokens, text.stride, text.values);
     size_t query = of->query;
     for (; query + FEW_QUERIES < of->last; query += QUERIES)
         attend(a, of->queries, query, smaller(of->last - query, QUERIES), of->head, &text, QUERIES);

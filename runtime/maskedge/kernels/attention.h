@@ -5,9 +5,8 @@
 #include "batch.h"
 #include "product.h"
 
-/* What took registers from the sums before it was kept apart, and later: a third of their time. */
+/* What took registers from the sums before it was kept apart: a third of their time. */
 #define APART static __attribute__((noinline))
-#define LATER() __asm__ volatile("" ::: "memory") /* what follows is not read before */
 
 /* Queries, keys or values of all heads side by side; or of one at a time, from a product. */
 typedef struct {
@@ -23,7 +22,7 @@ typedef struct {
     size_t heads, width, head_width; /* of a head: a multiple of 32 */
     float scale;
     float *out;       /* [queries, width]; NULL where only levels are wanted */
-    uint8_t *scratch; /* of the bytes that `scratch_of_attention` says (workspace.py) */
+    uint8_t *scratch; /* of as many bytes as `scratch_of_attention` says */
     Rounding rounding;
 } Attention;
 
@@ -46,6 +45,15 @@ INLINE __m512 power_of_two(__m512 x)
     power = _mm512_fmadd_ps(power, off, _mm512_set1_ps(6.93147004e-1f));
     power = _mm512_fmadd_ps(power, off, _mm512_set1_ps(1.0f));
     return _mm512_scalef_ps(power, whole);
+}
+
+/* The largest of so many scores, a multiple of 16, in all of a vector. */
+INLINE __m512 largest_score(const float *scores, size_t count)
+{
+    __m512 largest = _mm512_loadu_ps(scores);
+    for (size_t at = WIDTH; at < count; at += WIDTH)
+        largest = _mm512_max_ps(largest, _mm512_loadu_ps(scores + at));
+    return _mm512_set1_ps(_mm512_reduce_max_ps(largest));
 }
 
 /* 16 rows become 16 columns: rows and columns change places in squares of 1, 2, 4 and 8. */
@@ -86,5 +94,8 @@ INLINE void store_seen(const Attention *a, __m512 seen[][2], size_t query, size_
 enum { LONG = 128 * 64 };
 
 void attend_long_text(const Attention *a, const TextHead *text);
+
+/* Bytes that it works in. */
+size_t scratch_of_long_text(size_t head_width, size_t tokens);
 
 #endif

@@ -207,6 +207,8 @@ def kernels() -> ctypes.CDLL:
         getattr(library, name).argtypes = types
         getattr(library, name).restype = None
     library.ask_for_amx.restype = c_int
+    library.scratch_of_attention.argtypes = [c_size_t, c_size_t]
+    library.scratch_of_attention.restype = c_size_t
     library.make_gelu_table()
     return library
 

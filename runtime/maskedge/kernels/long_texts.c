@@ -15,6 +15,12 @@ typedef struct {
     float *scores;             /* [32, apart] */
 } LongText;
 
+/* Tokens among 16 places from one on: there may be none left. */
+INLINE size_t tokens_from(const LongText *text, size_t place)
+{
+    return text->tokens > place ? smaller(text->tokens - place, WIDTH) : 0;
+}
+
 /* The largest size of any number of some rows. */
 INLINE float largest_of(const float *rows, size_t count, size_t stride, size_t width)
 {
@@ -49,7 +55,7 @@ APART void order_keys(LongText *text, const float *keys, size_t stride, size_t w
         for (size_t part = 0; part < text->parts; part++, columns += PART_BYTES) {
             __m512i squares[TERMS][WIDTH];
             memset(squares, 0, sizeof squares);
-            for (size_t row = 0; row < smaller(WIDTH, text->tokens > token ? text->tokens - token : 0); row++) {
+            for (size_t row = 0; row < tokens_from(text, token); row++) {
                 __m512i terms[TERMS];
                 split_row(keys + (token + row) * stride + part * PART, width - part * PART, steps, terms);
                 for (size_t term = 0; term < TERMS; term++)
@@ -150,10 +156,10 @@ APART void score(const LongText *text, const float *factors, size_t count)
     Scoring before = {.row = 0, .count = 0};
     for (size_t key = 0; key < text->stride; key += WIDTH) {
         int32_t *made = sums[key / WIDTH % 2];
-        size_t left = text->tokens > key ? smaller(text->tokens - key, WIDTH) : 0;
+        __mmask16 are_tokens = (__mmask16)((1u << tokens_from(text, key)) - 1);
         sum_terms(text->queries, text->keys + key / WIDTH * text->parts * PART_BYTES, text->parts, made, score_some, &before);
         score_rows(&before, ROWS);
-        before = (Scoring){made, factors, text->scores + key, 0, count, text->apart, (__mmask16)((1u << left) - 1)};
+        before = (Scoring){made, factors, text->scores + key, 0, count, text->apart, are_tokens};
     }
     score_rows(&before, ROWS);
 }
@@ -165,10 +171,7 @@ APART void share_out(const LongText *text, size_t count, float *factors)
     const float factor = PRODUCT_STEPS / MOST_STEPS / text->value_steps;
     for (size_t row = 0; row < count; row++) {
         const float *scores = text->scores + row * text->apart;
-        __m512 most = _mm512_loadu_ps(scores), total = _mm512_setzero_ps();
-        for (size_t at = WIDTH; at < text->stride; at += WIDTH)
-            most = _mm512_max_ps(most, _mm512_loadu_ps(scores + at));
-        most = _mm512_set1_ps(_mm512_reduce_max_ps(most));
+        __m512 most = largest_score(scores, text->stride), total = _mm512_setzero_ps();
         for (size_t part = 0; part < text->token_parts; part++) {
             __m512 shares[4];
             __m512i terms[TERMS];
@@ -227,12 +230,13 @@ APART void see(const Attention *a, const LongText *text, const float *factors, s
     see_rows(&before, ROWS);
 }
 
-INLINE LongText long_text(const Attention *a, size_t tokens)
+/* Where a text's terms and scores are. */
+INLINE LongText long_text(int8_t *scratch, size_t head_width, size_t tokens)
 {
     size_t token_parts = (tokens + PART - 1) / PART, stride = token_parts * PART;
     LongText text = {.tokens = tokens, .stride = stride, .token_parts = token_parts, .apart = stride + WIDTH};
-    text.parts = (a->head_width + PART - 1) / PART;
-    text.queries = (int8_t *)a->scratch;
+    text.parts = (head_width + PART - 1) / PART;
+    text.queries = scratch;
     text.shares = text.queries + 2 * text.parts * PART_BYTES;
     text.keys = text.shares + 2 * token_parts * PART_BYTES;
     text.values = text.keys + stride / WIDTH * text.parts * PART_BYTES;
@@ -240,9 +244,15 @@ INLINE LongText long_text(const Attention *a, size_t tokens)
     return text;
 }
 
+size_t scratch_of_long_text(size_t head_width, size_t tokens)
+{
+    LongText text = long_text(NULL, head_width, tokens);
+    return (size_t)(text.scores + ROWS * text.apart);
+}
+
 void attend_long_text(const Attention *a, const TextHead *of)
 {
-    LongText text = long_text(a, of->tokens);
+    LongText text = long_text((int8_t *)a->scratch, a->head_width, of->tokens);
     float factors[ROWS + 1] = {0};
     order_keys(&text, of->keys + of->first * a->keys.stride, a->keys.stride, a->head_width);
     order_values(&text, of->values + of->first * a->values.stride, a->values.stride, a->head_width);

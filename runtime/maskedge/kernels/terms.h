@@ -47,9 +47,17 @@ enum { PRODUCTS = 12 /* of tiles, for each part */ };
 /* What is done with other sums, a little after each product of tiles: the CPU multiplies beside its vectors. */
 typedef void Meanwhile(void *);
 
+/* Adds the product of a tile of rows and the tile of columns that is loaded. */
+#define ADD_PRODUCT(sum, rows)        \
+    do {                              \
+        _tile_loadd(7, rows, LINE);   \
+        _tile_dpbssd(sum, 7, 6);      \
+        meanwhile(work);              \
+    } while (0)
+
 /* Sums of 32 rows' terms times 16 columns': [3, 32, 16]. Rows are [2, parts, 3] tiles, columns [parts, 3]. */
 INLINE void sum_terms(const int8_t *rows, const int8_t *columns, size_t parts, int32_t *sums, Meanwhile *const meanwhile,
-                         void *work)
+                      void *work)
 {
     _tile_zero(0);
     _tile_zero(1);
@@ -60,44 +68,20 @@ INLINE void sum_terms(const int8_t *rows, const int8_t *columns, size_t parts, i
     for (size_t part = 0; part < parts; part++, columns += PART_BYTES) {
         const int8_t *upper = rows + part * PART_BYTES, *lower = upper + parts * PART_BYTES;
         _tile_loadd(6, columns, LINE);
-        _tile_loadd(7, upper, LINE);
-        _tile_dpbssd(0, 7, 6);
-        meanwhile(work);
-        _tile_loadd(7, lower, LINE);
-        _tile_dpbssd(1, 7, 6);
-        meanwhile(work);
-        _tile_loadd(7, upper + TILE_BYTES, LINE);
-        _tile_dpbssd(2, 7, 6);
-        meanwhile(work);
-        _tile_loadd(7, lower + TILE_BYTES, LINE);
-        _tile_dpbssd(3, 7, 6);
-        meanwhile(work);
-        _tile_loadd(7, upper + 2 * TILE_BYTES, LINE);
-        _tile_dpbssd(4, 7, 6);
-        meanwhile(work);
-        _tile_loadd(7, lower + 2 * TILE_BYTES, LINE);
-        _tile_dpbssd(5, 7, 6);
-        meanwhile(work);
+        ADD_PRODUCT(0, upper);
+        ADD_PRODUCT(1, lower);
+        ADD_PRODUCT(2, upper + TILE_BYTES);
+        ADD_PRODUCT(3, lower + TILE_BYTES);
+        ADD_PRODUCT(4, upper + 2 * TILE_BYTES);
+        ADD_PRODUCT(5, lower + 2 * TILE_BYTES);
         _tile_loadd(6, columns + TILE_BYTES, LINE);
-        _tile_loadd(7, upper, LINE);
-        _tile_dpbssd(2, 7, 6);
-        meanwhile(work);
-        _tile_loadd(7, lower, LINE);
-        _tile_dpbssd(3, 7, 6);
-        meanwhile(work);
-        _tile_loadd(7, upper + TILE_BYTES, LINE);
-        _tile_dpbssd(4, 7, 6);
-        meanwhile(work);
-        _tile_loadd(7, lower + TILE_BYTES, LINE);
-        _tile_dpbssd(5, 7, 6);
-        meanwhile(work);
+        ADD_PRODUCT(2, upper);
+        ADD_PRODUCT(3, lower);
+        ADD_PRODUCT(4, upper + TILE_BYTES);
+        ADD_PRODUCT(5, lower + TILE_BYTES);
         _tile_loadd(6, columns + 2 * TILE_BYTES, LINE);
-        _tile_loadd(7, upper, LINE);
-        _tile_dpbssd(4, 7, 6);
-        meanwhile(work);
-        _tile_loadd(7, lower, LINE);
-        _tile_dpbssd(5, 7, 6);
-        meanwhile(work);
+        ADD_PRODUCT(4, upper);
+        ADD_PRODUCT(5, lower);
     }
     _tile_stored(0, sums, LINE);
     _tile_stored(1, sums + BLOCK_ROWS * WIDTH, LINE);

@@ -8,8 +8,8 @@ from maskedge.arrays import Float32Array
 from maskedge.kernels import library
 from maskedge.kernels.batch import Batch, Room
 from maskedge.kernels.library import BatchCall, GridCall, RoundingCall
-from maskedge.kernels.memory import BEYOND, Memory
-from maskedge.kernels.packing import INNER, OUTER, Term
+from maskedge.kernels.memory import Memory
+from maskedge.kernels.packing import INNER, Term
 from maskedge.kernels.pages import Bytes, up_to
 from maskedge.kernels.plan import Plan, inputs_of
 from maskedge.kernels.steps import AtMasks, Attended, Embedded, Grid, Levels, Linear, Normalized, Value
@@ -20,24 +20,10 @@ NARROW = 1024
 """Levels in a row, up to which a product's weights stay in a cache of 2 MB while rows pass."""
 
 
-ROWS = 32
-"""Queries of a long text that are attended to at once."""
-
-
 def rows_together(inner: int) -> int:
     """Rows of a product that are normalized before the next are made, while they are in a cache. Where weights come
     from farther away for each such part, it is larger."""
     return 128 if inner <= NARROW else 256
-
-
-def scratch_of_attention(head_width: int, longest: int) -> int:
-    """Bytes in which a text's keys, values and shares are ordered: floats, or terms of 8 bits where it is long."""
-    floats = 4 * (2 * head_width + BEYOND) * up_to(OUTER, longest)
-    parts, token_parts = -(-head_width // INNER), -(-longest // INNER)
-    terms = (
-        96 * INNER * (parts + token_parts) + 4 * ROWS * (INNER * token_parts + 16) + 384 * INNER * parts * token_parts
-    )
-    return max(floats, terms)
 
 
 class Workspace:
@@ -177,7 +163,7 @@ class Workspace:
     def _attend(self, value: Attended) -> None:
         at_once, width = self._plan.levels_at_once(value), self._plan.width(value)
         head_width = width // value.heads
-        scratch = self._memory.take(scratch_of_attention(head_width, self.room.longest))
+        scratch = self._memory.take(library.kernels().scratch_of_attention(head_width, self.room.longest))
         call = library.AttentionCall(
             queries=self._projection(value.queries, head_width),
             keys=self._projection(value.keys, head_width),
