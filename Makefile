@@ -7,6 +7,7 @@ PIP := $(VENV)/bin/python -m pip --disable-pip-version-check --quiet
 RUNTIME_PIP := $(RUNTIME_VENV)/bin/python -m pip --disable-pip-version-check --quiet
 CHECKPOINT := checkpoints/english-minilm
 KERNELS := hatch_build.py $(wildcard runtime/maskedge/kernels/*.[ch])
+PARALLEL := --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 BENCH ?=
 CALIBRATION ?= examples/sentences.txt
 BUNDLE ?= runtime/maskedge/default_bundle
@@ -46,13 +47,13 @@ docs: $(VENV)/docs.stamp ## Build the documentation into build/site, and check i
 	@echo "Open build/site/index.html"
 
 test: $(VENV)/dev.stamp $(OPTIMUM_VENV)/stamp ## Run the whole test suite
-	$(VENV)/bin/pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+	$(VENV)/bin/pytest $(PARALLEL)
 
 test-quick: $(VENV)/dev.stamp ## Run what is worth running after each edit, in less than a minute
-	$(VENV)/bin/pytest -m "not slow" --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+	$(VENV)/bin/pytest -m "not slow" $(PARALLEL)
 
 test-runtime: $(RUNTIME_VENV)/stamp ## Test the runtime with its base dependencies only
-	$(RUNTIME_VENV)/bin/pytest tests/runtime --ignore=tests/runtime/cli --ignore=tests/runtime/demo
+	$(RUNTIME_VENV)/bin/pytest tests/runtime --ignore=tests/runtime/cli --ignore=tests/runtime/demo $(PARALLEL)
 
 test-cpus: $(VENV)/dev.stamp $(ARM)/stamp ## Compare BUNDLE's scores on emulated CPUs with this machine's (Debian; needs qemu-user)
 	$(VENV)/bin/python benchmarks/other_cpus.py $(BUNDLE)
@@ -92,7 +93,7 @@ $(VENV)/batch.stamp: pyproject.toml constraints.txt $(KERNELS) | $(VENV)/bin/pyt
 $(VENV)/dev.stamp: pyproject.toml constraints.txt $(KERNELS) | $(VENV)/bin/python
 	@echo "Installing the development environment into $(VENV) (PyTorch: this takes a few minutes) ..."
 	$(PIP) install -c constraints.txt -e '.[dev]'
-	@mkdir -p build && touch $@ $(VENV)/batch.stamp $(VENV)/dist.stamp
+	@mkdir -p build && touch $@ $(VENV)/batch.stamp $(VENV)/dist.stamp $(VENV)/docs.stamp
 
 $(VENV)/dist.stamp: pyproject.toml constraints.txt $(KERNELS) | $(VENV)/bin/python
 	@echo "Installing what builds the wheel into $(VENV) ..."
@@ -106,7 +107,7 @@ $(VENV)/docs.stamp: pyproject.toml constraints.txt $(KERNELS) | $(VENV)/bin/pyth
 
 $(RUNTIME_VENV)/stamp: pyproject.toml constraints.txt $(KERNELS)
 	$(PYTHON) -m venv $(RUNTIME_VENV)
-	$(RUNTIME_PIP) install -c constraints.txt -e . pytest
+	$(RUNTIME_PIP) install -c constraints.txt -e . pytest pytest-xdist
 	@touch $@
 
 # Optimum asks for older packages than ours: an environment with those, which finds all others in $(VENV).
