@@ -2,8 +2,9 @@
 
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -25,8 +26,10 @@ __all__ = [
     "OnnxGraph",
     "Outputs",
     "PACKAGES",
+    "PreparedGraph",
     "WatchedGraph",
     "graph_inputs",
+    "prepared",
     "session_options",
 ]
 
@@ -63,6 +66,20 @@ class Graph(Protocol):
         Where rows are padded there is another input, `lengths` [batch]: how many tokens of each are its own.
         """
         ...
+
+
+@runtime_checkable
+class PreparedGraph(Graph, Protocol):
+    """A graph that does beforehand what a run does in Python: a thread that runs it has no need to wait for others."""
+
+    def prepared(self, outputs: list[str], inputs: dict[str, Int64Array]) -> Callable[[], Outputs]:
+        """A run, to be called once, from any thread."""
+        ...
+
+
+def prepared(graph: Graph, outputs: list[str], inputs: dict[str, Int64Array]) -> Callable[[], Outputs]:
+    """A run of any graph, to be called once, from any thread."""
+    return graph.prepared(outputs, inputs) if isinstance(graph, PreparedGraph) else partial(graph.run, outputs, inputs)
 
 
 def graph_inputs(
@@ -156,5 +173,14 @@ class WatchedGraph:
 
     def run(self, outputs: list[str], inputs: dict[str, Int64Array]) -> Outputs:
         """The outputs of these names, by name. What the function raises is raised, and the batch does not run."""
-        self._before_batch(inputs["input_ids"].size)
-        return self._graph.run(outputs, inputs)
+        return self.prepared(outputs, inputs)()
+
+    def prepared(self, outputs: list[str], inputs: dict[str, Int64Array]) -> Callable[[], Outputs]:
+        """As `run`, to be called once, from any thread."""
+        run = prepared(self._graph, outputs, inputs)
+
+        def watched() -> Outputs:
+            self._before_batch(inputs["input_ids"].size)
+            return run()
+
+        return watched

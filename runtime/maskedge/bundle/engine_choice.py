@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
 from maskedge.bundle.checked_graph import CheckedGraph
 from maskedge.bundle.cpu import CpuFeatures, cpu_features
@@ -16,6 +16,9 @@ from maskedge.bundle.padding import UNPADDED
 from maskedge.errors import EngineError, UnsupportedGraphError
 from maskedge.kernels.library import LIBRARY
 from maskedge.kernels.pages import are_given
+
+if TYPE_CHECKING:
+    from maskedge.bundle.kernel_graph import KernelGraph
 
 __all__ = ["EXACT", "choose_engine", "load_graph", "open_attention_graph", "open_graph", "preferred"]
 
@@ -149,8 +152,12 @@ def _opened(
 ) -> tuple[Graph, EngineName]:
     path = bundle.graph_file(bundle.graph(precision)[1])
 
-    def opened(name: EngineName) -> CheckedGraph:
+    def opened(name: EngineName) -> "CheckedGraph | KernelGraph":
         manifest = bundle.manifest
+        if name == "kernels":  # what they give needs no look: it is theirs, whatever is in the files
+            from maskedge.bundle.kernel_graph import KernelGraph
+
+            return KernelGraph(path, manifest.max_length, manifest.vocab_size)
         graph = load_graph(path, name, threads, threads_per_batch, manifest.max_length)
         return CheckedGraph(graph, path, manifest.vocab_size)
 
@@ -165,7 +172,12 @@ def _opened(
     return (opened(last) if last == "onnxruntime" else _proved(bundle, precision, opened, last)), last
 
 
-def _proved(bundle: Bundle, precision: str, opened: Callable[[EngineName], CheckedGraph], engine: EngineName) -> Graph:
+def _proved(
+    bundle: Bundle,
+    precision: str,
+    opened: Callable[[EngineName], "CheckedGraph | KernelGraph"],
+    engine: EngineName,
+) -> Graph:
     """A graph that computes in an engine what it computed where it was made."""
     if engine == "openvino" and precision not in EXACT:
         why = f"in a graph of {precision} it gives a text other bits alone than among others; take onnxruntime"

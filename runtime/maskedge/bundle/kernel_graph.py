@@ -1,6 +1,7 @@
 """A graph in the project's own kernels."""
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import reduce
 from pathlib import Path
@@ -47,8 +48,9 @@ class KernelGraph:
     Raises UnsupportedGraphError where the graph or the CPU is not one that the kernels are made for.
     """
 
-    def __init__(self, path: Path, max_length: int | None = None) -> None:
-        """`max_length` is the longest text, tokens; where None, texts of one length share a batch."""
+    def __init__(self, path: Path, max_length: int | None = None, vocab_size: int | None = None) -> None:
+        """`max_length` is the longest text, tokens; where None, texts of one length share a batch. No more than
+        `vocab_size` tokens may have probabilities; any number where None."""
         if not cpu_features().avx512_vnni:
             raise UnsupportedGraphError("the engine kernels needs a CPU with AVX512-VNNI; take onnxruntime")
         try:
@@ -56,40 +58,55 @@ class KernelGraph:
             graph = read_graph(path)
             self._plan: Plan = plan_of(recognize(graph), graph.leave_on_disk)
             check_fit(self._plan)
+            if vocab_size is not None and self.vocab_size > vocab_size:
+                raise ValueError(f"it has {self.vocab_size} tokens, and the vocabulary {vocab_size}")
         except (OSError, ValueError) as error:
             raise UnsupportedGraphError(f"the engine kernels cannot run {path}: {error}; take onnxruntime") from error
         self._has_amx = cpu_features().amx_int8 and may_use_amx()
-        self._vocabulary = self._plan.logits.weights.shape[1]
         (self._embedded,) = (value for value in self._plan.values if isinstance(value, Embedded))
         self._idle: deque[Workspace] = deque()
         self._tokens_per_part = FEW_TOKENS if self._is_small() else TOKENS_PER_BATCH
         self.padding = replace(FREE_PADDING if max_length else UNPADDED, tokens=TOKENS_PER_RUN)
 
+    @property
+    def vocab_size(self) -> int:
+        """Tokens that it gives probabilities to."""
+        return int(self._plan.logits.weights.shape[1])
+
     def run(self, outputs: list[str], inputs: dict[str, Int64Array]) -> Outputs:
         """The outputs of these names, by name."""
-        parts = _batch(inputs, self._embedded).parts(self._tokens_per_part, MASKS_PER_BATCH)
-        workspace = self._workspace(reduce(Room.with_more, (part.room for part in parts)))
-        found = self._described(workspace, parts, inputs)
-        self._idle.append(workspace)
-        return {name: found[name] for name in outputs}
+        return self.prepared(outputs, inputs)()
 
-    def _described(self, workspace: Workspace, parts: list[Batch], inputs: dict[str, Int64Array]) -> Outputs:
-        masks, top_k = inputs["mask_positions"].shape, int(inputs["top_k"][0])
+    def prepared(self, outputs: list[str], inputs: dict[str, Int64Array]) -> Callable[[], Outputs]:
+        """As `run`, to be called once, from any thread."""
+        parts = _batch(inputs, self._embedded).parts(self._tokens_per_part, MASKS_PER_BATCH)
+        room = reduce(Room.with_more, (part.room for part in parts))
         target_ids = np.ascontiguousarray(inputs["target_ids"])
-        if target_ids.size and not 0 <= target_ids.min() <= target_ids.max() < self._vocabulary:
-            raise EngineError(f"the graph has {self._vocabulary} tokens, and another one is to be rated")
-        found = Found.empty(masks, top_k, target_ids)
+        if target_ids.size and not 0 <= target_ids.min() <= target_ids.max() < self.vocab_size:
+            raise EngineError(f"the graph has {self.vocab_size} tokens, and another one is to be rated")
+        found = Found.empty(inputs["mask_positions"].shape, int(inputs["top_k"][0]), target_ids)
+
+        def run() -> Outputs:
+            workspace = self._workspace(room)
+            self._describe(workspace, parts, found)
+            self._idle.append(workspace)
+            described = found.outputs()
+            return {name: described[name] for name in outputs}
+
+        return run
+
+    def _describe(self, workspace: Workspace, parts: list[Batch], found: "Found") -> None:
+        top_k = found.top_ids.shape[-1]
         if top_k <= FEW:
             workspace.describe(parts, found.call(0, top_k))
         else:
             self._describe_and_sort(workspace, parts, found, top_k)
-        return found.outputs()
 
     def _describe_and_sort(self, workspace: Workspace, parts: list[Batch], found: "Found", top_k: int) -> None:
         """So many of the most probable tokens that a distribution is sorted for them."""
         first = 0
         for part in parts:
-            logprobs = workspace.describe([part], found.call(first, 0))[:, : self._vocabulary]
+            logprobs = workspace.describe([part], found.call(first, 0))[:, : self.vocab_size]
             best = np.argsort(-logprobs, axis=1, kind="stable")[:, :top_k]
             rows = slice(first, first + len(best))
             found.top_ids.reshape(-1, top_k)[rows] = best

@@ -25,17 +25,18 @@ def attentions(texts: Sequence[EncodedText], encoder: TextEncoder, graph: Graph,
     """Each text's attention, in order. A text's probabilities are the same bits whatever it is batched with."""
     inputs = [_window(text, encoder) for text in texts]
 
-    def run(batch: list[int]) -> list[Attention]:
+    def run(batch: list[int]) -> tuple[list[int], Int64Array, Float32Array]:
         ids = np.stack([inputs[index] for index in batch])
         weights: Float32Array = graph.run(["attentions"], {"input_ids": ids})["attentions"].astype(np.float32)
         if weights.ndim != 5 or (weights.shape[0], *weights.shape[3:]) != (*ids.shape, ids.shape[1]):
             said = f"the attention graph gives {weights.shape} for texts {ids.shape}"
             raise EngineError(f"{said}; it must be {ATTENTION_OUTPUTS['attentions']}. Export the bundle again")
-        return [_attention(texts[index], encoder, *row) for index, *row in zip(batch, ids, weights, strict=True)]
+        return batch, ids, weights
 
-    batches = list(_batches(inputs))
-    found = workers.map(run, batches)
-    by_index = dict(zip(chain.from_iterable(batches), chain.from_iterable(found), strict=True))
+    def finish(read: tuple[list[int], Int64Array, Float32Array]) -> list[tuple[int, Attention]]:
+        return [(index, _attention(texts[index], encoder, *row)) for index, *row in zip(*read, strict=True)]
+
+    by_index = dict(chain.from_iterable(workers.map(run, _batches(inputs), finish)))
     return [by_index[index] for index in range(len(texts))]
 
 

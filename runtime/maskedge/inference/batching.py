@@ -14,11 +14,11 @@ from typing import TypeVar
 import numpy as np
 
 from maskedge.arrays import Int64Array
-from maskedge.bundle.engine import Graph, Outputs, graph_inputs
+from maskedge.bundle.engine import Graph, Outputs, graph_inputs, prepared
 from maskedge.bundle.padding import MASKS_PER_BATCH, TOKENS_PER_BATCH, Padding
 from maskedge.inference.workers import Workers
 
-__all__ = ["AnswerQueries", "Finish", "Query", "answer_each", "answer_queries", "stream_answers"]
+__all__ = ["AnswerEach", "AnswerQueries", "Finish", "Query", "answer_each", "answer_queries", "stream_answers"]
 
 RANKED_PER_BATCH = 1 << 21
 """Tokens that are ranked and returned for a batch's masks, 12 bytes each: a call with targets ranks the vocabulary."""
@@ -48,7 +48,11 @@ AnswerQueries = Callable[[Iterable[Query], list[str], int], list[Outputs]]
 
 
 Finish = Callable[[int, Outputs], Made]
-"""Makes of a query's number and its outputs what is kept of them. Called from several threads at once, in no order."""
+"""Makes of a query's number and its outputs what is kept of them. Called a batch after another, by who asked."""
+
+
+AnswerEach = Callable[[Iterable[Query], list[str], int, Finish[Made]], list[Made]]
+"""As `AnswerQueries`, with what is made of each query's outputs in their place."""
 
 
 def answer_queries(
@@ -81,7 +85,7 @@ def answer_each(
     top_k: int,
     workers: Workers,
 ) -> list[Made]:
-    """What `finish` makes of each query's outputs, in order, in the thread that computed them.
+    """What `finish` makes of each query's outputs, in order, while those of other batches are computed.
 
     Args:
         graph: The graph.
@@ -93,14 +97,21 @@ def answer_each(
         workers: Run the batches.
     """
 
-    def run(batch: list[tuple[int, Query]]) -> list[tuple[int, Made]]:
-        inputs = _inputs([query for _, query in batch], mask_id, top_k, graph.padding)
-        result = graph.run(outputs, inputs)
-        rows = ({name: values[row] for name, values in result.items()} for row in range(len(batch)))
-        return [(number, finish(number, row)) for (number, _), row in zip(batch, rows, strict=True)]
+    def begin_each() -> Iterator[tuple[list[int], Callable[[], Outputs]]]:
+        for batch in _batches_of(queries, workers.threads, _mask_budget(top_k), graph.padding):
+            inputs = _inputs([query for _, query in batch], mask_id, top_k, graph.padding)
+            yield [number for number, _ in batch], prepared(graph, outputs, inputs)
 
-    batches = _batches_of(queries, workers.threads, _mask_budget(top_k), graph.padding)
-    by_index = dict(chain.from_iterable(workers.map(run, batches)))
+    def run(batch: tuple[list[int], Callable[[], Outputs]]) -> tuple[list[int], Outputs]:
+        numbers, answer = batch
+        return numbers, answer()
+
+    def finish_each(answered: tuple[list[int], Outputs]) -> list[tuple[int, Made]]:
+        numbers, result = answered
+        rows = ({name: values[row] for name, values in result.items()} for row in range(len(numbers)))
+        return [(number, finish(number, row)) for number, row in zip(numbers, rows, strict=True)]
+
+    by_index = dict(chain.from_iterable(workers.map(run, begin_each(), finish_each)))
     return [by_index[index] for index in range(len(by_index))]
 
 

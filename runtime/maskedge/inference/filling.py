@@ -2,12 +2,13 @@
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
 from maskedge.bundle.engine import Outputs
 from maskedge.errors import TextError
-from maskedge.inference.batching import AnswerQueries, Query
+from maskedge.inference.batching import AnswerEach, Query
 from maskedge.inference.encoding import EncodedText, TextEncoder
 from maskedge.inference.metrics import entropy
 from maskedge.results import Fill, MaskFill, TargetScore, TextStatus, TokenPrediction
@@ -24,7 +25,7 @@ def fill_masks(
     texts: Iterable[EncodedText],
     known: Iterable[KnownTargets] | None,
     encoder: TextEncoder,
-    answer_queries: AnswerQueries,
+    answer_each: AnswerEach[Any],
     *,
     top_k: int,
     vocab_size: int,
@@ -36,7 +37,6 @@ def fill_masks(
     pieces than the model reads.
     """
     read: list[tuple[EncodedText, list[int | None]]] = []
-    queries: list[Query] = []
 
     def make_queries() -> Iterator[Query]:
         pairs = ((text, None) for text in texts) if known is None else zip(texts, known, strict=True)
@@ -45,12 +45,13 @@ def fill_masks(
             targets = [None] * len(text.mask_positions) if targets is None else targets
             _check_targets(index, text, targets, encoder.room, vocab_size)
             read.append((text, [_token(target) for target in targets]))
-            queries.append(_query(*read[-1]))
-            yield queries[-1]
+            yield _query(*read[-1])
 
-    answers = answer_queries(make_queries(), OUTPUTS, top_k)
-    _mend_entropies(queries, answers, answer_queries, vocab_size)
-    return [_fill(encoder, *pair, outputs) for pair, outputs in zip(read, answers, strict=True)]
+    def finish(number: int, outputs: Outputs) -> Fill:
+        _mend_entropy(_query(*read[number]), outputs, answer_each, vocab_size)
+        return _fill(encoder, *read[number], outputs)
+
+    return answer_each(make_queries(), OUTPUTS, top_k, finish)
 
 
 def whole_words(known: Sequence[KnownTargets], encoder: TextEncoder) -> list[list[dict[str, tuple[int, ...]]]]:
@@ -88,15 +89,12 @@ def _query(text: EncodedText, tokens: Sequence[int | None]) -> Query:
     return Query(text.input_ids, text.mask_positions, tuple(0 if token is None else token for token in tokens))
 
 
-def _mend_entropies(
-    queries: list[Query], answers: list[Outputs], answer_queries: AnswerQueries, vocab_size: int
-) -> None:
-    """Computes anew the entropies that are NaN for no other reason than a token that is ruled out: graphs that were
-    exported before 0 log 0 was 0 have them."""
-    for query, outputs in zip(queries, answers, strict=True):
-        if np.isnan(outputs["entropy"]).any() and not np.isnan(outputs["target_logprobs"]).any():
-            (everything,) = answer_queries([query], ["top_logprobs"], vocab_size)
-            outputs["entropy"] = np.array([entropy(logprobs.tolist()) for logprobs in everything["top_logprobs"]])
+def _mend_entropy(query: Query, outputs: Outputs, answer_each: AnswerEach[Any], vocab_size: int) -> None:
+    """Computes an entropy anew that is NaN for no other reason than a token that is ruled out, as graphs have it that
+    were exported before 0 log 0 was 0."""
+    if np.isnan(outputs["entropy"]).any() and not np.isnan(outputs["target_logprobs"]).any():
+        (found,) = answer_each([query], ["top_logprobs"], vocab_size, lambda _, everything: everything["top_logprobs"])
+        outputs["entropy"] = np.array([entropy(logprobs.tolist()) for logprobs in found])
 
 
 def _fill(encoder: TextEncoder, text: EncodedText, tokens: Sequence[int | None], outputs: Outputs) -> Fill:

@@ -77,7 +77,7 @@ class MaskedLM:
 
     def _fills(self, encoded: Iterable[EncodedText], known: Sequence[KnownTargets] | None, top_k: int) -> list[Fill]:
         size = self.vocab_size
-        return fill_masks(encoded, known, self.encoder, self.answer_queries, top_k=top_k, vocab_size=size)
+        return fill_masks(encoded, known, self.encoder, self.answer_each, top_k=top_k, vocab_size=size)
 
     def fill_jointly(
         self, texts: Sequence[str], *, top_k: int, order: Order, beams: int | None

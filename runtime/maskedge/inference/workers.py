@@ -1,5 +1,6 @@
 """The threads that run batches."""
 
+from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ __all__ = ["Workers"]
 
 In = TypeVar("In")
 Out = TypeVar("Out")
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,26 +22,33 @@ class Workers:
     pool: Executor | None = None
     """Has that many threads. None: each call starts its own, and leaves none behind, so that a process may fork."""
 
-    def map(self, function: Callable[[In], Out], items: Iterable[In]) -> list[Out]:
-        """The function's value for each item, in order. Items are made while the function runs of those before. In a
-        shared pool the items of earlier calls come first."""
+    def map(self, function: Callable[[In], Out], items: Iterable[In], finish: Callable[[Out], Made]) -> list[Made]:
+        """What `finish` makes of the function's value for each item, in order. Only the function is called in the
+        threads: items are made and values finished meanwhile, by the caller, who is ahead of each thread by one item.
+        In a shared pool the items of earlier calls come first."""
         if self.pool is not None:
-            return _in_pool(self.pool, function, items)
+            return self._in_pool(self.pool, function, items, finish)
         rest = iter(items)
         first = list(islice(rest, 2))
         # One item alone is done in the calling thread: a pool takes time to start.
         if len(first) < 2 or self.threads < 2:
-            return [function(item) for item in chain(first, rest)]
+            return [finish(function(item)) for item in chain(first, rest)]
         with ThreadPoolExecutor(self.threads) as pool:
-            return _in_pool(pool, function, chain(first, rest))
+            return self._in_pool(pool, function, chain(first, rest), finish)
 
-
-def _in_pool(pool: Executor, function: Callable[[In], Out], items: Iterable[In]) -> list[Out]:
-    futures: list[Future[Out]] = []
-    try:
-        for item in items:
-            futures.append(pool.submit(function, item))
-        return [future.result() for future in futures]
-    finally:
-        for future in futures:
-            future.cancel()
+    def _in_pool(
+        self, pool: Executor, function: Callable[[In], Out], items: Iterable[In], finish: Callable[[Out], Made]
+    ) -> list[Made]:
+        begun: deque[Future[Out]] = deque()
+        made: list[Made] = []
+        try:
+            for item in items:
+                begun.append(pool.submit(function, item))
+                while begun and (begun[0].done() or len(begun) > 2 * self.threads):
+                    made.append(finish(begun.popleft().result()))
+            while begun:
+                made.append(finish(begun.popleft().result()))
+            return made
+        finally:
+            for future in begun:
+                future.cancel()

@@ -17,7 +17,7 @@ import pytest
 from maskedge import EngineError, Predictor, UnsupportedGraphError
 from maskedge.bundle import kernel_graph
 from maskedge.bundle.cpu import CpuFeatures
-from maskedge.bundle.engine import Graph, OnnxGraph, graph_inputs
+from maskedge.bundle.engine import Graph, OnnxGraph, graph_inputs, prepared
 from maskedge.bundle.kernel_graph import KernelGraph
 from maskedge.bundle.padding import UNPADDED
 from maskedge.kernels.batch import Room
@@ -172,6 +172,21 @@ def test_what_the_graph_has_no_row_for_is_refused(graph: KernelGraph, inputs: di
         match=r"asks for row -?\d+ of an embedding that has \d+|outside of its text|another one is to be rated",
     ):
         graph.run(OUTPUTS, inputs)
+
+
+def test_what_is_prepared_runs_later_in_any_thread(graph: KernelGraph) -> None:
+    some, others = (drawn_inputs(seed, rows=8, length=20, masks=1) for seed in (1, 2))
+    runs = [prepared(graph, OUTPUTS, inputs) for inputs in (some, others)]
+    with ThreadPoolExecutor(1) as pool:
+        found = [pool.submit(run).result() for run in reversed(runs)]
+    for answer, inputs in zip(reversed(found), (some, others), strict=True):
+        expected = answers(graph, inputs)
+        assert all(np.array_equal(answer[name], expected[name]) for name in OUTPUTS)
+
+
+def test_a_graph_of_more_tokens_than_the_vocabulary_is_refused() -> None:
+    with pytest.raises(UnsupportedGraphError, match="it has 30522 tokens, and the vocabulary 30000"):
+        KernelGraph(FILE, 512, 30_000)
 
 
 def test_what_a_batch_costs_is_counted(file: GraphFile) -> None:

@@ -6,7 +6,7 @@ import weakref
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from threading import Lock
+from threading import Lock, get_ident
 
 import numpy as np
 import numpy.typing as npt
@@ -262,7 +262,8 @@ def test_something_is_made_of_each_answer_in_its_place(threads: int) -> None:
     assert made == [(number, 1000 + number) for number in range(300)]
 
 
-def test_no_more_outputs_are_held_than_are_being_used() -> None:
+@pytest.mark.parametrize(("threads", "few"), [(1, 2), (2, 5)])
+def test_no_more_outputs_are_held_than_are_being_used(threads: int, few: int) -> None:
     """A call with targets ranks the whole vocabulary at each mask: a long list's rankings would fill the memory."""
     graph, alive, most = RecordingGraph(), [], 0
 
@@ -277,9 +278,27 @@ def test_no_more_outputs_are_held_than_are_being_used() -> None:
         return number
 
     graph.run = run  # type: ignore[method-assign]
-    answer_each(graph, draw_queries(2, 500), finish, mask_id=MASK_ID, outputs=["number"], top_k=3, workers=Workers(1))
+    workers = Workers(threads)
+    answer_each(graph, draw_queries(2, 500), finish, mask_id=MASK_ID, outputs=["number"], top_k=3, workers=workers)
     assert len(alive) > 20
-    assert most <= 2
+    assert most <= few
+
+
+def test_the_caller_finishes_answers_while_others_are_computed() -> None:
+    """The threads' Python would wait for each other's, and the CPU with it."""
+
+    class SlowGraph(RecordingGraph):
+        def run(self, outputs: list[str], inputs: Arrays) -> dict[str, npt.NDArray[np.generic]]:
+            time.sleep(0.02)
+            return super().run(outputs, inputs)
+
+    def finish(number: int, outputs: dict[str, npt.NDArray[np.generic]]) -> tuple[int, int]:
+        return get_ident(), len(graph.calls)
+
+    graph, queries = SlowGraph(), draw_queries(2, 500)
+    made = answer_each(graph, queries, finish, mask_id=MASK_ID, outputs=["number"], top_k=3, workers=Workers(2))
+    assert {thread for thread, _ in made} == {get_ident()}
+    assert min(computed for _, computed in made) < len(graph.calls) / 2
 
 
 @pytest.mark.parametrize("top_k", [5, 30_000, 250_000, 10 * RANKED_PER_BATCH])
