@@ -22,8 +22,9 @@ COLD_SHARE = 0.15
 """Of a model's time, about."""
 PATIENCE = 60.0
 """Seconds of a first cold start after which there is no second."""
-LEAST_MEMORY = 3 * 2**30
-"""Bytes that are free before another process is started; others are ended until they are."""
+LEAST_MEMORY = 5 * 2**30
+"""Bytes that are free before a turn; others' processes are ended until they are. The most that one was seen to take for
+an answer are 3.2 * 10^9, when Linux killed it (minicons, sentences to score in a BERT-base)."""
 
 
 @dataclass
@@ -86,6 +87,8 @@ class Race:
         if entry.name in self.broken:
             raise ContenderError(self.broken[entry.name])
         process = self.processes.pop(entry.name, None)
+        while self.processes and memory_free() < LEAST_MEMORY:
+            self.processes.popitem()[1].close()  # it has just had its turn: the others' come sooner
         if process is None or process.process.poll() is not None:
             process = self.start(entry)
         self.processes[entry.name] = process
@@ -93,8 +96,6 @@ class Race:
 
     def start(self, entry: Entry) -> ContenderProcess:
         """A process that has loaded the model. Raises ContenderError."""
-        while self.processes and memory_free() < LEAST_MEMORY:
-            self.processes.popitem()[1].close()  # it has just had its turn: the others' come sooner
         process = entry.start()
         try:
             entry.load(process)
