@@ -200,7 +200,8 @@ def _even_parts(group: list[int], lengths: list[int], token_budget: int, most_ro
     ends = np.cumsum([lengths[index] for index in group])
     tokens = int(ends[-1])
     parts = -(-tokens // token_budget)
-    starts = [0, *np.searchsorted(ends, tokens * np.arange(1, parts) / parts).tolist(), len(group)]
+    shares = tokens * np.arange(1, parts) / parts
+    starts = [0, *np.searchsorted(ends, shares, side="right").tolist(), len(group)]
     for start, end in pairwise(starts):
         for first in range(start, end, most_rows):
             yield group[first : min(first + most_rows, end)]

@@ -329,6 +329,13 @@ def test_texts_of_any_lengths_share_batches_of_equally_many_tokens(count: int) -
     assert max(own) - min(own[2:], default=max(own)) <= 2 * longest
 
 
+@pytest.mark.parametrize(("count", "length"), [(2, 512), (4, 256), (64, 16)])
+def test_texts_of_one_length_are_shared_by_all_threads(count: int, length: int) -> None:
+    queries = [Query(np.arange(1000 + number, 1000 + number + length), (1,), (0,)) for number in range(count)]
+    _, calls = ask(queries, threads=2, padding=FREE_PADDING)
+    assert [len(call["input_ids"]) for call in calls] == [count // 2] * 2
+
+
 def test_queries_are_made_while_the_first_ones_are_answered() -> None:
     graph, made = RecordingGraph(FREE_PADDING), []
 
