@@ -48,7 +48,7 @@ def fill_masks(
             yield _query(*read[-1])
 
     def finish(number: int, outputs: Outputs) -> Fill:
-        _mend_entropy(_query(*read[number]), outputs, answer_each, vocab_size)
+        _mend_entropy(*read[number], outputs, answer_each, vocab_size)
         return _fill(encoder, *read[number], outputs)
 
     return answer_each(make_queries(), OUTPUTS, top_k, finish)
@@ -89,10 +89,17 @@ def _query(text: EncodedText, tokens: Sequence[int | None]) -> Query:
     return Query(text.input_ids, text.mask_positions, tuple(0 if token is None else token for token in tokens))
 
 
-def _mend_entropy(query: Query, outputs: Outputs, answer_each: AnswerEach[Any], vocab_size: int) -> None:
+def _mend_entropy(
+    text: EncodedText,
+    tokens: Sequence[int | None],
+    outputs: Outputs,
+    answer_each: AnswerEach[Any],
+    vocab_size: int,
+) -> None:
     """Computes an entropy anew that is NaN for no other reason than a token that is ruled out, as graphs have it that
     were exported before 0 log 0 was 0."""
     if np.isnan(outputs["entropy"]).any() and not np.isnan(outputs["target_logprobs"]).any():
+        query = _query(text, tokens)
         (found,) = answer_each([query], ["top_logprobs"], vocab_size, lambda _, everything: everything["top_logprobs"])
         outputs["entropy"] = np.array([entropy(logprobs.tolist()) for logprobs in found])
 
