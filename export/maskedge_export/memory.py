@@ -27,7 +27,7 @@ STATM = Path("/proc/self/statm")
 
 
 class _Resident:
-    """How much memory the process held when some was last given back; 0 before."""
+    """The least memory that the process was seen to hold since some was last given back; 0 before."""
 
     bytes = 0
 
@@ -41,7 +41,7 @@ def release_memory(dropped: int = 0) -> None:
     Args:
         dropped: Bytes that are known to be needed no longer.
     """
-    if STATM.exists() and _resident_bytes() - _Resident.bytes + dropped < WORTH_RELEASING:
+    if STATM.exists() and _grown_by() + dropped < WORTH_RELEASING:
         return
     with deferred_signals():
         gc.collect()
@@ -61,6 +61,12 @@ def settled_objects() -> Iterator[None]:
         yield
     finally:
         gc.unfreeze()
+
+
+def _grown_by() -> int:
+    resident = _resident_bytes()
+    _Resident.bytes = min(_Resident.bytes, resident)
+    return resident - _Resident.bytes
 
 
 def _resident_bytes() -> int:

@@ -28,6 +28,20 @@ def test_large_weights_that_refer_to_themselves_are_freed() -> None:
         gc.enable()
 
 
+def test_growth_is_counted_from_the_least_that_was_held() -> None:
+    gc.disable()
+    try:
+        held = np.ones(200 * 2**20, np.uint8)
+        release_memory(dropped=held.nbytes)
+        del held
+        release_memory()
+        circle = weakref.ref(Circle(100 * 2**20))
+        release_memory()
+        assert circle() is None
+    finally:
+        gc.enable()
+
+
 def test_the_collector_does_not_run_for_less_than_it_costs() -> None:
     gc.disable()
     try:
