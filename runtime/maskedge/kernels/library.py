@@ -103,10 +103,11 @@ class AttentionCall(Structure):
 
 
 class NormalizationCall(Structure):
-    """Normalization of rows.c."""
+    """Normalization of normalization.h."""
 
     _fields_ = [
         ("numbers", c_void_p),
+        ("added", c_void_p),
         ("weight", c_void_p),
         ("bias", c_void_p),
         ("out", c_void_p),

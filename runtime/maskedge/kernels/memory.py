@@ -46,6 +46,15 @@ class Memory:
         self._floats[value] = self.take(4 * min(rows, most or rows) * self._plan.width(value))
         return self.address(value)
 
+    def add_in_place(self, value: Value, source: Value) -> int:
+        """The address of memory for a value: that of another whose last user makes it, row by row."""
+        self._floats[value] = self._floats.pop(source)
+        return self.address(value)
+
+    def is_last_use(self, value: Value) -> bool:
+        """Whether a value has one user that has not been made."""
+        return self._uses[value] == 1
+
     def add_head(self, value: Value, width: int) -> int:
         """The address of memory for a head of a value."""
         self._floats[value] = self.take(4 * (self._rows[self._plan.at_masks(value)] + BEYOND) * width)
@@ -95,7 +104,8 @@ class Memory:
 
     def _forget(self, made: Value | Levels) -> None:
         if not isinstance(made, Levels):
-            self.give_back(self._floats.pop(made))
+            if made in self._floats:  # and not another's by now
+                self.give_back(self._floats.pop(made))
             return
         kept = self._levels.pop(made)
         for part in (kept.first, kept.rest, kept.row_factors):

@@ -2,7 +2,7 @@
 #ifndef MASKEDGE_PRODUCT_H
 #define MASKEDGE_PRODUCT_H
 
-#include "vectors.h"
+#include "normalization.h"
 
 typedef struct Product {
     const uint8_t *levels;    /* [rows, inner] in blocks */

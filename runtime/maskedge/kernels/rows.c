@@ -1,8 +1,8 @@
-/* What is done with each token's row by itself: its embedding, normalization, rounding. Widths are multiples of 16. */
+/* What is done with each token's row by itself: its embedding, its rounding. Widths are multiples of 16. */
 #include <string.h>
 
 #include "batch.h"
-#include "vectors.h"
+#include "normalization.h"
 
 float gelu_coefficients[4][GELU_PARTS];
 
@@ -26,60 +26,6 @@ EXPORTED void make_gelu_table(void)
         for (int i = 0; i < 4; i++)
             gelu_coefficients[i][part] = (float)power[i];
     }
-}
-
-enum { SUMS = 4 /* that grow side by side: an addition waits for the one before it */ };
-
-/* Sums of a row's numbers less a mean, or of their squares. */
-INLINE float sum_of(const float *row, size_t width, __m512 mean, const int of_squares)
-{
-    __m512 sums[SUMS] = {_mm512_setzero_ps(), _mm512_setzero_ps(), _mm512_setzero_ps(), _mm512_setzero_ps()};
-    size_t whole = width / (SUMS * WIDTH) * (SUMS * WIDTH);
-    for (size_t at = 0; at < width; at += SUMS * WIDTH)
-        for (size_t each = 0; each < (at < whole ? SUMS : (width - whole) / WIDTH); each++) {
-            __m512 off = _mm512_sub_ps(_mm512_loadu_ps(row + at + each * WIDTH), mean);
-            sums[each] = of_squares ? _mm512_fmadd_ps(off, off, sums[each]) : _mm512_add_ps(off, sums[each]);
-        }
-    return _mm512_reduce_add_ps(_mm512_add_ps(_mm512_add_ps(sums[0], sums[1]), _mm512_add_ps(sums[2], sums[3])));
-}
-
-/* A vector of a row's numbers, normalized. */
-INLINE __m512 normalized(const Normalization *n, const float *numbers, size_t row, size_t at, __m512 mean,
-                         __m512 factor)
-{
-    __m512 number = _mm512_mul_ps(_mm512_sub_ps(_mm512_loadu_ps(numbers + at), mean), factor);
-    number = _mm512_mul_ps(number, _mm512_loadu_ps(n->weight + at));
-    if (n->bias)
-        number = _mm512_add_ps(number, _mm512_loadu_ps(n->bias + at));
-    if (n->out)
-        _mm512_storeu_ps(n->out + row * n->width + at, number);
-    return number;
-}
-
-void normalize_row(const Normalization *n, const float *numbers, size_t row)
-{
-    __m512 mean = _mm512_set1_ps(sum_of(numbers, n->width, _mm512_setzero_ps(), 0) / (float)n->width);
-    float variance = sum_of(numbers, n->width, mean, 1) / (float)n->width;
-    __m512 factor = _mm512_set1_ps(1.0f / sqrtf(variance + n->epsilon));
-    size_t at = 0;
-    for (; at + BLOCK_COLUMNS <= n->width; at += BLOCK_COLUMNS) {
-        __m512 four[4];
-        for (size_t each = 0; each < 4; each++)
-            four[each] = normalized(n, numbers, row, at + each * WIDTH, mean, factor);
-        if (n->rounding.levels)
-            store_block_row(&n->rounding, four, row, at);
-    }
-    for (; at < n->width; at += WIDTH) {
-        __m512 number = normalized(n, numbers, row, at, mean, factor);
-        if (n->rounding.levels)
-            store_levels(&n->rounding, number, row, at);
-    }
-}
-
-EXPORTED void normalize_rows(const Normalization *n)
-{
-    for (size_t row = 0; row < *n->rows; row++)
-        normalize_row(n, n->numbers + row * n->width, row);
 }
 
 typedef struct {
@@ -142,7 +88,7 @@ EXPORTED void embed_rows(const Embedding *e)
             _mm512_storeu_ps(out + at, _mm512_add_ps(number, _mm512_loadu_ps(position + at)));
         }
         if (e->normalization)
-            normalize_row(e->normalization, out, row);
+            normalize(e->normalization, out, row, row + 1);
     }
 }
 
@@ -160,8 +106,6 @@ EXPORTED void take_rows(const Taking *t)
         memcpy(t->out + mask * t->width, t->numbers + row * t->width, t->width * sizeof *t->out);
     }
 }
-
-SIZE_OF(normalize_rows, Normalization)
 
 SIZE_OF(round_rows, RowRounding)
 

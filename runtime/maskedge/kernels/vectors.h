@@ -118,20 +118,6 @@ INLINE void store_block_row(const Rounding *to, __m512 numbers[4], size_t row, s
     _mm512_storeu_si512(level_at(to->levels, row, column, to->columns), levels_of_four(numbers, &to->grid));
 }
 
-/* Layer normalization, of rows or as a product makes them. */
-typedef struct {
-    const float *numbers;       /* [rows, width] */
-    const float *weight, *bias; /* [width]; a bias of NULL is 0 */
-    float *out;                 /* [rows, width]; may be NULL */
-    const size_t *rows;         /* of a batch */
-    size_t width;
-    float epsilon;
-    Rounding rounding; /* of what was normalized; its levels may be NULL */
-} Normalization;
-
-/* Of a row's numbers, which may lie anywhere. */
-void normalize_row(const Normalization *n, const float *numbers, size_t row);
-
 /* e to the power of numbers from -87 to 0, within 2 units of the last place; 0 for -infinity. The polynomial is that of
  * Cephes' expf (https://netlib.org/cephes). */
 INLINE __m512 exp_of_negative(__m512 x)

@@ -72,7 +72,7 @@ class Workspace:
                 self._embed(value)
             case Normalized():
                 if self._plan.normalized_at_once(value.source) is None:
-                    self._call("normalize_rows", self._normalization(value, self._memory.address(value.source)))
+                    self._call("normalize_rows", self._normalization(value, numbers=self._memory.address(value.source)))
             case Linear():
                 self._call("multiply", self._product(value, self._destination(value)))
             case Attended():
@@ -103,23 +103,34 @@ class Workspace:
         )
         self._call("embed_rows", call)
 
-    def _normalization(self, value: Normalized, numbers: int | None) -> library.NormalizationCall:
+    def _normalization(
+        self, value: Normalized, *, numbers: int | None = None, added: Value | None = None
+    ) -> library.NormalizationCall:
         return library.NormalizationCall(
             numbers=numbers,
+            added=self._address(added),
             weight=self._memory.pointer(value.weight),
             bias=self._memory.pointer(value.bias),
-            out=self._memory.add_floats(value) if self._plan.wants_floats(value) else None,
+            out=self._place_of(value, added),
             rows=self._rows(value),
             width=self._plan.width(value),
             epsilon=value.epsilon,
             rounding=self._rounding(self._plan.levels_at_once(value)),
         )
 
+    def _place_of(self, value: Normalized, added: Value | None) -> int | None:
+        """Where its floats go: in place of what is added, if that is not needed again, for it is in a cache by then."""
+        if not self._plan.wants_floats(value):
+            return None
+        if added is not None and self._memory.is_last_use(added):
+            return self._memory.add_in_place(value, added)
+        return self._memory.add_floats(value)
+
     def _product(self, value: Linear, goes_to: dict[str, Any]) -> library.ProductCall:
         """Of two terms the second does the rest, once the first is added to it."""
         *others, last = self._plan.terms[value]
         kept = self._memory.levels(value.levels)
-        added = None if value.added is None else self._memory.address(value.added)
+        added = None if self._plan.normalized_at_once(value) else self._address(value.added)
         if not others:
             return self._term(value, last, kept.first, goes_to | {"added": added})
         first = self._term(value, others[0], kept.first, {"added": added})
@@ -139,8 +150,9 @@ class Workspace:
         return gelu | {"out": out, "out_rows": rows, "normalization": self._normalization_at_once(normalized)}
 
     def _normalization_at_once(self, value: Normalized) -> int:
-        """The address of what the kernel is told that makes what is normalized."""
-        call = self._normalization(value, None)
+        """The address of what the kernel is told that makes what is normalized. What a product adds is added by it."""
+        added = value.source.added if isinstance(value.source, Linear) else None
+        call = self._normalization(value, added=added)
         self._kept.append(call)
         return ctypes.addressof(call)
 
@@ -217,6 +229,9 @@ class Workspace:
             library.Call(ctypes.cast(getattr(library.kernels(), name), ctypes.c_void_p), ctypes.addressof(call))
         )
         self.kernels.append(name)
+
+    def _address(self, value: Value | None) -> int | None:
+        return None if value is None else self._memory.address(value)
 
     def _rows(self, value: Value) -> int:
         """Where the batch says how many rows a value has."""
