@@ -45,12 +45,11 @@ APART void share_out(float *shares, size_t stride, size_t count, float *totals)
     }
 }
 
-/* A head's keys and values of a text, in the order in which they are read: of 32 tokens the first dimension, the second;
- * of 32 dimensions the first token, the second. Where they lie first, rows are so far apart that few of them fit into the
- * nearest cache. */
+/* A head of a text. Keys are in the order in which they are read: of 32 tokens the first dimension, the second. */
 typedef struct {
-    float *keys, *values;  /* [stride / 32 rounded up, head width, 32], [head width / 32, stride, 32] */
+    float *keys;           /* [stride / 32 rounded up, head width, 32] */
     float *shares;         /* [8, stride] */
+    const float *values;   /* of the first token */
     size_t tokens, stride; /* stride: tokens up to the next multiple of 16 */
 } HeadOfText;
 
@@ -87,7 +86,7 @@ INLINE void attend(const Attention *a, const float *queries, size_t query, size_
         score(a, queries + query * stride, text, key, count, 1);
     share_out(text->shares, text->stride, count, totals);
     for (size_t column = 0; column < a->head_width; column += GROUP) {
-        sum_rows(text->shares, text->stride, text->values + column * text->stride, GROUP, text->tokens, count, 2, sums);
+        sum_rows(text->shares, text->stride, text->values + column, a->values.stride, text->tokens, count, 2, sums);
         __asm__ volatile("" ::: "memory"); /* what is only needed from here on is not read before, as in APART */
         for (size_t r = 0; r < count; r++)
             for (size_t half = 0; half < 2; half++)
@@ -114,14 +113,6 @@ APART void order_keys(const float *keys, size_t width, size_t head_width, size_t
         }
 }
 
-APART void order_values(const float *values, size_t width, size_t head_width, size_t tokens, size_t stride, float *ordered)
-{
-    for (size_t token = 0; token < tokens; token++)
-        for (size_t column = 0; column < head_width; column += WIDTH)
-            _mm512_storeu_ps(ordered + column / GROUP * GROUP * stride + token * GROUP + column % GROUP,
-                             _mm512_loadu_ps(values + token * width + column));
-}
-
 /* The numbers of a head, whose first row this is. */
 INLINE const float *of_head(const Projection *p, size_t head, size_t head_width)
 {
@@ -131,11 +122,11 @@ INLINE const float *of_head(const Projection *p, size_t head, size_t head_width)
     return p->numbers;
 }
 
-/* Where a text's keys, values and shares are. */
+/* Where a text's keys and shares are. */
 INLINE HeadOfText head_of_text(float *scratch, size_t head_width, size_t tokens)
 {
     size_t stride = (tokens + WIDTH - 1) / WIDTH * WIDTH, size = head_width * ((stride + GROUP - 1) / GROUP * GROUP);
-    return (HeadOfText){scratch, scratch + size, scratch + 2 * size, tokens, stride};
+    return (HeadOfText){.keys = scratch, .shares = scratch + size, .tokens = tokens, .stride = stride};
 }
 
 /* Bytes that attention works in, of texts that are not longer. */
@@ -150,7 +141,7 @@ INLINE void attend_text(const Attention *a, const TextHead *of)
 {
     HeadOfText text = head_of_text((float *)a->scratch, a->head_width, of->tokens);
     order_keys(of->keys + of->first * a->keys.stride, a->keys.stride, a->head_width, of->tokens, text.stride, text.keys);
-    order_values(of->values + of->first * a->values.stride, a->values.stride, a->head_width, of->tokens, text.stride, text.values);
+    text.values = of->values + of->first * a->values.stride;
     size_t query = of->query;
     for (; query + FEW_QUERIES < of->last; query += QUERIES)
         attend(a, of->queries, query, smaller(of->last - query, QUERIES), of->head, &text, QUERIES);

@@ -87,6 +87,19 @@ def test_a_text_has_the_same_bits_in_any_batch(has_amx: bool) -> None:
     assert turned.tobytes() == np.concatenate([alone[i] for i in others]).tobytes()
 
 
+def test_what_is_added_twice_is_kept_until_then(has_amx: bool) -> None:
+    drawn = Drawn(4)
+    source, batch = drawn.normalized(drawn.embedded()), drawn_batch(4, [33, 8, 64, 1], masks=1)
+    value: Value = source
+    for _ in range(3):  # each time in place of what was added, but for the source
+        value = drawn.normalized(drawn.linear(drawn.levels(value), 64, 64, added=source))
+        value = drawn.normalized(drawn.linear(drawn.levels(value), 64, 64, added=value))
+    step = at_masks(drawn, value)
+    off = np.abs(logits(step, batch, has_amx) - reference(step, batch))
+    assert np.median(off) < 2e-3
+    assert off.max() < 0.1
+
+
 def test_a_workspace_forgets_the_batch_before() -> None:
     plan = plan_of(Drawn(3).encoder(1, 2, 64))
     large, small = drawn_batch(1, [60, 40, 20], masks=3), drawn_batch(2, [11, 3])
@@ -95,12 +108,15 @@ def test_a_workspace_forgets_the_batch_before() -> None:
     assert workspace.logits(small).tobytes() == fresh.logits(small).tobytes()
 
 
-@pytest.mark.parametrize("rows", [1, 31, 32, 33, 100])
-@pytest.mark.parametrize(("inner", "outer"), [(32, 32), (64, 100), (96, 31), (160, 640), (832, 64)])
+@pytest.mark.parametrize("rows", [1, 31, 32, 33, 100, 300])
+@pytest.mark.parametrize(
+    ("inner", "outer"), [(32, 32), (64, 100), (96, 31), (160, 640), (832, 64), (1056, 64), (2048, 96), (3104, 32)]
+)
 def test_a_product_is_exact(rows: int, inner: int, outer: int, has_amx: bool) -> None:
-    drawn = Drawn(rows, width=inner)
+    """Of more levels than are summed in one step too, and of more rows than stay in a cache."""
+    drawn = Drawn(rows, width=inner, positions=rows)
     step = at_masks(drawn, drawn.embedded(), outer)
-    batch = drawn_batch(rows, [64, 64], masks=rows // 2) if rows > 1 else drawn_batch(rows, [1])
+    batch = drawn_batch(rows, [rows], masks=rows)
     levels = rounded(reference(step.levels.source, batch), step.levels.grid)
     scales = step.scales * np.float32(step.levels.grid.scale)
     shifts = (
