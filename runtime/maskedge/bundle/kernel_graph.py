@@ -35,6 +35,11 @@ FEW_TOKENS = 512
 """Of a part where the model is small: its activations stay in that cache too. The bundled model computed a fifth more
 tokens a second than with 1,024; a BERT-base, whose weights do not, a fifth fewer."""
 
+MASKS_AT_ONCE = 128
+"""Most masks of several parts that are computed together from where no other tokens are needed: the product with the
+vocabulary takes hardly longer than for those of one part, as reading its weights takes longest. Logits of 30 thousand
+tokens are 16 MB then."""
+
 FEW = 64
 """So many of the most probable tokens are found by going through a distribution once; for more it is sorted."""
 
@@ -81,6 +86,7 @@ class KernelGraph:
         """As `run`, to be called once, from any thread."""
         parts = _batch(inputs, self._embedded).parts(self._tokens_per_part, MASKS_PER_BATCH)
         room = reduce(Room.with_more, (part.room for part in parts))
+        room = replace(room, gathered=min(sum(part.masks.size for part in parts), MASKS_AT_ONCE))
         target_ids = np.ascontiguousarray(inputs["target_ids"])
         if target_ids.size and not 0 <= target_ids.min() <= target_ids.max() < self.vocab_size:
             raise EngineError(f"the graph has {self.vocab_size} tokens, and another one is to be rated")

@@ -1,6 +1,6 @@
 """Texts that are computed together."""
 
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from itertools import pairwise
 
 import numpy as np
@@ -19,6 +19,8 @@ class Room:
     masks: int
     longest: int
     """Tokens of a text."""
+    gathered: int = 0
+    """Masks of several batches, of which logits are made at once; those of a batch if they are more."""
 
     def holds(self, other: "Room") -> bool:
         """Whether it is at least as large."""
@@ -26,7 +28,7 @@ class Room:
 
     def with_more(self, other: "Room") -> "Room":
         """The larger of each."""
-        return Room(max(self.tokens, other.tokens), max(self.masks, other.masks), max(self.longest, other.longest))
+        return Room(*map(max, astuple(self), astuple(other)))
 
 
 @dataclass(frozen=True, slots=True)

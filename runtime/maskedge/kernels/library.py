@@ -12,9 +12,11 @@ __all__ = [
     "Call",
     "DistributionCall",
     "EmbeddingCall",
+    "GatheringCall",
     "GridCall",
     "NormalizationCall",
     "ProductCall",
+    "ProgramCall",
     "ProjectionCall",
     "RoundingCall",
     "RowRoundingCall",
@@ -156,6 +158,19 @@ class TakingCall(Structure):
     ]
 
 
+class GatheringCall(Structure):
+    """Gathering of rows.c."""
+
+    _fields_ = [
+        ("rows", c_void_p),
+        ("gathered", c_void_p),
+        ("source", c_void_p),
+        ("to", c_void_p),
+        ("bytes", c_size_t),
+        ("in_blocks", c_int32),
+    ]
+
+
 class DistributionCall(Structure):
     """Distribution of distribution.h."""
 
@@ -195,6 +210,19 @@ class Call(Structure):
     _fields_ = [("kernel", c_void_p), ("argument", c_void_p)]
 
 
+class ProgramCall(Structure):
+    """Program of run.c."""
+
+    _fields_ = [
+        ("calls", c_void_p),
+        ("count", c_size_t),
+        ("for_each", c_size_t),
+        ("current", c_void_p),
+        ("most", c_size_t),
+        ("gathered", c_size_t),
+    ]
+
+
 @cache
 def kernels() -> ctypes.CDLL:
     """The compiled kernels, for CPUs with AVX512-VNNI. Raises OSError where there are none."""
@@ -221,18 +249,17 @@ CALLS = {
     "round_rows": RowRoundingCall,
     "embed_rows": EmbeddingCall,
     "take_rows": TakingCall,
+    "gather_rows": GatheringCall,
 }
 """What each kernel takes."""
 
-STRUCTURES = {**CALLS, "describe_rows": DistributionCall, "run_batches": BatchCall}
+STRUCTURES = {**CALLS, "describe_rows": DistributionCall, "run_batches": ProgramCall, "batch": BatchCall}
 
 FUNCTIONS = {
     **{name: [POINTER(call)] for name, call in CALLS.items()},
     "describe_rows": [POINTER(DistributionCall), c_size_t, c_size_t],
     "run_batches": [
-        POINTER(Call),
-        c_size_t,
-        POINTER(BatchCall),
+        POINTER(ProgramCall),
         POINTER(BatchCall),
         c_size_t,
         POINTER(DistributionCall),

@@ -9,10 +9,10 @@ import numpy.typing as npt
 
 from maskedge.kernels.packing import INNER, OUTER
 from maskedge.kernels.pages import Bytes, Pages, up_to
-from maskedge.kernels.plan import Plan
+from maskedge.kernels.plan import Plan, Rows
 from maskedge.kernels.steps import Levels, Value
 
-__all__ = ["BEYOND", "LevelMemory", "Memory"]
+__all__ = ["BEYOND", "GatheredMemory", "LevelMemory", "Memory"]
 
 BEYOND = 8
 """Rows that attention reads beyond a text's last."""
@@ -27,13 +27,24 @@ class LevelMemory:
     row_factors: Bytes | None
 
 
-class Memory:
-    """What a plan's values and levels take, for so many tokens and masks."""
+@dataclass(frozen=True, slots=True)
+class GatheredMemory:
+    """Where a batch's rows are, and where they are put behind those of the batches before it."""
 
-    def __init__(self, plan: Plan, tokens: int, masks: int) -> None:
+    source: Bytes
+    to: Bytes
+    row_bytes: int
+    in_blocks: bool
+    """Whether they are levels."""
+
+
+class Memory:
+    """What a plan's values and levels take, for so many rows of each kind."""
+
+    def __init__(self, plan: Plan, rows: dict[Rows, int]) -> None:
         self._plan = plan
         self._pages = Pages()
-        self._rows = {False: up_to(OUTER, tokens), True: up_to(OUTER, masks)}
+        self._rows = {kind: up_to(OUTER, most) for kind, most in rows.items()}
         self._uses = {made: len(users) for made, users in plan.users.items()}
         self._free: defaultdict[int, list[Bytes]] = defaultdict(list)
         self._floats: dict[Value, Bytes] = {}
@@ -42,7 +53,7 @@ class Memory:
 
     def add_floats(self, value: Value, most: int | None = None) -> int:
         """The address of memory for a value, or for so many of its rows."""
-        rows = self._rows[self._plan.at_masks(value)] + BEYOND
+        rows = self._rows[self._plan.rows_of(value)] + BEYOND
         self._floats[value] = self.take(4 * min(rows, most or rows) * self._plan.width(value))
         return self.address(value)
 
@@ -57,17 +68,34 @@ class Memory:
 
     def add_head(self, value: Value, width: int) -> int:
         """The address of memory for a head of a value."""
-        self._floats[value] = self.take(4 * (self._rows[self._plan.at_masks(value)] + BEYOND) * width)
+        self._floats[value] = self.take(4 * (self._rows[self._plan.rows_of(value)] + BEYOND) * width)
         return self.address(value)
 
     def add_levels(self, levels: Levels) -> LevelMemory:
         """Memory for levels."""
-        rows = self._rows[self._plan.at_masks(levels.source)]
+        rows = self._rows[self._plan.rows_of(levels.source)]
         size = rows * up_to(INNER, self._plan.width(levels.source))
         rest = None if levels.rest is None else self.take(size)
         row_factors = None if levels.least is None else self.take(4 * rows)
         self._levels[levels] = LevelMemory(self.take(size), rest, row_factors)
         return self._levels[levels]
+
+    def gather(self, made: Value | Levels) -> list[GatheredMemory]:
+        """Memory for what several batches' masks become, which no batch's values have before."""
+        if not isinstance(made, Levels):
+            gathered = self._for_gathered(self._floats[made], 4 * self._plan.width(made))
+            self._floats[made] = gathered.to
+            return [gathered]
+        kept, columns = self._levels[made], up_to(INNER, self._plan.width(made.source))
+        first = self._for_gathered(kept.first, columns, in_blocks=True)
+        rest = None if kept.rest is None else self._for_gathered(kept.rest, columns, in_blocks=True)
+        row_factors = None if kept.row_factors is None else self._for_gathered(kept.row_factors, 4)
+        self._levels[made] = LevelMemory(first.to, rest.to if rest else None, row_factors.to if row_factors else None)
+        return [each for each in (first, rest, row_factors) if each]
+
+    def _for_gathered(self, source: Bytes, row_bytes: int, in_blocks: bool = False) -> GatheredMemory:
+        rows = self._rows[Rows.GATHERED] + BEYOND
+        return GatheredMemory(source, self._pages.take(rows * row_bytes), row_bytes, in_blocks)
 
     def floats(self, value: Value) -> npt.NDArray[np.float32]:
         """[rows, width] a value's floats."""

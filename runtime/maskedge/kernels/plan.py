@@ -3,13 +3,23 @@
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from enum import Enum, auto
 
 from maskedge.arrays import Int8Array
 from maskedge.kernels.packing import Term, packed_terms, packed_tokens
 from maskedge.kernels.pages import Pages
 from maskedge.kernels.steps import AtMasks, Attended, Embedded, Levels, Linear, Normalized, Value
 
-__all__ = ["Plan", "inputs_of", "plan_of"]
+__all__ = ["Plan", "Rows", "inputs_of", "plan_of", "value_of"]
+
+
+class Rows(Enum):
+    """Of a value."""
+
+    TOKENS = auto()
+    MASKS = auto()
+    GATHERED = auto()
+    """The masks of several batches."""
 
 
 @dataclass(slots=True)
@@ -25,6 +35,8 @@ class Plan:
     """What is made of a value's floats, or of levels."""
     levels: dict[Value, list[Levels]] = field(default_factory=lambda: defaultdict(list))
     """Those that are made of a value."""
+    gathered: set[Value] = field(default_factory=set)
+    """Values that are made of masks alone, so that those of several batches can be made at once."""
 
     def levels_at_once(self, value: Value) -> Levels | None:
         """The levels that the kernel makes that makes the value. A product or an attention writes floats or levels."""
@@ -49,6 +61,17 @@ class Plan:
     def wants_floats(self, value: Value) -> bool:
         """Whether anything is made of a value's floats."""
         return bool(self.users[value]) or any(levels is not self.levels_at_once(value) for levels in self.levels[value])
+
+    def rows_of(self, value: Value) -> Rows:
+        """Which rows a value has."""
+        if value in self.gathered:
+            return Rows.GATHERED
+        return Rows.MASKS if self.at_masks(value) else Rows.TOKENS
+
+    def to_be_gathered(self) -> list[Value | Levels]:
+        """What is made of a batch, and others are made of once it is gathered."""
+        found = {source: None for value in self.values if value in self.gathered for source in inputs_of(value)}
+        return [source for source in found if value_of(source) not in self.gathered]
 
     def width(self, value: Value) -> int:
         """Floats in a row of a value: those of its columns, and of a product's up to the next whole tile."""
@@ -84,6 +107,7 @@ def plan_of(logits: Linear, after_packing: Callable[[], object] = lambda: None) 
     plan = Plan(logits)
     _add(plan, logits, Pages(), after_packing)
     plan.users[logits].append(logits)  # who asks wants the logits
+    plan.gathered.update(_gathered(plan))
     return plan
 
 
@@ -91,7 +115,7 @@ def _add(plan: Plan, value: Value, pages: Pages, after_packing: Callable[[], obj
     if value in plan.values:
         return
     for source in inputs_of(value):
-        made_of = source.source if isinstance(source, Levels) else source
+        made_of = value_of(source)
         _add(plan, made_of, pages, after_packing)
         if isinstance(source, Levels) and source not in plan.levels[made_of]:
             plan.levels[made_of].append(source)
@@ -103,6 +127,19 @@ def _add(plan: Plan, value: Value, pages: Pages, after_packing: Callable[[], obj
         plan.tokens[value] = packed_tokens(value, pages)
         after_packing()
     plan.values.append(value)
+
+
+def _gathered(plan: Plan) -> list[Value]:
+    for_each: set[Value] = set()
+    for value in reversed(plan.values):
+        if value in for_each or isinstance(value, AtMasks | Attended) or not plan.at_masks(value):
+            for_each.update([value, *map(value_of, inputs_of(value))])
+    return [value for value in plan.values if value not in for_each]
+
+
+def value_of(source: Value | Levels) -> Value:
+    """What levels are made of, or the value itself."""
+    return source.source if isinstance(source, Levels) else source
 
 
 def inputs_of(value: Value) -> list[Value | Levels]:

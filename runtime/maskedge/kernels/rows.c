@@ -107,7 +107,29 @@ EXPORTED void take_rows(const Taking *t)
     }
 }
 
+typedef struct {
+    const size_t *rows, *gathered; /* of a batch, and those before it */
+    const uint8_t *from;           /* floats or levels of the batch's rows */
+    uint8_t *to;                   /* and of all */
+    size_t bytes;                  /* of a row */
+    int32_t in_blocks;             /* whether they are levels */
+} Gathering;
+
+/* Puts a batch's rows behind those of the batches before it. */
+EXPORTED void gather_rows(const Gathering *g)
+{
+    if (!g->in_blocks) {
+        memcpy(g->to + *g->gathered * g->bytes, g->from, *g->rows * g->bytes);
+        return;
+    }
+    for (size_t row = 0; row < *g->rows; row++)
+        for (size_t column = 0; column < g->bytes; column += BLOCK_COLUMNS)
+            memcpy(level_at(g->to, *g->gathered + row, column, g->bytes),
+                   level_at((uint8_t *)g->from, row, column, g->bytes), BLOCK_COLUMNS);
+}
+
 SIZE_OF(round_rows, RowRounding)
 
 SIZE_OF(embed_rows, Embedding)
 SIZE_OF(take_rows, Taking)
+SIZE_OF(gather_rows, Gathering)

@@ -11,13 +11,17 @@ from maskedge.kernels.library import BatchCall, GridCall, RoundingCall
 from maskedge.kernels.memory import Memory
 from maskedge.kernels.packing import INNER, Term
 from maskedge.kernels.pages import Bytes, up_to
-from maskedge.kernels.plan import Plan, inputs_of
+from maskedge.kernels.plan import Plan, Rows, inputs_of
 from maskedge.kernels.steps import AtMasks, Attended, Embedded, Grid, Levels, Linear, Normalized, Value
 
 __all__ = ["Workspace"]
 
 NARROW = 1024
 """Levels in a row, up to which a product's weights stay in a cache of 2 MB while rows pass."""
+
+NEAR = 512
+"""Floats in a row, up to which those of a batch stay in that cache until they are added to what is made of them. Others
+are added as the sum is normalized, row by row, as they come from farther away."""
 
 
 def rows_together(inner: int) -> int:
@@ -36,14 +40,25 @@ class Workspace:
         self.room = room
         self._plan = plan
         self._has_amx = has_amx
-        self._memory = Memory(plan, room.tokens, room.masks)
+        gathered = max(room.masks, room.gathered)
+        self._memory = Memory(plan, {Rows.TOKENS: room.tokens, Rows.MASKS: room.masks, Rows.GATHERED: gathered})
         self._batch = BatchCall()
+        self._program = library.ProgramCall(current=ctypes.addressof(self._batch), most=gathered)
         self.kernels: list[str] = []
         self._calls: list[library.Call] = []
         self._kept: list[Any] = []  # what other calls point to
         for value in plan.values:
-            self._add(value)
-        self._program = (library.Call * len(self._calls))(*self._calls)
+            if value not in plan.gathered:
+                self._add(value)
+        for made in plan.to_be_gathered():
+            self._gather(made)
+        self._program.for_each = len(self._calls)
+        for value in plan.values:
+            if value in plan.gathered:
+                self._add(value)
+        calls = (library.Call * len(self._calls))(*self._calls)
+        self._kept.append(calls)
+        self._program.calls, self._program.count = ctypes.addressof(calls), len(calls)
 
     def logits(self, batch: Batch) -> Float32Array:
         """[masks, columns] those of a batch's masks. There may be more columns than tokens of the vocabulary. They are
@@ -52,7 +67,7 @@ class Workspace:
         return self._memory.floats(self._plan.logits)[: batch.masks.size]
 
     def describe(self, batches: Sequence[Batch], wanted: library.DistributionCall) -> Float32Array:
-        """Computes what is wanted of the batches' masks, in one go, in which Python's other threads run on. Of the last
+        """Computes what is wanted of the batches' masks, in one go, in which Python's other threads run on. Of a single
         batch's, it returns the logarithms of probabilities as `logits` does."""
         logits = self._memory.floats(self._plan.logits)
         wanted.logits, wanted.stride = logits.ctypes.data, logits.shape[1]
@@ -62,7 +77,7 @@ class Workspace:
 
     def _run(self, batches: Sequence[Batch], wanted: library.DistributionCall | None) -> None:
         calls = (BatchCall * len(batches))(*[batch.call() for batch in batches])
-        library.kernels().run_batches(self._program, len(self._program), self._batch, calls, len(calls), wanted)
+        library.kernels().run_batches(self._program, calls, len(calls), wanted)
 
     def _add(self, value: Value) -> None:
         if self._plan.is_made_in_heads(value):
@@ -71,10 +86,9 @@ class Workspace:
             case Embedded():
                 self._embed(value)
             case Normalized():
-                if self._plan.normalized_at_once(value.source) is None:
-                    self._call("normalize_rows", self._normalization(value, numbers=self._memory.address(value.source)))
+                self._normalize(value)
             case Linear():
-                self._call("multiply", self._product(value, self._destination(value)))
+                self._multiply(value)
             case Attended():
                 self._attend(value)
             case AtMasks():
@@ -103,34 +117,44 @@ class Workspace:
         )
         self._call("embed_rows", call)
 
-    def _normalization(
-        self, value: Normalized, *, numbers: int | None = None, added: Value | None = None
-    ) -> library.NormalizationCall:
+    def _normalize(self, value: Normalized) -> None:
+        if self._plan.normalized_at_once(value.source) is None:
+            numbers = self._memory.address(value.source)
+            self._call("normalize_rows", self._normalization(value, numbers=numbers, out=self._place_of(value)))
+
+    def _normalization(self, value: Normalized, **places: int | None) -> library.NormalizationCall:
+        """Where numbers are, and where they go, is given."""
         return library.NormalizationCall(
-            numbers=numbers,
-            added=self._address(added),
             weight=self._memory.pointer(value.weight),
             bias=self._memory.pointer(value.bias),
-            out=self._place_of(value, added),
             rows=self._rows(value),
             width=self._plan.width(value),
             epsilon=value.epsilon,
             rounding=self._rounding(self._plan.levels_at_once(value)),
+            **places,
         )
 
-    def _place_of(self, value: Normalized, added: Value | None) -> int | None:
-        """Where its floats go: in place of what is added, if that is not needed again, for it is in a cache by then."""
+    def _place_of(self, value: Normalized, added: Value | None = None) -> int | None:
+        """Where its floats go: in place of what was added, if that is not needed again: it is in a cache by then."""
         if not self._plan.wants_floats(value):
             return None
         if added is not None and self._memory.is_last_use(added):
             return self._memory.add_in_place(value, added)
         return self._memory.add_floats(value)
 
-    def _product(self, value: Linear, goes_to: dict[str, Any]) -> library.ProductCall:
+    def _multiply(self, value: Linear) -> None:
+        added = None if self._is_added_late(value) else self._address(value.added)
+        goes_to = self._destination(value)  # which may be where the added is
+        self._call("multiply", self._product(value, goes_to, added))
+
+    def _is_added_late(self, value: Linear) -> bool:
+        """Whether what is added to a product is added as that is normalized."""
+        return self._plan.normalized_at_once(value) is not None and self._plan.width(value) > NEAR
+
+    def _product(self, value: Linear, goes_to: dict[str, Any], added: int | None = None) -> library.ProductCall:
         """Of two terms the second does the rest, once the first is added to it."""
         *others, last = self._plan.terms[value]
         kept = self._memory.levels(value.levels)
-        added = None if self._plan.normalized_at_once(value) else self._address(value.added)
         if not others:
             return self._term(value, last, kept.first, goes_to | {"added": added})
         first = self._term(value, others[0], kept.first, {"added": added})
@@ -150,9 +174,11 @@ class Workspace:
         return gelu | {"out": out, "out_rows": rows, "normalization": self._normalization_at_once(normalized)}
 
     def _normalization_at_once(self, value: Normalized) -> int:
-        """The address of what the kernel is told that makes what is normalized. What a product adds is added by it."""
-        added = value.source.added if isinstance(value.source, Linear) else None
-        call = self._normalization(value, added=added)
+        """The address of what the kernel is told that makes what is normalized."""
+        source = value.source
+        added = source.added if isinstance(source, Linear) else None
+        late = self._address(added) if isinstance(source, Linear) and self._is_added_late(source) else None
+        call = self._normalization(value, added=late, out=self._place_of(value, added))
         self._kept.append(call)
         return ctypes.addressof(call)
 
@@ -211,6 +237,19 @@ class Workspace:
         )
         self._call("take_rows", call)
 
+    def _gather(self, made: Value | Levels) -> None:
+        for memory in self._memory.gather(made):
+            call = library.GatheringCall(
+                rows=ctypes.addressof(self._batch) + BatchCall.masks.offset,
+                gathered=ctypes.addressof(self._program) + library.ProgramCall.gathered.offset,
+                source=self._memory.pointer(memory.source),
+                to=self._memory.pointer(memory.to),
+                bytes=memory.row_bytes,
+                in_blocks=memory.in_blocks,
+            )
+            self._call("gather_rows", call)
+            self._memory.give_back(memory.source)
+
     def _round(self, levels: Levels) -> None:
         rounding = self._rounding(levels)
         call = library.RowRoundingCall(
@@ -234,9 +273,14 @@ class Workspace:
         return None if value is None else self._memory.address(value)
 
     def _rows(self, value: Value) -> int:
-        """Where the batch says how many rows a value has."""
-        member = BatchCall.masks if self._plan.at_masks(value) else BatchCall.tokens
-        return ctypes.addressof(self._batch) + member.offset
+        """The address of how many rows a value has."""
+        match self._plan.rows_of(value):
+            case Rows.TOKENS:
+                return ctypes.addressof(self._batch) + BatchCall.tokens.offset
+            case Rows.MASKS:
+                return ctypes.addressof(self._batch) + BatchCall.masks.offset
+            case Rows.GATHERED:
+                return ctypes.addressof(self._program) + library.ProgramCall.gathered.offset
 
     def _rounding(self, levels: Levels | None) -> RoundingCall:
         if levels is None:

@@ -191,7 +191,8 @@ def test_a_graph_of_more_tokens_than_the_vocabulary_is_refused() -> None:
 
 def test_what_a_batch_costs_is_counted(file: GraphFile) -> None:
     """More calls would be more work: a product of each weight but those that attention multiplies by; nothing that is
-    normalized apart from what makes it; one rounding of rows for each layer but the last."""
+    normalized apart from what makes it; one rounding of rows for each layer but the last. What masks saw and were is
+    gathered, the former as levels of two terms."""
     workspace = Workspace(plan_of(recognize(file)), Room(64, 8, 32), has_amx=False)
     assert Counter(workspace.kernels) == {
         "embed_rows": 1,
@@ -199,6 +200,7 @@ def test_what_a_batch_costs_is_counted(file: GraphFile) -> None:
         "attend_texts": 6,
         "round_rows": 6,
         "take_rows": 1,
+        "gather_rows": 3,
     }
 
 

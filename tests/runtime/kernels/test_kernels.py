@@ -2,13 +2,14 @@
 
 import math
 from dataclasses import replace
+from functools import reduce
 from typing import Any
 
 import numpy as np
 import pytest
 from kernel_steps import Drawn, batch_of, drawn_batch, reference, rounded
 
-from maskedge.kernels.batch import Batch
+from maskedge.kernels.batch import Batch, Room
 from maskedge.kernels.library import DistributionCall, kernels, may_use_amx
 from maskedge.kernels.plan import plan_of
 from maskedge.kernels.steps import AtMasks, Attended, Grid, Levels, Linear, Value
@@ -54,7 +55,9 @@ def at_masks(drawn: Drawn, source: Value, outer: int = 100, **more: Any) -> Line
     return drawn.linear(drawn.levels(AtMasks(source), **more), drawn.width, outer)
 
 
-@pytest.mark.parametrize(("width", "heads", "inner"), [(64, 2, 128), (96, 1, 96), (128, 4, 512), (192, 3, 160)])
+@pytest.mark.parametrize(
+    ("width", "heads", "inner"), [(64, 2, 128), (96, 1, 96), (128, 4, 512), (192, 3, 160), (576, 3, 64)]
+)
 @pytest.mark.parametrize("seed", range(3))
 def test_an_encoder_s_logits_are_numpy_s(width: int, heads: int, inner: int, seed: int, has_amx: bool) -> None:
     step = Drawn(seed, width=width).encoder(2, heads, inner)
@@ -87,17 +90,40 @@ def test_a_text_has_the_same_bits_in_any_batch(has_amx: bool) -> None:
     assert turned.tobytes() == np.concatenate([alone[i] for i in others]).tobytes()
 
 
-def test_what_is_added_twice_is_kept_until_then(has_amx: bool) -> None:
-    drawn = Drawn(4)
+@pytest.mark.parametrize("width", [64, 544], ids=["added-early", "added-late"])
+def test_what_is_added_twice_is_kept_until_then(width: int, has_amx: bool) -> None:
+    drawn = Drawn(4, width=width)
     source, batch = drawn.normalized(drawn.embedded()), drawn_batch(4, [33, 8, 64, 1], masks=1)
     value: Value = source
     for _ in range(3):  # each time in place of what was added, but for the source
-        value = drawn.normalized(drawn.linear(drawn.levels(value), 64, 64, added=source))
-        value = drawn.normalized(drawn.linear(drawn.levels(value), 64, 64, added=value))
+        value = drawn.normalized(drawn.linear(drawn.levels(value), width, width, added=source))
+        value = drawn.normalized(drawn.linear(drawn.levels(value), width, width, added=value))
     step = at_masks(drawn, value)
     off = np.abs(logits(step, batch, has_amx) - reference(step, batch))
     assert np.median(off) < 2e-3
     assert off.max() < 0.1
+
+
+@pytest.mark.parametrize("gathered", [1, 6, 7, 9, 100])
+def test_masks_of_several_batches_have_the_same_bits_together(gathered: int, has_amx: bool) -> None:
+    plan = plan_of(Drawn(5, width=96).encoder(2, 3, 64))
+    batches = [
+        drawn_batch(seed, lengths, masks=1) for seed, lengths in enumerate([[40, 30], [5], [9] * 17, [64, 2, 3]])
+    ]
+    room = reduce(Room.with_more, (batch.room for batch in batches))
+    workspace = Workspace(plan, replace(room, gathered=gathered), has_amx)
+    rows = sum(batch.masks.size for batch in batches)
+    entropies, places, values = (
+        np.empty(rows, np.float32),
+        np.empty((rows, 100), np.int64),
+        np.empty((rows, 100), np.float32),
+    )
+    found = {"entropies": entropies.ctypes.data, "places": places.ctypes.data, "values": values.ctypes.data}
+    workspace.describe(batches, DistributionCall(count=100, **found))
+    alone = np.concatenate([Workspace(plan, batch.room, has_amx).logits(batch)[:, :100] for batch in batches])
+    expected = described(alone, 100, 100)
+    for name, made in (("entropies", entropies), ("places", places), ("values", values)):
+        assert made.tobytes() == expected[name].tobytes()
 
 
 def test_a_workspace_forgets_the_batch_before() -> None:
