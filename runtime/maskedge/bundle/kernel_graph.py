@@ -112,7 +112,7 @@ class KernelGraph:
         """So many of the most probable tokens that a distribution is sorted for them."""
         first = 0
         for part in parts:
-            logprobs = workspace.describe([part], found.call(first, 0))[:, : self.vocab_size]
+            logprobs = workspace.logprobs(part, found.call(first, 0))[:, : self.vocab_size]
             best = np.argsort(-logprobs, axis=1, kind="stable")[:, :top_k]
             rows = slice(first, first + len(best))
             found.top_ids.reshape(-1, top_k)[rows] = best

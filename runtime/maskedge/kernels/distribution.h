@@ -6,7 +6,7 @@
 
 /* What is made of distributions: all but the logits for the rows of all batches. */
 typedef struct {
-    float *logits; /* [rows of a batch, stride], which become logarithms of probabilities */
+    float *logits; /* [rows that are made at once, stride], which become logarithms of probabilities */
     size_t stride, tokens;
     float *entropies; /* [rows] */
     size_t count;     /* of the most probable tokens that are wanted */
@@ -18,7 +18,7 @@ typedef struct {
     int64_t *larger; /* [rows, targets] how many tokens are more probable than each */
 } Distribution;
 
-/* Describes a batch's rows, of which the first is row `first` of all. */
+/* Describes the rows that were made at once, of which the first is row `first` of all. */
 void describe_rows(const Distribution *d, size_t first, size_t rows);
 
 #endif

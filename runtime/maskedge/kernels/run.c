@@ -41,5 +41,5 @@ EXPORTED void run_batches(Program *p, const Batch *batches, size_t count, const 
     }
 }
 
-EXPORTED size_t size_of_batch(void) { return sizeof(Batch); }
+SIZE_OF(batch, Batch)
 SIZE_OF(run_batches, Program)

@@ -66,14 +66,17 @@ class Workspace:
         self._run([batch], None)
         return self._memory.floats(self._plan.logits)[: batch.masks.size]
 
-    def describe(self, batches: Sequence[Batch], wanted: library.DistributionCall) -> Float32Array:
-        """Computes what is wanted of the batches' masks, in one go, in which Python's other threads run on. Of a single
-        batch's, it returns the logarithms of probabilities as `logits` does."""
+    def describe(self, batches: Sequence[Batch], wanted: library.DistributionCall) -> None:
+        """Computes what is wanted of the batches' masks, in one go, in which Python's other threads run on."""
         logits = self._memory.floats(self._plan.logits)
         wanted.logits, wanted.stride = logits.ctypes.data, logits.shape[1]
         wanted.tokens = self._plan.logits.weights.shape[1]
         self._run(batches, wanted)
-        return logits[: batches[-1].masks.size]
+
+    def logprobs(self, batch: Batch, wanted: library.DistributionCall) -> Float32Array:
+        """As `describe` does, and returns the logarithms of probabilities as `logits` returns those."""
+        self.describe([batch], wanted)
+        return self._memory.floats(self._plan.logits)[: batch.masks.size]
 
     def _run(self, batches: Sequence[Batch], wanted: library.DistributionCall | None) -> None:
         calls = (BatchCall * len(batches))(*[batch.call() for batch in batches])
@@ -147,8 +150,8 @@ class Workspace:
         goes_to = self._destination(value)  # which may be where the added is
         self._call("multiply", self._product(value, goes_to, added))
 
-    def _is_added_late(self, value: Linear) -> bool:
-        """Whether what is added to a product is added as that is normalized."""
+    def _is_added_late(self, value: Value) -> bool:
+        """Whether what is added to a value is added as that is normalized."""
         return self._plan.normalized_at_once(value) is not None and self._plan.width(value) > NEAR
 
     def _product(self, value: Linear, goes_to: dict[str, Any], added: int | None = None) -> library.ProductCall:
@@ -177,7 +180,7 @@ class Workspace:
         """The address of what the kernel is told that makes what is normalized."""
         source = value.source
         added = source.added if isinstance(source, Linear) else None
-        late = self._address(added) if isinstance(source, Linear) and self._is_added_late(source) else None
+        late = self._address(added) if self._is_added_late(source) else None
         call = self._normalization(value, added=late, out=self._place_of(value, added))
         self._kept.append(call)
         return ctypes.addressof(call)
@@ -240,8 +243,8 @@ class Workspace:
     def _gather(self, made: Value | Levels) -> None:
         for memory in self._memory.gather(made):
             call = library.GatheringCall(
-                rows=ctypes.addressof(self._batch) + BatchCall.masks.offset,
-                gathered=ctypes.addressof(self._program) + library.ProgramCall.gathered.offset,
+                rows=self._count(Rows.MASKS),
+                gathered=self._count(Rows.GATHERED),
                 source=self._memory.pointer(memory.source),
                 to=self._memory.pointer(memory.to),
                 bytes=memory.row_bytes,
@@ -274,7 +277,11 @@ class Workspace:
 
     def _rows(self, value: Value) -> int:
         """The address of how many rows a value has."""
-        match self._plan.rows_of(value):
+        return self._count(self._plan.rows_of(value))
+
+    def _count(self, rows: Rows) -> int:
+        """The address of how many there are."""
+        match rows:
             case Rows.TOKENS:
                 return ctypes.addressof(self._batch) + BatchCall.tokens.offset
             case Rows.MASKS:
