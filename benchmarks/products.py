@@ -17,7 +17,7 @@ from timing import seconds_of
 
 from maskedge.bundle.cpu import cpu_features
 from maskedge.bundle.engine import OnnxGraph, session_options
-from maskedge.kernels.library import GridCall, ProductCall, RoundingCall, kernels, may_use_amx
+from maskedge.kernels.library import GridCall, ProductCall, RoundingCall, kernels
 from maskedge.kernels.packing import INNER, OUTER
 from maskedge.kernels.pages import Pages, up_to
 
@@ -132,7 +132,7 @@ def in_kernels(product: Product, rounds: int) -> float:
     weights = [memory.take(inner * outer) for _ in range(copies)]
     for each in weights:
         each[:] = drawn.integers(-63, 64, each.size, np.int8).view(np.uint8)
-    count, has_amx = c_size_t(rows), cpu_features().amx_int8 and may_use_amx()
+    count, has_amx = c_size_t(rows), cpu_features().amx_int8
     sizes = {"rows": addressof(count), "inner": inner, "outer": outer, "has_amx": has_amx}
     numbers = dict.fromkeys(("scales", "shifts", "bias"), columns.ctypes.data)
     rounding = RoundingCall(out.ctypes.data, None, None, up_to(INNER, outer), GridCall(1, 1, 128, 0, 255))

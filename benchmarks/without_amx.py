@@ -1,7 +1,7 @@
 """Runs a command whose processes Linux refuses the tiles of AMX: in every library a CPU that has them does then what
 one with AVX512-VNNI alone does.
 
-    .venv/bin/python benchmarks/without_amx.py .venv/bin/python benchmarks/side_by_side.py --name side_by_side_vnni
+    .venv/bin/python benchmarks/without_amx.py make bench
 
 AMX has to be asked for (https://docs.kernel.org/arch/x86/xstate.html). A filter of system calls answers that it may
 not be used (https://docs.kernel.org/userspace-api/seccomp_filter.html).
@@ -13,8 +13,8 @@ import os
 import struct
 import sys
 
-ARCH_PRCTL, ARCH_REQ_XCOMP_PERM = 158, 0x1023
-"""The system call, and what it is asked."""
+from maskedge.bundle.cpu import ARCH_PRCTL, ARCH_REQ_XCOMP_PERM
+
 PR_SET_NO_NEW_PRIVS, PR_SET_SECCOMP, SECCOMP_MODE_FILTER = 38, 22, 2
 RETURN_ERROR, ALLOW = 0x00050000, 0x7FFF0000
 LOAD, JUMP_IF_EQUAL, RETURN = 0x20, 0x15, 0x06

@@ -13,7 +13,7 @@ import pytest
 from maskedge.bundle import engine_choice
 from maskedge.bundle.cpu import cpu_features
 from maskedge.bundle.engine import EngineName
-from maskedge.kernels.library import LIBRARY, may_use_amx
+from maskedge.kernels.library import LIBRARY
 
 
 class Trap:
@@ -58,7 +58,7 @@ def kernels() -> None:
 @pytest.fixture(scope="session")
 def amx(kernels: None) -> bool:
     """Whether the kernels multiply with AMX here."""
-    return cpu_features().amx_int8 and may_use_amx()
+    return cpu_features().amx_int8
 
 
 @pytest.fixture(scope="session", params=["onnxruntime", "openvino"])

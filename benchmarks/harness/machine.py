@@ -2,9 +2,12 @@
 
 import os
 import platform
+from collections.abc import Sequence
 from pathlib import Path
 
 from harness.processes import cores
+
+from maskedge.bundle.cpu import cpu_features
 
 __all__ = ["machine"]
 
@@ -21,12 +24,18 @@ def machine() -> dict[str, object]:
         "processor": named.get("model name", platform.processor() or platform.machine()),
         "family": named.get("cpu family"),
         "model": named.get("model"),
-        "instructions": [flag for flag in FLAGS if flag in flags],
+        "instructions": usable(flags),
         "cores": cores(),
         "memory_gibibytes": round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30, 1),
         "kernel": platform.release(),
         "python": platform.python_version(),
     }
+
+
+def usable(flags: Sequence[str]) -> list[str]:
+    """What this process can multiply with: Linux may refuse it the tiles of AMX."""
+    has_tiles = cpu_features().amx_int8
+    return [flag for flag in FLAGS if flag in flags and (has_tiles or not flag.startswith("amx"))]
 
 
 def cpu_lines() -> list[str]:

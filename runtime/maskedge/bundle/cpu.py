@@ -1,12 +1,13 @@
-"""The instructions for 8-bit integers that this CPU has."""
+"""The instructions for 8-bit integers that this CPU has, and this process may use."""
 
+import ctypes
 import platform
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
-__all__ = ["CpuFeatures", "cpu_features", "features_of", "linux_flags"]
+__all__ = ["ARCH_PRCTL", "ARCH_REQ_XCOMP_PERM", "CpuFeatures", "cpu_features", "features_of", "linux_flags"]
 
 PROC_CPUINFO = Path("/proc/cpuinfo")
 FLAGS = {
@@ -24,6 +25,8 @@ SYSCTL = {
 }
 """What macOS's `sysctl` is asked for, by architecture."""
 X86 = ("x86_64", "amd64", "i386", "i686")
+ARCH_PRCTL, ARCH_REQ_XCOMP_PERM, XTILEDATA = 158, 0x1023, 18
+"""The system call by which a program asks for AMX's tiles (https://docs.kernel.org/arch/x86/xstate.html)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +62,16 @@ class CpuFeatures:
 
 @cache
 def cpu_features() -> CpuFeatures:
-    """The features of this machine's CPU."""
+    """The features of this machine's CPU that this process may use: Linux gives AMX's tiles to those who ask."""
     machine = platform.machine()
     flags = _macos_flags(machine) if platform.system() == "Darwin" else linux_flags(PROC_CPUINFO)
-    return features_of(machine, flags)
+    features = features_of(machine, flags)
+    return replace(features, amx_int8=features.amx_int8 and _are_tiles_given())
+
+
+def _are_tiles_given() -> bool:
+    """Whether Linux lets this process use AMX's tiles, for which it is asked."""
+    return bool(ctypes.CDLL(None).syscall(ARCH_PRCTL, ARCH_REQ_XCOMP_PERM, XTILEDATA) == 0)
 
 
 def features_of(machine: str, flags: Iterable[str]) -> CpuFeatures:

@@ -16,7 +16,7 @@ from maskedge.errors import EngineError, UnsupportedGraphError
 from maskedge.kernels.batch import Batch, Room
 from maskedge.kernels.fitting import check_fit
 from maskedge.kernels.graph_file import read_graph
-from maskedge.kernels.library import DistributionCall, kernels, may_use_amx
+from maskedge.kernels.library import DistributionCall, kernels
 from maskedge.kernels.plan import Plan, plan_of
 from maskedge.kernels.recognition import recognize
 from maskedge.kernels.steps import Attended, Embedded
@@ -67,7 +67,7 @@ class KernelGraph:
                 raise ValueError(f"it has {self.vocab_size} tokens, and the vocabulary {vocab_size}")
         except (OSError, ValueError) as error:
             raise UnsupportedGraphError(f"the engine kernels cannot run {path}: {error}; take onnxruntime") from error
-        self._has_amx = cpu_features().amx_int8 and may_use_amx()
+        self._has_amx = cpu_features().amx_int8
         (self._embedded,) = (value for value in self._plan.values if isinstance(value, Embedded))
         self._idle: deque[Workspace] = deque()
         self._tokens_per_part = FEW_TOKENS if self._is_small() else TOKENS_PER_BATCH

@@ -5,9 +5,6 @@
 #include "batch.h"
 #include "product.h"
 
-/* What took registers from the sums before it was kept apart: a third of their time. */
-#define APART static __attribute__((noinline))
-
 /* Queries, keys or values of all heads side by side; or of one at a time, from a product. */
 typedef struct {
     const float *numbers;   /* [rows, stride] */

@@ -1,7 +1,7 @@
 """The compiled kernels, and the structures that they take: those of the .c files, member by member."""
 
 import ctypes
-from ctypes import POINTER, Structure, c_float, c_int, c_int32, c_size_t, c_void_p
+from ctypes import POINTER, Structure, c_float, c_int32, c_size_t, c_void_p
 from functools import cache
 from pathlib import Path
 
@@ -22,7 +22,6 @@ __all__ = [
     "RowRoundingCall",
     "TakingCall",
     "kernels",
-    "may_use_amx",
 ]
 
 LIBRARY = Path(__file__).with_name("kernels.so")
@@ -235,7 +234,6 @@ def kernels() -> ctypes.CDLL:
     for name, types in FUNCTIONS.items():
         getattr(library, name).argtypes = types
         getattr(library, name).restype = None
-    library.ask_for_amx.restype = c_int
     library.scratch_of_attention.argtypes = [c_size_t, c_size_t]
     library.scratch_of_attention.restype = c_size_t
     library.make_gelu_table()
@@ -267,9 +265,3 @@ FUNCTIONS = {
     "make_gelu_table": [],
     "pack_weights": [c_void_p, c_size_t, c_size_t, c_size_t, c_size_t, c_void_p, c_void_p],
 }
-
-
-@cache
-def may_use_amx() -> bool:
-    """Whether Linux lets this process use the tiles of a CPU with AMX, which it is asked for."""
-    return bool(kernels().ask_for_amx() == 0)

@@ -16,7 +16,7 @@ import pytest
 
 from maskedge import EngineError, Predictor, UnsupportedGraphError
 from maskedge.bundle import kernel_graph
-from maskedge.bundle.cpu import CpuFeatures
+from maskedge.bundle.cpu import CpuFeatures, cpu_features
 from maskedge.bundle.engine import Graph, OnnxGraph, graph_inputs, prepared
 from maskedge.bundle.kernel_graph import KernelGraph
 from maskedge.bundle.padding import UNPADDED
@@ -29,6 +29,7 @@ from maskedge.kernels.workspace import Workspace
 pytestmark = pytest.mark.usefixtures("kernels")
 
 FILE = Path(kernel_graph.__file__).parents[1] / "default_bundle" / "onnx" / "int8-avx2.onnx"
+WITHOUT_AMX = Path(__file__).parents[3] / "benchmarks" / "without_amx.py"
 OUTPUTS = ["top_logprobs", "top_ids", "entropy", "target_logprobs", "target_ranks"]
 
 
@@ -111,9 +112,26 @@ def test_a_cpu_without_amx_gives_the_same_bits(graph: KernelGraph, amx: bool, mo
         pytest.skip("this CPU has no AMX")
     inputs = drawn_inputs(3, 9, 21, 2)
     with_amx = answers(graph, inputs)
-    monkeypatch.setattr(kernel_graph, "may_use_amx", lambda: False)
+    monkeypatch.setattr(kernel_graph, "cpu_features", lambda: replace(cpu_features(), amx_int8=False))
     without = answers(KernelGraph(FILE, 512), inputs)
     assert all(with_amx[name].tobytes() == without[name].tobytes() for name in OUTPUTS)
+
+
+ANSWERED = """
+from maskedge import Predictor
+from maskedge.bundle.cpu import cpu_features
+predictor = Predictor.load(engine="kernels")
+print(cpu_features().amx_int8, *[each["score"].hex() for each in predictor("The [MASK] sat on the mat.")])
+"""
+
+
+def test_where_linux_refuses_the_tiles_answers_have_the_same_bits(amx: bool) -> None:
+    command = [sys.executable, "-c", ANSWERED]
+    said, *given = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    refusing = [sys.executable, str(WITHOUT_AMX), *command]
+    refused, *without = subprocess.run(refusing, capture_output=True, text=True, check=True).stdout.split()
+    assert (said, refused) == (str(amx), "False")
+    assert given == without
 
 
 def test_calls_at_once_have_memory_of_their_own(graph: KernelGraph) -> None:

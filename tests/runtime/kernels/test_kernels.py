@@ -10,7 +10,7 @@ import pytest
 from kernel_steps import Drawn, batch_of, drawn_batch, reference, rounded
 
 from maskedge.kernels.batch import Batch, Room
-from maskedge.kernels.library import DistributionCall, kernels, may_use_amx
+from maskedge.kernels.library import DistributionCall, kernels
 from maskedge.kernels.plan import plan_of
 from maskedge.kernels.steps import AtMasks, Attended, Grid, Levels, Linear, Value
 from maskedge.kernels.workspace import Workspace
@@ -318,7 +318,3 @@ def test_the_kernels_are_those_of_these_sources(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setitem(library.STRUCTURES, "multiply", library.EmbeddingCall)
     with pytest.raises(OSError, match="compiled from other sources; install maskedge again"):
         library.kernels.__wrapped__()
-
-
-def test_amx_may_be_used_where_linux_says_so(amx: bool) -> None:
-    assert may_use_amx() or not amx
