@@ -1,6 +1,5 @@
 """Reads a whole input at once, whatever its place and format."""
 
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import starmap
@@ -14,6 +13,7 @@ from maskedge_batch.inputs.input_set import InputSet
 from maskedge_batch.inputs.opening import Spool, open_inputs
 from maskedge_batch.inputs.selection import Selection, select
 from maskedge_batch.storage.locations import Place
+from maskedge_batch.storage.scratch import scratch_directory
 
 __all__ = ["open_texts", "read_words"]
 
@@ -35,7 +35,7 @@ def open_texts(
 
     Raises InputError where they cannot be read, or differ in their columns.
     """
-    with tempfile.TemporaryDirectory(prefix="mlm-batch-") as directory:
+    with scratch_directory() as directory:
         spool = Spool(directory, column, standard_input, on_batch)
         yield select(open_inputs(arguments, spool), Selection(), on_batch=on_batch)
 

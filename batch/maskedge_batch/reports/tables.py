@@ -5,7 +5,6 @@ They are filled in one pass over the files, a batch at a time. Figures are then 
 numbers, which come out the same in whatever order they are added.
 """
 
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +19,7 @@ from maskedge.bundle.threads import usable_cpus
 from maskedge_batch.errors import InputError, WriteError
 from maskedge_batch.reports.extraction import mask_table, row_table, wanted_columns, word_counts
 from maskedge_batch.reports.scored import ScoredFiles
+from maskedge_batch.storage.scratch import scratch_directory
 
 __all__ = ["Database", "fill_tables", "open_database", "row_ranges"]
 
@@ -58,19 +58,19 @@ def open_database() -> Iterator[Database]:
 
     Raises WriteError where there is no room for what is kept there.
     """
-    with tempfile.TemporaryDirectory(prefix="mlm-report-") as directory, _naming_lack_of_room(directory):
+    with scratch_directory() as directory, _naming_lack_of_room(directory):
         options: dict[str, Any] = {
             "memory_limit": MEMORY,
             "threads": min(usable_cpus(), THREADS),
-            "temp_directory": f"{directory}/more",
+            "temp_directory": str(directory / "more"),
             "preserve_insertion_order": False,
         }
-        with duckdb.connect(Path(directory) / "tables.duckdb", config=options) as database:
+        with duckdb.connect(directory / "tables.duckdb", config=options) as database:
             yield database
 
 
 @contextmanager
-def _naming_lack_of_room(directory: str) -> Iterator[None]:
+def _naming_lack_of_room(directory: Path) -> Iterator[None]:
     try:
         yield
     except (duckdb.IOException, duckdb.OutOfMemoryException) as error:

@@ -1,6 +1,5 @@
 """What a job would do and how long it would take, from its plan and a few seconds of its work."""
 
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -22,6 +21,7 @@ from maskedge_batch.scoring.batches import score_batches
 from maskedge_batch.scoring.columns import Columns
 from maskedge_batch.scoring.options import ScoringOptions
 from maskedge_batch.scoring.rows import ready_rows
+from maskedge_batch.storage.scratch import scratch_directory
 
 __all__ = ["Estimate", "estimate"]
 
@@ -75,7 +75,7 @@ def estimate(job: Job, check: Callable[[], None] = lambda: None, standard_input:
         InputError: As `score_file`.
         BundleError: As `score_file`.
     """
-    with tempfile.TemporaryDirectory(prefix="mlm-batch-") as directory:
+    with scratch_directory() as directory:
         prepared = prepare(job, Spool(directory, job.text_column, standard_input, check))
         model = model_of(job)
         plan = make_plan(job, prepared, model)
