@@ -72,14 +72,16 @@ class Graph(Protocol):
 class PreparedGraph(Graph, Protocol):
     """A graph that does beforehand what a run does in Python: a thread that runs it has no need to wait for others."""
 
-    def prepared(self, outputs: list[str], inputs: dict[str, Int64Array]) -> Callable[[], Outputs]:
-        """A run, to be called once, from any thread."""
+    def prepared(self, outputs: list[str], inputs: dict[str, Int64Array], idle: int = 0) -> Callable[[], Outputs]:
+        """A run, to be called once, from any thread. So many `idle` threads may join it."""
         ...
 
 
-def prepared(graph: Graph, outputs: list[str], inputs: dict[str, Int64Array]) -> Callable[[], Outputs]:
-    """A run of any graph, to be called once, from any thread."""
-    return graph.prepared(outputs, inputs) if isinstance(graph, PreparedGraph) else partial(graph.run, outputs, inputs)
+def prepared(graph: Graph, outputs: list[str], inputs: dict[str, Int64Array], idle: int = 0) -> Callable[[], Outputs]:
+    """A run of any graph, to be called once, from any thread. So many `idle` threads may join it."""
+    if isinstance(graph, PreparedGraph):
+        return graph.prepared(outputs, inputs, idle)
+    return partial(graph.run, outputs, inputs)
 
 
 def graph_inputs(
@@ -175,9 +177,9 @@ class WatchedGraph:
         """The outputs of these names, by name. What the function raises is raised, and the batch does not run."""
         return self.prepared(outputs, inputs)()
 
-    def prepared(self, outputs: list[str], inputs: dict[str, Int64Array]) -> Callable[[], Outputs]:
+    def prepared(self, outputs: list[str], inputs: dict[str, Int64Array], idle: int = 0) -> Callable[[], Outputs]:
         """As `run`, to be called once, from any thread."""
-        run = prepared(self._graph, outputs, inputs)
+        run = prepared(self._graph, outputs, inputs, idle)
 
         def watched() -> Outputs:
             self._before_batch(inputs["input_ids"].size)

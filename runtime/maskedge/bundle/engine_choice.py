@@ -99,7 +99,7 @@ def load_graph(
     if engine == "kernels":
         from maskedge.bundle.kernel_graph import KernelGraph
 
-        return KernelGraph(path, max_length)
+        return KernelGraph(path, max_length, threads_per_batch=threads_per_batch)
     try:
         from maskedge.bundle.openvino_graph import OpenVinoGraph
     except ImportError as error:
@@ -110,15 +110,14 @@ def load_graph(
 def preferred(precision: str, cpu: CpuFeatures, size: int, threads_per_batch: int = 1) -> tuple[EngineName, ...]:
     """The engines for a graph of a precision and so many bytes on a CPU, the fastest first, as far as was measured.
 
-    The kernels are the fastest for what they are made for (docs/results/engines.json). They run a batch on one thread:
-    a text alone is answered sooner by onnxruntime where several share it, but by the kernels with AMX where those are
-    two. Of the others, a BERT-base of 8-bit integers (111 MB) is faster in OpenVINO on an Intel CPU with AMX, where it
-    takes more memory; smaller graphs are no faster there, and take four times as long to the first answer. Nothing was
-    measured on ARM, nor of other precisions.
+    The kernels are the fastest for what they are made for (docs/results/engines.json). Of the others, a BERT-base of
+    8-bit integers (111 MB) is faster in OpenVINO on an Intel CPU with AMX, where it takes more memory; smaller graphs
+    are no faster there, and take four times as long to the first answer. Nothing was measured on ARM, nor of other
+    precisions.
     """
     integer, alone = precision in INTEGER, threads_per_batch == 1
     fastest: list[EngineName] = []
-    if integer and cpu.avx512_vnni and (alone or (cpu.amx_int8 and threads_per_batch == 2)):
+    if integer and cpu.avx512_vnni:
         fastest.append("kernels")
     if integer and cpu.amx_int8 and size >= LARGE and alone:
         fastest.append("openvino")
@@ -157,7 +156,7 @@ def _opened(
         if name == "kernels":  # what they give needs no look: it is theirs, whatever is in the files
             from maskedge.bundle.kernel_graph import KernelGraph
 
-            return KernelGraph(path, manifest.max_length, manifest.vocab_size)
+            return KernelGraph(path, manifest.max_length, manifest.vocab_size, threads_per_batch)
         graph = load_graph(path, name, threads, threads_per_batch, manifest.max_length)
         return CheckedGraph(graph, path, manifest.vocab_size)
 

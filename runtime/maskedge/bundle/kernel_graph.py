@@ -1,7 +1,8 @@
 """A graph in the project's own kernels."""
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import reduce
 from pathlib import Path
@@ -40,12 +41,17 @@ MASKS_AT_ONCE = 128
 vocabulary takes hardly longer than for those of one part, as reading its weights takes longest. Logits of 30 thousand
 tokens are 16 MB then."""
 
+MOST_JOINING = 3
+"""Most idle threads that join a call. With one a BERT-base's takes 0.55 of the time; of more nothing was measured, and
+each waits for all. None joins where the model is small: starting it takes about as long as it saves."""
+
 FEW = 64
 """So many of the most probable tokens are found by going through a distribution once; for more it is sorted."""
 
 
 class KernelGraph:
-    """An int8 graph of a BERT in the kernels; each call runs on its own thread, and several may run at once.
+    """An int8 graph of a BERT in the kernels. A call runs on its own thread, and on those that join it until it ends;
+    several may run at once.
 
     Texts of any lengths share a batch, and padding is left out. A row's floats depend on the row alone. They are the
     same on every CPU that runs the kernels; of a long text, on every one that has AMX, or on every one without.
@@ -53,9 +59,11 @@ class KernelGraph:
     Raises UnsupportedGraphError where the graph or the CPU is not one that the kernels are made for.
     """
 
-    def __init__(self, path: Path, max_length: int | None = None, vocab_size: int | None = None) -> None:
+    def __init__(
+        self, path: Path, max_length: int | None = None, vocab_size: int | None = None, threads_per_batch: int = 1
+    ) -> None:
         """`max_length` is the longest text, tokens; where None, texts of one length share a batch. No more than
-        `vocab_size` tokens may have probabilities; any number where None."""
+        `vocab_size` tokens may have probabilities; any number where None. `threads_per_batch` compute each call."""
         if not cpu_features().avx512_vnni:
             raise UnsupportedGraphError("the engine kernels needs a CPU with AVX512-VNNI; take onnxruntime")
         try:
@@ -68,9 +76,13 @@ class KernelGraph:
         except (OSError, ValueError) as error:
             raise UnsupportedGraphError(f"the engine kernels cannot run {path}: {error}; take onnxruntime") from error
         self._has_amx = cpu_features().amx_int8
+        self._threads_per_batch = threads_per_batch
+        self._running: deque[int] = deque()  # a lock might be held as the process forks
         (self._embedded,) = (value for value in self._plan.values if isinstance(value, Embedded))
         self._idle: deque[Workspace] = deque()
-        self._tokens_per_part = FEW_TOKENS if self._is_small() else TOKENS_PER_BATCH
+        is_small = self._is_small()
+        self._tokens_per_part = FEW_TOKENS if is_small else TOKENS_PER_BATCH
+        self._most_joining = 0 if is_small else MOST_JOINING
         self.padding = replace(FREE_PADDING if max_length else UNPADDED, tokens=TOKENS_PER_RUN)
 
     @property
@@ -82,8 +94,8 @@ class KernelGraph:
         """The outputs of these names, by name."""
         return self.prepared(outputs, inputs)()
 
-    def prepared(self, outputs: list[str], inputs: dict[str, Int64Array]) -> Callable[[], Outputs]:
-        """As `run`, to be called once, from any thread."""
+    def prepared(self, outputs: list[str], inputs: dict[str, Int64Array], idle: int = 0) -> Callable[[], Outputs]:
+        """As `run`, to be called once, from any thread. So many `idle` threads may join it, if no other call runs."""
         parts = _batch(inputs, self._embedded).parts(self._tokens_per_part, MASKS_PER_BATCH)
         room = reduce(Room.with_more, (part.room for part in parts))
         room = replace(room, gathered=min(sum(part.masks.size for part in parts), MASKS_AT_ONCE))
@@ -93,18 +105,29 @@ class KernelGraph:
         found = Found.empty(inputs["mask_positions"].shape, int(inputs["top_k"][0]), target_ids)
 
         def run() -> Outputs:
-            workspace = self._workspace(room)
-            self._describe(workspace, parts, found)
+            with self._members(idle) as members:
+                workspace = self._workspace(replace(room, members=members))
+                self._describe(workspace, parts, found, members)
             self._idle.append(workspace)
             described = found.outputs()
             return {name: described[name] for name in outputs}
 
         return run
 
-    def _describe(self, workspace: Workspace, parts: list[Batch], found: "Found") -> None:
+    @contextmanager
+    def _members(self, idle: int) -> Iterator[int]:
+        """How many threads a call has, while it runs."""
+        joining = 0 if self._running else min(idle, self._most_joining)
+        self._running.append(idle)
+        try:
+            yield max(self._threads_per_batch, 1 + joining)
+        finally:
+            self._running.pop()
+
+    def _describe(self, workspace: Workspace, parts: list[Batch], found: "Found", members: int) -> None:
         top_k = found.top_ids.shape[-1]
         if top_k <= FEW:
-            workspace.describe(parts, found.call(0, top_k))
+            workspace.describe(parts, found.call(0, top_k), members)
         else:
             self._describe_and_sort(workspace, parts, found, top_k)
 

@@ -7,7 +7,7 @@ give the same bits. So no answer depends on what it was batched with.
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain, pairwise, repeat
+from itertools import chain, islice, pairwise, repeat
 from operator import itemgetter
 from typing import TypeVar
 
@@ -98,9 +98,12 @@ def answer_each(
     """
 
     def begin_each() -> Iterator[tuple[list[int], Callable[[], Outputs]]]:
-        for batch in _batches_of(queries, workers.threads, _mask_budget(top_k), graph.padding):
+        batches = _batches_of(queries, workers.threads, _mask_budget(top_k), graph.padding)
+        first = list(islice(batches, 2))
+        idle = workers.idle if len(first) == 1 else 0
+        for batch in chain(first, batches):
             inputs = _inputs([query for _, query in batch], mask_id, top_k, graph.padding)
-            yield [number for number, _ in batch], prepared(graph, outputs, inputs)
+            yield [number for number, _ in batch], prepared(graph, outputs, inputs, idle)
 
     def run(batch: tuple[list[int], Callable[[], Outputs]]) -> tuple[list[int], Outputs]:
         numbers, answer = batch

@@ -22,6 +22,11 @@ class Workers:
     pool: Executor | None = None
     """Has that many threads. None: each call starts its own, and leaves none behind, so that a process may fork."""
 
+    @property
+    def idle(self) -> int:
+        """Threads that have nothing to do where there is one item alone."""
+        return 0 if self.pool else self.threads - 1
+
     def map(self, function: Callable[[In], Out], items: Iterable[In], finish: Callable[[Out], Made]) -> list[Made]:
         """What `finish` makes of the function's value for each item, in order. Only the function is called in the
         threads: items are made and values finished meanwhile, by the caller, who is ahead of each thread by one item.

@@ -114,12 +114,12 @@ APART void order_keys(const float *keys, size_t width, size_t head_width, size_t
 }
 
 /* The numbers of a head, whose first row this is. */
-INLINE const float *of_head(const Projection *p, size_t head, size_t head_width)
+INLINE const float *of_head(const Projection *p, size_t head, size_t head_width, const Member *m)
 {
     if (!p->product)
         return p->numbers + head * head_width;
-    multiply_columns(p->product, head * head_width, head_width);
-    return p->numbers;
+    multiply_columns(p->product, head * head_width, head_width, m->number * p->room);
+    return p->numbers + m->number * p->room;
 }
 
 /* Where a text's keys and shares are. */
@@ -139,7 +139,7 @@ EXPORTED size_t scratch_of_attention(size_t head_width, size_t longest)
 
 INLINE void attend_text(const Attention *a, const TextHead *of)
 {
-    HeadOfText text = head_of_text((float *)a->scratch, a->head_width, of->tokens);
+    HeadOfText text = head_of_text((float *)of->scratch, a->head_width, of->tokens);
     order_keys(of->keys + of->first * a->keys.stride, a->keys.stride, a->head_width, of->tokens, text.stride, text.keys);
     text.values = of->values + of->first * a->values.stride;
     size_t query = of->query;
@@ -150,14 +150,15 @@ INLINE void attend_text(const Attention *a, const TextHead *of)
 }
 
 /* Head by head: what products make of one stays in a core's cache until it has been attended to. */
-EXPORTED void attend_texts(const Attention *a)
+EXPORTED void attend_texts(const Attention *a, const Member *m)
 {
     const int64_t *starts = a->batch->starts, *query_starts = a->at_masks ? a->batch->mask_starts : starts;
-    for (size_t head = 0; head < a->heads; head++) {
-        TextHead of = {.head = head};
-        of.queries = of_head(&a->queries, head, a->head_width);
-        of.keys = of_head(&a->keys, head, a->head_width);
-        of.values = of_head(&a->values, head, a->head_width);
+    const size_t end = own_end(m, a->heads, 1);
+    for (size_t head = own_first(m, a->heads, 1); head < end; head++) {
+        TextHead of = {.head = head, .scratch = a->scratch + m->number * a->scratch_bytes};
+        of.queries = of_head(&a->queries, head, a->head_width, m);
+        of.keys = of_head(&a->keys, head, a->head_width, m);
+        of.values = of_head(&a->values, head, a->head_width, m);
         for (size_t number = 0; number < a->batch->texts; number++) {
             of.first = (size_t)starts[number], of.tokens = (size_t)starts[number + 1] - of.first;
             of.query = (size_t)query_starts[number], of.last = (size_t)query_starts[number + 1];

@@ -10,6 +10,7 @@ typedef struct {
     const float *numbers;   /* [rows, stride] */
     size_t stride;          /* the width of all heads, or of one */
     const Product *product; /* NULL: all heads are there */
+    size_t room;            /* floats for a head; each member has its own behind the one before */
 } Projection;
 
 typedef struct {
@@ -18,8 +19,9 @@ typedef struct {
     int32_t at_masks, has_amx;       /* whether queries are masks, and not tokens; and there is AMX */
     size_t heads, width, head_width; /* of a head: a multiple of 32 */
     float scale;
-    float *out;       /* [queries, width]; NULL where only levels are wanted */
-    uint8_t *scratch; /* of as many bytes as `scratch_of_attention` says */
+    float *out;           /* [queries, width]; NULL where only levels are wanted */
+    uint8_t *scratch;     /* of as many bytes as `scratch_of_attention` says, for each member */
+    size_t scratch_bytes; /* those */
     Rounding rounding;
 } Attention;
 
@@ -28,6 +30,7 @@ typedef struct {
     const float *queries, *keys, *values; /* of all texts */
     size_t head, first, tokens; /* first: of the text's rows */
     size_t query, last;         /* of its queries the first, and the one behind the last */
+    uint8_t *scratch;           /* to work in */
 } TextHead;
 
 /* 2 to the power of numbers that are not above 0, within 3e-7 of it: of the lowest it is 0, and of NaN it is NaN. Of the

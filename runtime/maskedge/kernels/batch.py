@@ -21,6 +21,8 @@ class Room:
     """Tokens of a text."""
     gathered: int = 0
     """Masks of several batches, of which logits are made at once; those of a batch if they are more."""
+    members: int = 1
+    """Threads that compute a batch together."""
 
     def holds(self, other: "Room") -> bool:
         """Whether it is at least as large."""

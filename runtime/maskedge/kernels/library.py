@@ -80,7 +80,7 @@ class ProductCall(Structure):
 class ProjectionCall(Structure):
     """Projection of attention.h."""
 
-    _fields_ = [("numbers", c_void_p), ("stride", c_size_t), ("product", c_void_p)]
+    _fields_ = [("numbers", c_void_p), ("stride", c_size_t), ("product", c_void_p), ("room", c_size_t)]
 
 
 class AttentionCall(Structure):
@@ -99,6 +99,7 @@ class AttentionCall(Structure):
         ("scale", c_float),
         ("out", c_void_p),
         ("scratch", c_void_p),
+        ("scratch_bytes", c_size_t),
         ("rounding", RoundingCall),
     ]
 
@@ -237,6 +238,8 @@ def kernels() -> ctypes.CDLL:
     library.scratch_of_attention.argtypes = [c_size_t, c_size_t]
     library.scratch_of_attention.restype = c_size_t
     library.make_gelu_table()
+    process = ctypes.CDLL(None)
+    library.use_threads(*(ctypes.cast(each, c_void_p) for each in (process.pthread_create, process.pthread_join)))
     return library
 
 
@@ -254,14 +257,15 @@ CALLS = {
 STRUCTURES = {**CALLS, "describe_rows": DistributionCall, "run_batches": ProgramCall, "batch": BatchCall}
 
 FUNCTIONS = {
-    **{name: [POINTER(call)] for name, call in CALLS.items()},
     "describe_rows": [POINTER(DistributionCall), c_size_t, c_size_t],
     "run_batches": [
         POINTER(ProgramCall),
         POINTER(BatchCall),
         c_size_t,
         POINTER(DistributionCall),
+        c_size_t,
     ],
+    "use_threads": [c_void_p, c_void_p],
     "make_gelu_table": [],
     "pack_weights": [c_void_p, c_size_t, c_size_t, c_size_t, c_size_t, c_void_p, c_void_p],
 }

@@ -252,7 +252,7 @@ size_t scratch_of_long_text(size_t head_width, size_t tokens)
 
 void attend_long_text(const Attention *a, const TextHead *of)
 {
-    LongText text = long_text((int8_t *)a->scratch, a->head_width, of->tokens);
+    LongText text = long_text((int8_t *)of->scratch, a->head_width, of->tokens);
     float factors[ROWS + 1] = {0};
     order_keys(&text, of->keys + of->first * a->keys.stride, a->keys.stride, a->head_width);
     order_values(&text, of->values + of->first * a->values.stride, a->values.stride, a->head_width);

@@ -66,10 +66,11 @@ class Memory:
         """Whether a value has one user that has not been made."""
         return self._uses[value] == 1
 
-    def add_head(self, value: Value, width: int) -> int:
-        """The address of memory for a head of a value."""
-        self._floats[value] = self.take(4 * (self._rows[self._plan.rows_of(value)] + BEYOND) * width)
-        return self.address(value)
+    def add_heads(self, value: Value, width: int, count: int) -> tuple[int, int]:
+        """The address of memory for so many heads of a value, and how many floats each has."""
+        room = (self._rows[self._plan.rows_of(value)] + BEYOND) * width
+        self._floats[value] = self.take(4 * room * count)
+        return self.address(value), room
 
     def add_levels(self, levels: Levels) -> LevelMemory:
         """Memory for levels."""

@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "normalization.h"
+#include "team.h"
 
 enum {
     SUMS = 4, /* that grow side by side, as an addition waits for the one before it; */
@@ -119,9 +120,10 @@ void normalize(const Normalization *given, const float *numbers, size_t first, s
     }
 }
 
-EXPORTED void normalize_rows(const Normalization *n)
+EXPORTED void normalize_rows(const Normalization *n, const Member *m)
 {
-    normalize(n, n->numbers, 0, *n->rows);
+    size_t own = own_first(m, *n->rows, PAIR);
+    normalize(n, n->numbers + own * n->width, own, own_end(m, *n->rows, PAIR));
 }
 
 SIZE_OF(normalize_rows, Normalization)

@@ -198,8 +198,17 @@ INLINE Tile sum_first_term(const Step *second, float *numbers, size_t part, size
     return tile;
 }
 
-/* All tiles of some rows, column by column. */
-INLINE void multiply_rows(const Product *p, size_t first, size_t end, const GeluTable *table, const int to,
+/* Normalizes a member's share of rows, once all have made their columns; no one goes on before, as `out` is used again. */
+INLINE void normalize_together(const Product *p, const Member *m, size_t first, size_t end)
+{
+    size_t own = own_first(m, end - first, 2);
+    wait_for_all(m);
+    normalize(p->normalization, p->out + own * p->outer, first + own, first + own_end(m, end - first, 2));
+    wait_for_all(m);
+}
+
+/* All tiles of some rows in a member's columns, column by column. */
+INLINE void multiply_rows(const Product *p, const Member *m, size_t first, size_t end, const GeluTable *table, const int to,
                           const int is_plain, const int has_amx)
 {
     int32_t sums[TILES_TOGETHER][TILE * TILE] __attribute__((aligned(64)));
@@ -207,8 +216,9 @@ INLINE void multiply_rows(const Product *p, size_t first, size_t end, const Gelu
     const Rounding rounding = p->rounding;
     const size_t terms = p->first ? 2 : 1, parts = terms * ((end - first + TILE - 1) / TILE);
     const size_t most = has_amx && !p->first ? levels_in_step(p->inner) : p->inner;
+    const size_t beyond = own_end(m, p->outer, BLOCK_COLUMNS);
     Tile before = {.rows = 0};
-    for (size_t column = 0; column < p->outer; column += TILE)
+    for (size_t column = own_first(m, p->outer, BLOCK_COLUMNS); column < beyond; column += TILE)
         for (size_t at = 0; at < p->inner; at += most)
             for (size_t row = first; row < end; row += TILE) {
                 size_t tile = (row - first) / TILE, part = terms * tile;
@@ -230,51 +240,52 @@ INLINE void multiply_rows(const Product *p, size_t first, size_t end, const Gelu
     Finishing last = finishing_in(0, &before, &rounding, table);
     finish_rest(&last, to, is_plain);
     if (p->normalization)
-        normalize(p->normalization, p->out, first, end);
+        normalize_together(p, m, first, end);
 }
 
-INLINE void multiply_tiles(const Product *p, const GeluTable *table, const int to, const int is_plain, const int has_amx)
+INLINE void multiply_tiles(const Product *p, const Member *m, const GeluTable *table, const int to, const int is_plain,
+                           const int has_amx)
 {
     size_t together = rows_together(p);
     for (size_t first = 0; first < *p->rows; first += together)
-        multiply_rows(p, first, smaller(*p->rows, first + together), table, to, is_plain, has_amx);
+        multiply_rows(p, m, first, smaller(*p->rows, first + together), table, to, is_plain, has_amx);
 }
 
-INLINE void multiply_to(const Product *p, const int to, const int has_amx)
+INLINE void multiply_to(const Product *p, const Member *m, const int to, const int has_amx)
 {
     GeluTable table = gelu_table();
     int is_plain = !p->row_factors && !p->added && !p->first;
     if (p->has_gelu && is_plain)
-        multiply_tiles(p, &table, to, 1, has_amx);
+        multiply_tiles(p, m, &table, to, 1, has_amx);
     else if (p->has_gelu)
-        multiply_tiles(p, &table, to, 0, has_amx);
+        multiply_tiles(p, m, &table, to, 0, has_amx);
     else
-        multiply_tiles(p, NULL, to, 0, has_amx);
+        multiply_tiles(p, m, NULL, to, 0, has_amx);
 }
 
-INLINE void multiply_with(const Product *p, const int has_amx)
+INLINE void multiply_with(const Product *p, const Member *m, const int has_amx)
 {
     if (p->out)
-        multiply_to(p, TO_FLOATS, has_amx);
+        multiply_to(p, m, TO_FLOATS, has_amx);
     else if (p->rounding.rest || p->rounding.factors)
-        multiply_to(p, TO_TERMS, has_amx);
+        multiply_to(p, m, TO_TERMS, has_amx);
     else
-        multiply_to(p, TO_LEVELS, has_amx);
+        multiply_to(p, m, TO_LEVELS, has_amx);
 }
 
-static void multiply_with_amx(const Product *p)
+static void multiply_with_amx(const Product *p, const Member *m)
 {
     take_tiles();
-    multiply_with(p, 1);
+    multiply_with(p, m, 1);
     _tile_release();
 }
 
-EXPORTED void multiply(const Product *p)
+EXPORTED void multiply(const Product *p, const Member *m)
 {
     if (p->has_amx)
-        multiply_with_amx(p);
+        multiply_with_amx(p, m);
     else
-        multiply_with(p, 0);
+        multiply_with(p, m, 0);
 }
 
 static Product columns_of(const Product *p, size_t first, size_t count)
@@ -288,16 +299,19 @@ static Product columns_of(const Product *p, size_t first, size_t count)
     return part;
 }
 
-void multiply_columns(const Product *p, size_t first, size_t count)
+void multiply_columns(const Product *p, size_t first, size_t count, size_t offset)
 {
+    Team alone = {.members = 1};
+    Member member = {&alone, 0};
     Product part = columns_of(p, first, count);
+    part.out += offset;
     if (!p->first) {
-        multiply(&part);
+        multiply(&part, &member);
         return;
     }
     Product first_term = columns_of(p->first, first, count);
     part.first = &first_term;
-    multiply(&part);
+    multiply(&part, &member);
 }
 
 SIZE_OF(multiply, Product)

@@ -3,6 +3,7 @@
 #define MASKEDGE_PRODUCT_H
 
 #include "normalization.h"
+#include "team.h"
 
 typedef struct Product {
     const uint8_t *levels;    /* [rows, inner] in blocks */
@@ -22,7 +23,8 @@ typedef struct Product {
     Rounding rounding;
 } Product;
 
-/* Makes only `count` columns from `first` on, multiples of 32, without anything added: floats [rows, count]. */
-void multiply_columns(const Product *p, size_t first, size_t count);
+/* Makes only `count` columns from `first` on, multiples of 32, without anything added: floats [rows, count], so far behind
+ * where `out` points to. */
+void multiply_columns(const Product *p, size_t first, size_t count, size_t offset);
 
 #endif

@@ -3,6 +3,7 @@
 
 #include "batch.h"
 #include "normalization.h"
+#include "team.h"
 
 float gelu_coefficients[4][GELU_PARTS];
 
@@ -37,9 +38,10 @@ typedef struct {
     Rounding rounding;
 } RowRounding;
 
-EXPORTED void round_rows(const RowRounding *r)
+EXPORTED void round_rows(const RowRounding *r, const Member *m)
 {
-    for (size_t row = 0; row < *r->rows; row++) {
+    const size_t end = own_end(m, *r->rows, 1);
+    for (size_t row = own_first(m, *r->rows, 1); row < end; row++) {
         const float *numbers = r->numbers + row * r->width;
         __m512 share = _mm512_set1_ps(1.0f);
         if (r->row_factors) {
@@ -73,8 +75,11 @@ INLINE void prefetch_token(const Embedding *e, size_t row)
         _mm_prefetch((const char *)token + at, _MM_HINT_T0);
 }
 
-EXPORTED void embed_rows(const Embedding *e)
+/* By one member, as are those below: it takes no time beside the rest. */
+EXPORTED void embed_rows(const Embedding *e, const Member *m)
 {
+    if (m->number)
+        return;
     for (size_t row = 0; row < e->batch->tokens; row++) {
         if (row + ROWS_AHEAD < e->batch->tokens)
             prefetch_token(e, row + ROWS_AHEAD);
@@ -99,8 +104,10 @@ typedef struct {
     size_t width;
 } Taking;
 
-EXPORTED void take_rows(const Taking *t)
+EXPORTED void take_rows(const Taking *t, const Member *m)
 {
+    if (m->number)
+        return;
     for (size_t mask = 0; mask < t->batch->masks; mask++) {
         size_t row = (size_t)t->batch->rows_of_masks[mask];
         memcpy(t->out + mask * t->width, t->numbers + row * t->width, t->width * sizeof *t->out);
@@ -116,8 +123,10 @@ typedef struct {
 } Gathering;
 
 /* Puts a batch's rows behind those of the batches before it. */
-EXPORTED void gather_rows(const Gathering *g)
+EXPORTED void gather_rows(const Gathering *g, const Member *m)
 {
+    if (m->number)
+        return;
     if (!g->in_blocks) {
         memcpy(g->to + *g->gathered * g->bytes, g->from, *g->rows * g->bytes);
         return;

@@ -1,9 +1,10 @@
 /* Runs an encoder's kernels, batch after batch, while Python's other threads run on. */
 #include "batch.h"
 #include "distribution.h"
+#include "team.h"
 
 typedef struct {
-    void (*kernel)(const void *);
+    void (*kernel)(const void *, const Member *);
     const void *argument;
 } Call;
 
@@ -16,29 +17,53 @@ typedef struct {
     size_t most, gathered;  /* masks that may be gathered, and that are */
 } Program;
 
-static void call(const Program *p, size_t first, size_t end)
+typedef struct {
+    Program *program;
+    const Batch *batches;
+    size_t count;
+    const Distribution *wanted; /* of the distributions at the masks; NULL: nothing */
+} Run;
+
+static void call(const Program *p, size_t first, size_t end, const Member *m)
 {
-    for (size_t at = first; at < end; at++)
-        p->calls[at].kernel(p->calls[at].argument);
+    for (size_t at = first; at < end; at++) {
+        p->calls[at].kernel(p->calls[at].argument, m);
+        wait_for_all(m);
+    }
 }
 
-/* Where something is wanted of the distributions at the masks, it is made of the logits before the next are. */
-EXPORTED void run_batches(Program *p, const Batch *batches, size_t count, const Distribution *wanted)
+/* What one of all does. The first says what they work on; of distributions it makes what is wanted, before there are the
+ * next logits. */
+static void run(void *given, const Member *m)
 {
-    size_t described = 0;
-    p->gathered = 0;
-    for (size_t number = 0; number < count; number++) {
-        *p->current = batches[number];
-        call(p, 0, p->for_each);
-        p->gathered += p->current->masks;
-        if (number + 1 < count && p->gathered + batches[number + 1].masks <= p->most)
+    const Run *r = given;
+    Program *p = r->program;
+    size_t gathered = 0, described = 0;
+    for (size_t number = 0; number < r->count; number++) {
+        if (m->number == 0) {
+            *p->current = r->batches[number];
+            p->gathered = gathered;
+        }
+        wait_for_all(m);
+        call(p, 0, p->for_each, m);
+        gathered += r->batches[number].masks;
+        if (number + 1 < r->count && gathered + r->batches[number + 1].masks <= p->most)
             continue;
-        call(p, p->for_each, p->count);
-        if (wanted)
-            describe_rows(wanted, described, p->gathered);
-        described += p->gathered;
-        p->gathered = 0;
+        if (m->number == 0)
+            p->gathered = gathered;
+        wait_for_all(m);
+        call(p, p->for_each, p->count, m);
+        if (m->number == 0 && r->wanted)
+            describe_rows(r->wanted, described, gathered);
+        described += gathered;
+        gathered = 0;
     }
+}
+
+EXPORTED void run_batches(Program *p, const Batch *batches, size_t count, const Distribution *wanted, size_t members)
+{
+    Run together = {p, batches, count, wanted};
+    work_together(members, run, &together);
 }
 
 SIZE_OF(batch, Batch)

@@ -10,7 +10,7 @@ from maskedge.kernels.batch import Batch, Room
 from maskedge.kernels.library import BatchCall, GridCall, RoundingCall
 from maskedge.kernels.memory import Memory
 from maskedge.kernels.packing import INNER, Term
-from maskedge.kernels.pages import Bytes, up_to
+from maskedge.kernels.pages import LINE, Bytes, up_to
 from maskedge.kernels.plan import Plan, Rows, inputs_of
 from maskedge.kernels.steps import AtMasks, Attended, Embedded, Grid, Levels, Linear, Normalized, Value
 
@@ -66,21 +66,22 @@ class Workspace:
         self._run([batch], None)
         return self._memory.floats(self._plan.logits)[: batch.masks.size]
 
-    def describe(self, batches: Sequence[Batch], wanted: library.DistributionCall) -> None:
-        """Computes what is wanted of the batches' masks, in one go, in which Python's other threads run on."""
+    def describe(self, batches: Sequence[Batch], wanted: library.DistributionCall, members: int = 1) -> None:
+        """Computes what is wanted of the batches' masks, in one go, in which Python's other threads run on. So many
+        threads do it together, no more than there is room for."""
         logits = self._memory.floats(self._plan.logits)
         wanted.logits, wanted.stride = logits.ctypes.data, logits.shape[1]
         wanted.tokens = self._plan.logits.weights.shape[1]
-        self._run(batches, wanted)
+        self._run(batches, wanted, members)
 
     def logprobs(self, batch: Batch, wanted: library.DistributionCall) -> Float32Array:
         """As `describe` does, and returns the logarithms of probabilities as `logits` returns those."""
         self.describe([batch], wanted)
         return self._memory.floats(self._plan.logits)[: batch.masks.size]
 
-    def _run(self, batches: Sequence[Batch], wanted: library.DistributionCall | None) -> None:
+    def _run(self, batches: Sequence[Batch], wanted: library.DistributionCall | None, members: int = 1) -> None:
         calls = (BatchCall * len(batches))(*[batch.call() for batch in batches])
-        library.kernels().run_batches(self._program, calls, len(calls), wanted)
+        library.kernels().run_batches(self._program, calls, len(calls), wanted, members)
 
     def _add(self, value: Value) -> None:
         if self._plan.is_made_in_heads(value):
@@ -204,7 +205,8 @@ class Workspace:
     def _attend(self, value: Attended) -> None:
         at_once, width = self._plan.levels_at_once(value), self._plan.width(value)
         head_width = width // value.heads
-        scratch = self._memory.take(library.kernels().scratch_of_attention(head_width, self.room.longest))
+        scratch_bytes = up_to(LINE, library.kernels().scratch_of_attention(head_width, self.room.longest))
+        scratch = self._memory.take(self.room.members * scratch_bytes)
         call = library.AttentionCall(
             queries=self._projection(value.queries, head_width),
             keys=self._projection(value.keys, head_width),
@@ -218,6 +220,7 @@ class Workspace:
             scale=head_width**-0.5,
             out=None if at_once else self._memory.add_floats(value),
             scratch=self._memory.pointer(scratch),
+            scratch_bytes=scratch_bytes,
             rounding=self._rounding(at_once),
         )
         self._call("attend_texts", call)
@@ -226,10 +229,10 @@ class Workspace:
     def _projection(self, value: Value, head_width: int) -> library.ProjectionCall:
         if not (isinstance(value, Linear) and self._plan.is_made_in_heads(value)):
             return library.ProjectionCall(self._memory.address(value), self._plan.width(value))
-        numbers = self._memory.add_head(value, head_width)
+        numbers, room = self._memory.add_heads(value, head_width, self.room.members)
         product = self._product(value, {"out": numbers, "has_gelu": value.has_gelu})
         self._kept.append(product)
-        return library.ProjectionCall(numbers, head_width, ctypes.addressof(product))
+        return library.ProjectionCall(numbers, head_width, ctypes.addressof(product), room)
 
     def _take(self, value: AtMasks) -> None:
         call = library.TakingCall(

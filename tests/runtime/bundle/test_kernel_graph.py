@@ -9,6 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 import numpy as np
@@ -132,6 +133,66 @@ def test_where_linux_refuses_the_tiles_answers_have_the_same_bits(amx: bool) -> 
     refused, *without = subprocess.run(refusing, capture_output=True, text=True, check=True).stdout.split()
     assert (said, refused) == (str(amx), "False")
     assert given == without
+
+
+@pytest.mark.parametrize("length", [3, 40, 127, 300, 512])
+def test_idle_threads_that_join_a_call_change_no_bit(graph: KernelGraph, length: int) -> None:
+    inputs = drawn_inputs(length, 1, length, 2)
+    expected = answers(graph, inputs)
+    for threads in (2, 3, 4):
+        joined = answers(KernelGraph(FILE, 512, threads_per_batch=threads), inputs)
+        assert all(joined[name].tobytes() == expected[name].tobytes() for name in OUTPUTS)
+
+
+def test_idle_threads_join_a_large_model_s_call_that_has_one_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(KernelGraph, "_is_small", lambda _: False)
+    predictor = Predictor.load(engine="kernels", threads=3)
+    members = members_of_runs(monkeypatch)
+    predictor.fill(["The [MASK] sat on the mat."])
+    assert members == [3]
+    predictor.fill(["The [MASK] sat on the mat."] * 3)
+    assert members == [3, 1, 1, 1]
+    with predictor.sharing_threads() as working:
+        working.fill(["The [MASK] sat on the mat."])
+    assert members == [3, 1, 1, 1, 1]
+
+
+def test_no_thread_joins_a_small_model_s_call_unless_it_is_told_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    alone, told = (Predictor.load(engine="kernels", threads=3, threads_per_batch=share) for share in (1, 2))
+    members = members_of_runs(monkeypatch)
+    for predictor in (alone, told):
+        predictor.fill(["The [MASK] sat on the mat."])
+    assert members == [1, 2]
+
+
+def test_no_thread_joins_a_call_while_another_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(KernelGraph, "_is_small", lambda _: False)
+    predictor = Predictor.load(engine="kernels", threads=2)
+    runs, in_time = Barrier(2), 60
+    describe = Workspace.describe
+
+    def together(workspace: Workspace, *arguments: Any) -> None:
+        runs.wait(in_time)
+        describe(workspace, *arguments)
+
+    monkeypatch.setattr(Workspace, "describe", together)
+    members = members_of_runs(monkeypatch)
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(predictor.fill, [["The [MASK] sat on the mat."]] * 2))
+    assert sorted(members) == [1, 2]
+
+
+def members_of_runs(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The threads of each run from now on."""
+    members: list[int] = []
+    describe = Workspace.describe
+
+    def counted(workspace: Workspace, batches: Any, wanted: Any, count: int) -> None:
+        members.append(count)
+        describe(workspace, batches, wanted, count)
+
+    monkeypatch.setattr(Workspace, "describe", counted)
+    return members
 
 
 def test_calls_at_once_have_memory_of_their_own(graph: KernelGraph) -> None:

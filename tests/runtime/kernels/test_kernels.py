@@ -109,13 +109,14 @@ def test_what_is_added_twice_is_kept_until_then(width: int, has_amx: bool) -> No
 @pytest.mark.parametrize(
     "gathered", [1, 19, 20, 22, 23]
 )  # as many at least as a batch has: 17; then two, three and all
-def test_masks_of_several_batches_have_the_same_bits_together(gathered: int, has_amx: bool) -> None:
+@pytest.mark.parametrize("members", [1, 2, 3, 7])  # more than heads
+def test_masks_of_several_batches_have_the_same_bits_together(gathered: int, members: int, has_amx: bool) -> None:
     plan = plan_of(Drawn(5, width=96).encoder(2, 3, 64))
     batches = [
         drawn_batch(seed, lengths, masks=1) for seed, lengths in enumerate([[40, 30], [5], [9] * 17, [64, 2, 3]])
     ]
     room = reduce(Room.with_more, (batch.room for batch in batches))
-    workspace = Workspace(plan, replace(room, gathered=gathered), has_amx)
+    workspace = Workspace(plan, replace(room, gathered=gathered, members=members), has_amx)
     rows = sum(batch.masks.size for batch in batches)
     entropies, places, values = (
         np.empty(rows, np.float32),
@@ -123,7 +124,7 @@ def test_masks_of_several_batches_have_the_same_bits_together(gathered: int, has
         np.empty((rows, 100), np.float32),
     )
     found = {"entropies": entropies.ctypes.data, "places": places.ctypes.data, "values": values.ctypes.data}
-    workspace.describe(batches, DistributionCall(count=100, **found))
+    workspace.describe(batches, DistributionCall(count=100, **found), members)
     alone = np.concatenate([Workspace(plan, batch.room, has_amx).logits(batch)[:, :100] for batch in batches])
     expected = described(alone, 100, 100)
     for name, made in (("entropies", entropies), ("places", places), ("values", values)):
