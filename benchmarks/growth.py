@@ -135,7 +135,7 @@ def label(axes: Any, across: str, up: str) -> None:
     axes.xaxis.set_major_formatter("{x:.0f}")
     axes.set_xlabel(across)
     axes.set_ylabel(up)
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, 1.05 * axes.dataLim.ymax)
     axes.spines[["top", "right"]].set_visible(False)
 
 
