@@ -24,6 +24,7 @@ import typer
 from harness.environments import BUILD
 from harness.machine import machine
 from harness.workloads import sentences_of, text_of
+from phases import phase_seconds
 from products import Product, kernel_seconds
 from timing import median_seconds, seconds_of
 
@@ -105,6 +106,9 @@ def of_model(bundle: Path | None, sentences: Sequence[str], rounds: int) -> Figu
         "fill": fill_seconds(predictor, sentences, rounds),
         "fill_in_openvino": fill_seconds(opened(bundle, "openvino"), sentences, rounds),
         "fill_in_kernels": fill_seconds(opened(bundle, "kernels"), sentences, rounds),
+        "phases": phase_seconds(
+            predictor.bundle.graph_file(predictor.bundle.graph(predictor.precision)[1]), ROWS, LENGTH, rounds
+        ),
     }
 
 

@@ -220,6 +220,7 @@ class ProgramCall(Structure):
         ("current", c_void_p),
         ("most", c_size_t),
         ("gathered", c_size_t),
+        ("seconds", c_void_p),
     ]
 
 

@@ -3,6 +3,8 @@
 #include "distribution.h"
 #include "team.h"
 
+#include <time.h>
+
 typedef struct {
     void (*kernel)(const void *, const Member *);
     const void *argument;
@@ -15,6 +17,7 @@ typedef struct {
     size_t count, for_each; /* calls, and the first so many of them, for each batch */
     Batch *current;         /* that calls point to: each batch takes its place */
     size_t most, gathered;  /* masks that may be gathered, and that are */
+    double *seconds;        /* [count], to which is added what each call takes; NULL: nobody asks */
 } Program;
 
 typedef struct {
@@ -24,11 +27,22 @@ typedef struct {
     const Distribution *wanted; /* of the distributions at the masks; NULL: nothing */
 } Run;
 
+static double now(void)
+{
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
+}
+
 static void call(const Program *p, size_t first, size_t end, const Member *m)
 {
+    const int is_asked = p->seconds && m->number == 0;
     for (size_t at = first; at < end; at++) {
+        double began = is_asked ? now() : 0;
         p->calls[at].kernel(p->calls[at].argument, m);
         wait_for_all(m);
+        if (is_asked)
+            p->seconds[at] += now() - began;
     }
 }
 

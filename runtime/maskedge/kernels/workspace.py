@@ -79,6 +79,16 @@ class Workspace:
         self.describe([batch], wanted)
         return self._memory.floats(self._plan.logits)[: batch.masks.size]
 
+    def seconds(self, batch: Batch) -> list[float]:
+        """What each of `kernels` takes of a batch's time."""
+        spent = (ctypes.c_double * len(self.kernels))()
+        self._program.seconds = ctypes.addressof(spent)
+        try:
+            self._run([batch], None)
+        finally:
+            self._program.seconds = None
+        return list(spent)
+
     def _run(self, batches: Sequence[Batch], wanted: library.DistributionCall | None, members: int = 1) -> None:
         calls = (BatchCall * len(batches))(*[batch.call() for batch in batches])
         library.kernels().run_batches(self._program, calls, len(calls), wanted, members)

@@ -1,6 +1,7 @@
 """The kernels beside numpy: whole encoders, and each kind of step where it is exact or at its edges."""
 
 import math
+import time
 from dataclasses import replace
 from functools import reduce
 from typing import Any
@@ -129,6 +130,15 @@ def test_masks_of_several_batches_have_the_same_bits_together(gathered: int, mem
     expected = described(alone, 100, 100)
     for name, made in (("entropies", entropies), ("places", places), ("values", values)):
         assert made.tobytes() == expected[name].tobytes()
+
+
+def test_a_workspace_says_what_each_kernel_takes() -> None:
+    batch = drawn_batch(1, [60, 40, 20], masks=3)
+    workspace = Workspace(plan_of(Drawn(3).encoder(1, 2, 64)), batch.room, has_amx=False)
+    began = time.perf_counter()
+    spent = workspace.seconds(batch)
+    assert len(spent) == len(workspace.kernels)
+    assert 0 < min(spent) <= sum(spent) < time.perf_counter() - began
 
 
 def test_a_workspace_forgets_the_batch_before() -> None:
