@@ -12,7 +12,8 @@ from pathlib import Path
 
 __all__ = ["scratch_directory"]
 
-PREFIX = "mlm-batch-"
+PREFIX = "maskedge-scratch-"
+"""As nobody names a directory of results: what begins so is removed."""
 YOUNG_SECONDS = 60.0
 """A directory that has just been made may not be locked yet."""
 

@@ -129,13 +129,13 @@ class KernelGraph:
         if top_k <= FEW:
             workspace.describe(parts, found.call(0, top_k), members)
         else:
-            self._describe_and_sort(workspace, parts, found, top_k)
+            self._describe_and_sort(workspace, parts, found, members)
 
-    def _describe_and_sort(self, workspace: Workspace, parts: list[Batch], found: "Found", top_k: int) -> None:
+    def _describe_and_sort(self, workspace: Workspace, parts: list[Batch], found: "Found", members: int) -> None:
         """So many of the most probable tokens that a distribution is sorted for them."""
-        first = 0
+        first, top_k = 0, found.top_ids.shape[-1]
         for part in parts:
-            logprobs = workspace.logprobs(part, found.call(first, 0))[:, : self.vocab_size]
+            logprobs = workspace.logprobs(part, found.call(first, 0), members)[:, : self.vocab_size]
             best = np.argsort(-logprobs, axis=1, kind="stable")[:, :top_k]
             rows = slice(first, first + len(best))
             found.top_ids.reshape(-1, top_k)[rows] = best

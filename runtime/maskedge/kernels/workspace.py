@@ -74,9 +74,9 @@ class Workspace:
         wanted.tokens = self._plan.logits.weights.shape[1]
         self._run(batches, wanted, members)
 
-    def logprobs(self, batch: Batch, wanted: library.DistributionCall) -> Float32Array:
+    def logprobs(self, batch: Batch, wanted: library.DistributionCall, members: int = 1) -> Float32Array:
         """As `describe` does, and returns the logarithms of probabilities as `logits` returns those."""
-        self.describe([batch], wanted)
+        self.describe([batch], wanted, members)
         return self._memory.floats(self._plan.logits)[: batch.masks.size]
 
     def seconds(self, batch: Batch) -> list[float]:

@@ -135,9 +135,10 @@ def test_where_linux_refuses_the_tiles_answers_have_the_same_bits(amx: bool) -> 
     assert given == without
 
 
+@pytest.mark.parametrize("top_k", [5, 100])
 @pytest.mark.parametrize("length", [3, 40, 127, 300, 512])
-def test_idle_threads_that_join_a_call_change_no_bit(graph: KernelGraph, length: int) -> None:
-    inputs = drawn_inputs(length, 1, length, 2)
+def test_idle_threads_that_join_a_call_change_no_bit(graph: KernelGraph, length: int, top_k: int) -> None:
+    inputs = drawn_inputs(length, 1, length, 2, top_k=top_k)
     expected = answers(graph, inputs)
     for threads in (2, 3, 4):
         joined = answers(KernelGraph(FILE, 512, threads_per_batch=threads), inputs)
